@@ -1,0 +1,45 @@
+"""dsd-bench: sparse double descent, measured fairly.
+
+The names here are the public API; importing it never imports torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dsd_bench.components import Component
+from dsd_bench.hookspecs import hookimpl
+from dsd_bench.params import Params, param
+
+if TYPE_CHECKING:
+    from dsd_bench.api import load_model, load_runs, run
+    from dsd_bench.config import RunConfig
+
+__version__ = "0.1.0"
+__all__ = [
+    "Component",
+    "Params",
+    "RunConfig",
+    "__version__",
+    "hookimpl",
+    "load_model",
+    "load_runs",
+    "param",
+    "run",
+]
+
+_LAZY = {
+    "RunConfig": "dsd_bench.config",
+    "run": "dsd_bench.api",
+    "load_runs": "dsd_bench.api",
+    "load_model": "dsd_bench.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the heavier public names when they are first used."""
+    import importlib
+
+    if name not in _LAZY:
+        raise AttributeError(f"module 'dsd_bench' has no attribute '{name}'")
+    return getattr(importlib.import_module(_LAZY[name]), name)

@@ -1,0 +1,65 @@
+"""What can go wrong, in one place.
+
+Every error that a user can cause or mend is a :class:`DsdError`: the command line prints its
+message without a traceback (unless ``--debug``) and ends with its ``exit_code``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class DsdError(Exception):
+    """An error with a message for the user: what was wrong, where, and what to do."""
+
+    exit_code = 1
+
+
+class UsageError(DsdError):
+    """Something that could be known before a run started: a name, a value, a missing file."""
+
+    exit_code = 2
+
+
+class DataError(UsageError):
+    """Data that are missing, damaged or not what they claim to be."""
+
+
+class RunError(DsdError):
+    """A run that failed while it was running."""
+
+
+class Diverged(RunError):
+    """A training whose loss stopped being a number."""
+
+
+class DamagedFile(RunError):
+    """A file of a run whose checksum or shape is wrong."""
+
+
+class Locked(RunError):
+    """A run that another living process holds."""
+
+
+class Interrupted(DsdError):
+    """A run that was asked to stop; its folder is ready to be resumed."""
+
+    exit_code = 130
+
+
+def collect(problems: list[str]) -> None:
+    """Raise one :class:`UsageError` that lists every problem, if there is any."""
+    if len(problems) == 1:
+        raise UsageError(problems[0])
+    if problems:
+        lines = "\n".join(f"  - {problem}" for problem in problems)
+        raise UsageError(f"{len(problems)} problems:\n{lines}")
+
+
+def suggest(word: str, choices: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'? (choices: a, b, x)"`` for a message about a wrong ``word``."""
+    names = sorted(choices)
+    near = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    hint = f"; did you mean '{near[0]}'?" if near else ";"
+    return f"{hint} choose from: {', '.join(names) or '(none)'}"

@@ -1,0 +1,378 @@
+"""From what a user said to runs: recipe < file < options, then everything typed and checked.
+
+A *layer* is a dictionary of options, from a data set's recipe, a TOML file, a run's
+``config.json`` or the command line. Later layers win, option by option.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from dsd_bench import params
+from dsd_bench.config import (
+    ComponentConfig,
+    Protocol,
+    RegularizerConfig,
+    RunConfig,
+    TeacherConfig,
+)
+from dsd_bench.errors import DataError, UsageError, collect, suggest
+from dsd_bench.plugins import Catalogue, Entry, catalogue
+from dsd_bench.store.runs import find_run, read_json
+
+Layer = dict[str, Any]
+
+SINGLE = {
+    "dataset": "digits",
+    "model": "mlp",
+    "noise": "none",
+    "pruner": "magnitude",
+    "perturber": "none",
+    "stop": "never",
+}
+"""Options that name one component, with what they are if neither user nor recipe says."""
+
+PROTOCOL = tuple(Protocol.model_fields)
+OTHER = ("reg", "metric", "seeds", "data_seed", "epochs", "teacher", "data_dir", "runs_dir")
+KEYS = (*SINGLE, *PROTOCOL, *OTHER)
+"""Every option of a layer."""
+
+DEFAULT_ROUNDS = 20
+
+
+def resolve(*layers: Mapping[str, Any]) -> list[RunConfig]:
+    """Turn layers of options, weakest first, into one configuration for each seed.
+
+    Raises:
+        UsageError: every mistake at once, each with where it is and what would be right.
+    """
+    clean = [normalise(layer) for layer in layers]
+    merged = merge(clean)
+    problems: list[str] = []
+    try:
+        seeds = parse_seeds(merged.get("seeds") or _recipe(clean, problems).get("seeds", "0"))
+    except UsageError as error:
+        problems.append(str(error))
+        seeds = [0]
+    first = _Resolver(clean, problems).config(seeds[0])
+    collect(list(dict.fromkeys(problems)))
+    assert first is not None
+    rest = [_Resolver(clean, problems).config(seed) for seed in seeds[1:]]
+    collect(list(dict.fromkeys(problems)))
+    return [first, *(config for config in rest if config is not None)]
+
+
+class _Resolver:
+    """Resolves one stack of layers, noting problems instead of stopping at the first."""
+
+    def __init__(self, layers: Sequence[Layer], problems: list[str], where: str = "") -> None:
+        self.catalogue: Catalogue = catalogue()
+        self.user = list(layers)
+        self.problems = problems
+        self.where = where
+        self.options = merge([_recipe(self.user, problems), *self.user])
+        self.data_dir = Path(self.options.get("data_dir") or "data")
+        self.runs_dir = Path(self.options.get("runs_dir") or "runs")
+
+    def config(self, seed: int) -> RunConfig | None:
+        """Return the configuration for ``seed``, or None if there were problems."""
+        before = len(self.problems)
+        options = self.options
+        chosen = {
+            key: self._component(key, options.get(key) or default)
+            for key, default in SINGLE.items()
+        }
+        protocol = self._protocol()
+        regularizers = tuple(self._regularizers(seed))
+        metrics = self._metrics(chosen["stop"])
+        fingerprint = self._fingerprint(chosen["dataset"])
+        data_seed = self._data_seed(seed)
+        if len(self.problems) > before or protocol is None:
+            return None
+        return RunConfig(
+            seed=seed,
+            data_seed=data_seed,
+            fingerprint=fingerprint,
+            protocol=protocol,
+            regularizers=regularizers,
+            metrics=metrics,
+            **{key: value for key, value in chosen.items() if value is not None},
+        )
+
+    def _component(self, option: str, word: Any) -> ComponentConfig | None:
+        found = self._checked(option, word)
+        if found is None:
+            return None
+        entry, values = found
+        version = entry.component.version
+        return ComponentConfig(name=entry.component.name, version=version, params=values)
+
+    def _checked(self, option: str, word: Any) -> tuple[Entry, dict[str, Any]] | None:
+        try:
+            entry, values = parse_component(option, word, f"{self.where}{flag(option)}")
+        except UsageError as error:
+            self.problems.append(str(error))
+            return None
+        return entry, values.model_dump(mode="json")
+
+    def _regularizers(self, seed: int) -> list[RegularizerConfig]:
+        chosen = []
+        for word in self.options.get("reg") or []:
+            found = self._checked("reg", word)
+            if found is None:
+                continue
+            entry, values = found
+            teacher = self._teacher(values["teacher"], seed) if entry.component.teacher else None
+            chosen.append(
+                RegularizerConfig(
+                    name=entry.component.name,
+                    version=entry.component.version,
+                    params=values,
+                    teacher=teacher,
+                )
+            )
+        return chosen
+
+    def _teacher(self, which: str, seed: int) -> TeacherConfig | None:
+        """Return the teacher's run: derived from the student, or one that exists."""
+        if which in ("best", "dense"):
+            config = self._derived_teacher().config(seed)
+            weights = which
+        else:
+            config, weights = self._named_teacher(which), "best"
+        if config is None:
+            return None
+        return TeacherConfig.model_validate(
+            {"run_id": config.run_id, "weights": weights, "config": config}
+        )
+
+    def _derived_teacher(self) -> _Resolver:
+        """The student's configuration without distillation and stop rule, then ``[teacher]``."""
+        own = normalise(self.options.get("teacher") or {}, f"{self.where}[teacher]")
+        nested = own.pop("teacher", {})
+        base = [
+            {k: v for k, v in layer.items() if k not in ("stop", "teacher")} for layer in self.user
+        ]
+        for layer in base:
+            if "reg" in layer:
+                layer["reg"] = [word for word in layer["reg"] or [] if not self._distils(word)]
+        return _Resolver([*base, own, {"teacher": nested}], self.problems, "teacher: ")
+
+    def _distils(self, word: Any) -> bool:
+        try:
+            name = component_name(word, "reg")
+            return self.catalogue.get("regularizer", name).component.teacher
+        except UsageError:
+            return False
+
+    def _named_teacher(self, word: str) -> RunConfig | None:
+        try:
+            path = find_run(word, self.runs_dir)
+            return RunConfig.from_json(read_json(path / "config.json"), str(path / "config.json"))
+        except UsageError as error:
+            self.problems.append(f"{self.where}{flag('reg')}: teacher: {error}")
+            return None
+
+    def _protocol(self) -> Protocol | None:
+        values = {key: self.options[key] for key in PROTOCOL if self.options.get(key) is not None}
+        if "rounds" not in values and "target_sparsity" not in values:
+            values["rounds"] = DEFAULT_ROUNDS
+        try:
+            return Protocol.model_validate(values)
+        except ValidationError as error:
+            self.problems += params.messages(Protocol, error, f"{self.where}protocol")
+            return None
+
+    def _metrics(self, stop: ComponentConfig | None) -> tuple[str, ...]:
+        names = list(self.options.get("metric") or [])
+        if stop is not None:
+            names += self.catalogue.get("stop", stop.name).component.metrics
+        for name in names:
+            try:
+                self.catalogue.get("metric", name, f"{self.where}{flag('metric')}")
+            except UsageError as error:
+                self.problems.append(str(error))
+        return tuple(dict.fromkeys(names))
+
+    def _fingerprint(self, dataset: ComponentConfig | None) -> str:
+        if dataset is None:
+            return ""
+        try:
+            made = component(self.catalogue, "dataset", dataset)
+            return str(made.fingerprint(self.data_dir))
+        except DataError as error:
+            self.problems.append(str(error))
+            return ""
+
+    def _data_seed(self, seed: int) -> int:
+        value = self.options.get("data_seed")
+        try:
+            return seed if value is None else parse_seed(value)
+        except UsageError as error:
+            self.problems.append(f"{self.where}{flag('data_seed')}: {error}")
+            return seed
+
+
+def component(catalogue: Catalogue, kind: str, config: ComponentConfig) -> Any:
+    """Build the implementation that a configuration names.
+
+    Raises:
+        UsageError: if it is not installed, or installed in another version.
+    """
+    found = catalogue.get(kind, config.name).component
+    if found.version != config.version:
+        raise UsageError(
+            f"{kind} '{config.name}' is installed in version {found.version}, "
+            f"the run was made with version {config.version}"
+        )
+    return found.create(params.validate(found.params, config.params, f"{kind} {config.name}"))
+
+
+def parse_component(option: str, word: Any, where: str) -> tuple[Entry, params.Params]:
+    """Return the component that ``word`` names and its validated parameters.
+
+    ``word`` is ``"name:key=value"``, or a table ``{"name": ..., key: value}``; a run's
+    ``config.json`` gives ``{"name", "version", "params"}``.
+    """
+    kind = {"reg": "regularizer"}.get(option, option)
+    bare: str | None = None
+    values: Mapping[str, Any]
+    if isinstance(word, str):
+        name, bare, values = params.split_word(word, where)
+    else:
+        name = component_name(word, where)
+        values = {k: v for k, v in word.items() if k != "name"}
+        if set(values) <= {"version", "params", "teacher"} and "params" in values:
+            values = values["params"]
+    entry = catalogue().get(kind, name, where)
+    where = f"{where} {name}"
+    model = entry.component.params
+    return entry, params.validate(model, params.parse_values(model, bare, values, where), where)
+
+
+def component_name(word: Any, where: str) -> str:
+    """Return the name in a component's word or table."""
+    if isinstance(word, str):
+        return params.split_word(word, where)[0]
+    if isinstance(word, Mapping) and isinstance(word.get("name"), str):
+        return str(word["name"])
+    raise UsageError(f"{where}: {word!r} is neither 'name:key=value' nor a table with a name")
+
+
+def normalise(layer: Mapping[str, Any], where: str = "") -> Layer:
+    """Return a layer with only known keys and ``epochs`` spelled out; None means not given."""
+    values = {key: value for key, value in layer.items() if value is not None}
+    prefix = f"{where}: " if where else ""
+    collect(
+        [f"{prefix}unknown option '{key}'{suggest(key, KEYS)}" for key in values if key not in KEYS]
+    )
+    if "rounds" in values and "target_sparsity" in values:
+        raise UsageError(f"{prefix}give --rounds or --target-sparsity, not both")
+    for key in ("reg", "metric"):
+        if isinstance(values.get(key), str | Mapping):
+            values[key] = [values[key]]
+    epochs = values.pop("epochs", None)
+    return (
+        {"dense_epochs": epochs, "retrain_epochs": epochs} if epochs is not None else {}
+    ) | values
+
+
+def merge(layers: Sequence[Layer]) -> Layer:
+    """Merge layers, weakest first; rounds and target_sparsity displace each other."""
+    merged: Layer = {}
+    for layer in layers:
+        if "rounds" in layer or "target_sparsity" in layer:
+            merged.pop("rounds", None)
+            merged.pop("target_sparsity", None)
+        teacher = {**merged.get("teacher", {}), **layer.get("teacher", {})}
+        merged |= layer
+        if teacher:
+            merged["teacher"] = teacher
+    return merged
+
+
+def _recipe(layers: Sequence[Layer], problems: list[str]) -> Layer:
+    """Return the recipe of the chosen data set for the chosen model, {} if there is none."""
+    options = merge(layers)
+    try:
+        word = options.get("dataset") or SINGLE["dataset"]
+        entry, values = parse_component("dataset", word, flag("dataset"))
+        model = options.get("model")
+        name = component_name(model, flag("model")) if model else None
+        return normalise(entry.component.create(values).recipe(name))
+    except UsageError as error:
+        problems.append(str(error))
+        return {}
+
+
+def read_layer(path: Path) -> Layer:
+    """Read a layer from a TOML file, or from a run's ``config.json``.
+
+    Raises:
+        UsageError: naming the file, and the line where TOML can tell.
+    """
+    if path.suffix == ".json":
+        return _layer_of_run(RunConfig.from_json(read_json(path), str(path)))
+    try:
+        return normalise(tomllib.loads(path.read_text("utf-8")), str(path))
+    except FileNotFoundError:
+        raise UsageError(f"--config: {path}: no such file") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"--config: {path}: {error}") from None
+
+
+def _layer_of_run(config: RunConfig) -> Layer:
+    """Return options that give ``config`` again."""
+    value = config.model_dump(mode="json")
+    layer = {key: value[key] for key in SINGLE}
+    layer |= {key: item for key, item in value["protocol"].items() if item is not None}
+    layer |= {"reg": value["regularizers"], "metric": value["metrics"]}
+    layer["seeds"] = str(config.seed)
+    if config.data_seed != config.seed:
+        layer["data_seed"] = config.data_seed
+    teachers = [reg.teacher.config for reg in config.regularizers if reg.teacher]
+    if teachers:
+        layer["teacher"] = _layer_of_run(teachers[0])
+        for key in ("seeds", "data_seed", "dataset"):
+            layer["teacher"].pop(key, None)
+    return layer
+
+
+def parse_seeds(value: Any) -> list[int]:
+    """Parse ``0-2`` (inclusive), ``0,3``, ``5`` or a list of integers.
+
+    Raises:
+        UsageError: for anything else, an empty range or a repeated seed.
+    """
+    parts = (
+        [str(part) for part in value] if isinstance(value, list | tuple) else str(value).split(",")
+    )
+    seeds: list[int] = []
+    for part in parts:
+        first, dash, last = part.strip().partition("-")
+        low = parse_seed(first)
+        high = parse_seed(last) if dash else low
+        if high < low:
+            raise UsageError(f"--seeds: '{part}' runs backwards; write {high}-{low}")
+        seeds += range(low, high + 1)
+    if len(set(seeds)) < len(seeds):
+        raise UsageError(f"--seeds: '{value}' names a seed twice")
+    return seeds
+
+
+def parse_seed(value: Any) -> int:
+    """Parse one seed, a whole number from 0 to 2**31 - 1."""
+    if not re.fullmatch(r"\d{1,10}", str(value).strip()) or int(value) >= 2**31:
+        raise UsageError(f"'{value}' is not a seed; write 0-2, 0,3 or 5 (whole numbers from 0)")
+    return int(value)
+
+
+def flag(option: str) -> str:
+    """Return an option's spelling on the command line."""
+    return f"--{option.replace('_', '-')}"

@@ -1,0 +1,200 @@
+"""Finding and loading plugins: a broken one is listed with its error and breaks nothing else."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import pluggy
+
+from dsd_bench import hookspecs
+from dsd_bench.components import KINDS, Component
+from dsd_bench.errors import UsageError, suggest
+
+DISABLE = "DSD_BENCH_NO_PLUGINS"
+"""Environment switch: any value but ``0`` loads built-in components only."""
+TRACE = "DSD_BENCH_TRACE_HOOKS"
+"""Environment switch: any value but ``0`` writes every hook call to standard error."""
+
+REGISTER = {
+    "register_pruners": "pruner",
+    "register_perturbers": "perturber",
+    "register_regularizers": "regularizer",
+    "register_stop_criteria": "stop",
+    "register_models": "model",
+    "register_datasets": "dataset",
+    "register_label_noise": "noise",
+    "register_metrics": "metric",
+    "register_executors": "executor",
+    "register_reporters": "reporter",
+}
+"""Which kind of component each ``register_*`` hook returns."""
+
+_PACKAGES = (
+    *("pruners", "perturbers", "regularizers", "stopping", "models", "data", "noise"),
+    *("metrics", "executors", "reports"),
+)
+BUILTIN = tuple(f"dsd_bench.{package}.builtin" for package in _PACKAGES)
+"""The modules of the built-in components; they use the same hooks as everybody else."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A registered component and where it came from."""
+
+    kind: str
+    component: Component
+    distribution: str
+
+    @property
+    def origin(self) -> str:
+        """Return the file that implements the component (found without importing it)."""
+        module = self.component.implementation.partition(":")[0]
+        try:
+            spec = importlib.util.find_spec(module)
+        except Exception as error:  # a plugin's package may fail in any way when imported
+            return f"{module} (cannot be found: {error})"
+        return spec.origin if spec and spec.origin else module
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A plugin, or a component of one, that could not be used."""
+
+    distribution: str
+    error: str
+
+
+class Catalogue:
+    """Every component by kind and name, and the hooks that observers watch through."""
+
+    def __init__(self, manager: pluggy.PluginManager) -> None:
+        self.manager = manager
+        self.failed: list[Failure] = []
+        self._entries: dict[tuple[str, str], Entry] = {}
+
+    def entries(self, kind: str | None = None) -> list[Entry]:
+        """Return the components of ``kind`` (all kinds if None), by kind and name."""
+        found = [entry for entry in self._entries.values() if kind in (None, entry.kind)]
+        return sorted(found, key=lambda e: (KINDS.index(e.kind), e.component.name))
+
+    def names(self, kind: str) -> list[str]:
+        """Return the names of the components of ``kind``, sorted."""
+        return [entry.component.name for entry in self.entries(kind)]
+
+    def get(self, kind: str, name: str, where: str = "") -> Entry:
+        """Return one component; ``where`` says in the error who asked for it.
+
+        Raises:
+            UsageError: if there is none, with the nearest name and the list of choices.
+        """
+        entry = self._entries.get((kind, name))
+        if entry is not None:
+            return entry
+        prefix = f"{where}: " if where else ""
+        broken = f" ({len(self.failed)} plugins failed to load)" if self.failed else ""
+        choices = suggest(name, self.names(kind))
+        raise UsageError(f"{prefix}there is no {kind} '{name}'{choices}{broken}")
+
+    def find(self, kind: str, name: str) -> Component | None:
+        """Return one component, None if there is none."""
+        entry = self._entries.get((kind, name))
+        return entry.component if entry else None
+
+    def add(self, plugin: object, distribution: str) -> None:
+        """Register ``plugin`` and its components; what fails is noted in :attr:`failed`."""
+        try:
+            self.manager.register(plugin)
+            self.manager.check_pending()
+        except Exception as error:  # a plugin may fail in any way; it must not break the others
+            self._fail(distribution, error)
+            if self.manager.is_registered(plugin):
+                self.manager.unregister(plugin)
+            return
+        for caller in self.manager.get_hookcallers(plugin) or []:
+            if caller.name in REGISTER:
+                self._collect(plugin, caller.name, distribution)
+
+    def notify(self, hook: str, failed: Callable[[str], None], **arguments: Any) -> None:
+        """Call every observer of ``hook``; one that raises is reported to ``failed``."""
+        for implementation in getattr(self.manager.hook, hook).get_hookimpls():
+            only = [p for p in self.manager.get_plugins() if p is not implementation.plugin]
+            try:
+                self.manager.subset_hook_caller(hook, only)(**arguments)
+            except Exception as error:  # observers never cost the run
+                failed(f"observer {implementation.plugin_name}.{hook}: {_describe(error)}")
+
+    def _collect(self, plugin: object, hook: str, distribution: str) -> None:
+        others = [other for other in self.manager.get_plugins() if other is not plugin]
+        try:
+            answers = self.manager.subset_hook_caller(hook, others)()
+            components = [component for answer in answers for component in answer]
+        except Exception as error:  # see add()
+            self._fail(distribution, error, f"{hook}: ")
+            return
+        for component in components:
+            if isinstance(component, Component):
+                self._put(Entry(REGISTER[hook], component, distribution))
+            else:
+                text = f"{hook} returned {component!r}, which is no Component"
+                self.failed.append(Failure(distribution, text))
+
+    def _put(self, entry: Entry) -> None:
+        key = (entry.kind, entry.component.name)
+        if key in self._entries:
+            owner = self._entries[key].distribution
+            text = f"the name of {entry.kind} '{key[1]}' is already taken by {owner}"
+            self.failed.append(Failure(entry.distribution, text))
+            return
+        self._entries[key] = entry
+
+    def _fail(self, distribution: str, error: BaseException, where: str = "") -> None:
+        self.failed.append(Failure(distribution, f"{where}{_describe(error)}"))
+
+
+def _describe(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def switched_on(name: str, environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether an environment switch is set to anything but the empty string or ``0``."""
+    return environment.get(name, "0") not in ("", "0")
+
+
+def build(third_party: bool, trace: bool = False) -> Catalogue:
+    """Make a catalogue of the built-in and, if asked for, all installed components."""
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    if trace:
+        manager.trace.root.setwriter(sys.stderr.write)
+        manager.enable_tracing()
+    catalogue = Catalogue(manager)
+    for module in BUILTIN:
+        catalogue.add(importlib.import_module(module), "dsd-bench")
+    for entry_point in _entry_points() if third_party else ():
+        distribution = entry_point.dist.name if entry_point.dist else entry_point.value
+        try:
+            plugin = entry_point.load()
+        except (Exception, SystemExit) as error:  # see Catalogue.add()
+            catalogue._fail(distribution, error, f"entry point '{entry_point.name}': ")
+            continue
+        catalogue.add(plugin, distribution)
+    return catalogue
+
+
+def _entry_points() -> Iterable[importlib.metadata.EntryPoint]:
+    points = importlib.metadata.entry_points(group=hookspecs.PROJECT)
+    return sorted(points, key=lambda point: (point.dist.name if point.dist else "", point.name))
+
+
+@cache
+def catalogue() -> Catalogue:
+    """Return this process's catalogue, made once, as the environment switches say."""
+    return build(third_party=not switched_on(DISABLE), trace=switched_on(TRACE))
