@@ -1,0 +1,148 @@
+"""From a configuration to everything it names: data on the device, components, teachers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from torch import nn
+
+from dsd_bench.config import ComponentConfig, RunConfig, TeacherConfig
+from dsd_bench.data import Dataset, DatasetParams, RawData
+from dsd_bench.data.prepare import Prepared, prepare
+from dsd_bench.data.resident import Resident
+from dsd_bench.device import Place
+from dsd_bench.errors import DamagedFile, DataError, UsageError
+from dsd_bench.measuring import BUILTIN
+from dsd_bench.options import component
+from dsd_bench.plugins import catalogue
+from dsd_bench.protocol import Experiment
+from dsd_bench.seeds import seeded_globals
+from dsd_bench.store.tensors import read_tensors
+from dsd_bench.training import Ingredients, Tensors
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where things that are no part of the configuration come from.
+
+    Attributes:
+        runs_dir: where teachers' runs lie.
+        data_dir: where data sets lie.
+        download: whether data and pretrained weights may be downloaded.
+        checkpoint_seconds: longest time between checkpoints within a training.
+    """
+
+    runs_dir: Path
+    data_dir: Path
+    download: bool = False
+    checkpoint_seconds: float = 30.0
+
+
+def assemble(config: RunConfig, place: Place, sources: Sources) -> tuple[Experiment, Prepared]:
+    """Build the experiment of ``config`` on ``place``; also return its data before the copy.
+
+    Raises:
+        UsageError: for what cannot be combined, DataError for missing or damaged data.
+    """
+    known = catalogue()
+    prepared = load_data(config, sources)
+    if prepared.val is None and config.protocol.selection == "val":
+        raise UsageError("nothing was held out to select by: give val_size, or --selection test")
+    data = Resident.place(prepared, place.device, place.memory_format)
+
+    def build(seed: int) -> nn.Module:
+        return build_model(config.model, seed, data.shape, data.classes, place, sources.download)
+
+    regularizers = config.regularizers
+    parts = Ingredients(
+        protocol=config.protocol,
+        data=data,
+        place=place,
+        seed=config.seed,
+        regularizers=[component(known, "regularizer", chosen) for chosen in regularizers],
+        teachers=[
+            load_teacher(chosen.teacher, data, place, sources) if chosen.teacher else None
+            for chosen in regularizers
+        ],
+    )
+    experiment = Experiment(
+        config=config,
+        parts=parts,
+        build=build,
+        pruner=component(known, "pruner", config.pruner),
+        perturber=component(known, "perturber", config.perturber),
+        stop=component(known, "stop", config.stop),
+        measured=[known.get("metric", name).component.create() for name in BUILTIN],
+        further={name: known.get("metric", name).component.create() for name in config.metrics},
+        checkpoint_seconds=sources.checkpoint_seconds,
+    )
+    return experiment, prepared
+
+
+def load_data(config: RunConfig, sources: Sources) -> Prepared:
+    """Read, check, split and corrupt the data of ``config``.
+
+    Raises:
+        DataError: if the data are missing, damaged, or other than when the run was planned.
+    """
+    raw, params = _raw(config.dataset.model_dump_json(), config.fingerprint, sources)
+    return prepare(raw, params, component(catalogue(), "noise", config.noise), config.data_seed)
+
+
+@lru_cache(maxsize=1)
+def _raw(dataset: str, fingerprint: str, sources: Sources) -> tuple[RawData, DatasetParams]:
+    """Read a data set; a process that does several runs reads it once."""
+    config = ComponentConfig.model_validate_json(dataset)
+    made: Dataset = component(catalogue(), "dataset", config)
+    found = made.fingerprint(sources.data_dir)
+    if found != fingerprint:
+        raise DataError(
+            f"data set '{config.name}' in {sources.data_dir} is not the one this run was planned "
+            f"with (fingerprint {found[:16]}, expected {fingerprint[:16]})"
+        )
+    return made.load(sources.data_dir, sources.download), made.params
+
+
+def build_model(
+    config: ComponentConfig,
+    seed: int,
+    shape: tuple[int, int, int],
+    classes: int,
+    place: Place,
+    download: bool = False,
+) -> nn.Module:
+    """Return the model of ``config``, initialised from ``seed`` on the CPU, moved to ``place``."""
+    factory = component(catalogue(), "model", config)
+    with seeded_globals(seed):
+        model: nn.Module = factory.build(shape, classes, download=download)
+    return model.to(place.device, memory_format=place.memory_format)  # type: ignore[call-overload,no-any-return]
+
+
+def load_teacher(
+    teacher: TeacherConfig, data: Resident, place: Place, sources: Sources
+) -> nn.Module:
+    """Return the trained teacher, in eval mode and without gradients.
+
+    Raises:
+        UsageError: if its run is not finished, or its classes are not the student's.
+    """
+    path = sources.runs_dir / teacher.run_id
+    try:
+        tensors = read_tensors(path / f"{teacher.weights}.safetensors")[0]
+    except DamagedFile as error:
+        raise UsageError(f"teacher {teacher.run_id}: {error}; run it first") from None
+    model = build_model(teacher.config.model, 0, data.shape, data.classes, place)
+    load_state(model, tensors, f"teacher {teacher.run_id}")
+    return model.eval().requires_grad_(False)
+
+
+def load_state(model: nn.Module, tensors: Tensors, where: str) -> None:
+    """Load kept weights (their masks are left aside) into ``model``."""
+    state = {name: t for name, t in tensors.items() if not name.startswith("masks/")}
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        first = str(error).splitlines()[-1].strip()
+        raise UsageError(f"{where}: its weights do not fit this data's model: {first}") from None

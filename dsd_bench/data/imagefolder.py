@@ -1,0 +1,203 @@
+"""A folder of one's own images: ``train/CLASS/*``, optionally ``val/`` and ``test/`` alike."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy
+
+from dsd_bench.data import Dataset, RawData, Samples
+from dsd_bench.data.builtin import ImageFolderParams
+from dsd_bench.data.recipes import cifar_schedule
+from dsd_bench.errors import DataError
+
+PARTS = ("train", "val", "test")
+EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+TEST_FRACTION = 0.2
+"""Of the train images, drawn for test where there is no ``test/``."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a folder holds.
+
+    Attributes:
+        root: the folder.
+        classes: names, sorted; the same in every part.
+        parts: for each part that exists the images of each class, sorted, relative to the root.
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+    parts: Mapping[str, Mapping[str, Sequence[Path]]]
+
+    def files(self, part: str) -> list[Path]:
+        """Return the images of ``part``, class by class."""
+        return [self.root / name for names in self.parts[part].values() for name in names]
+
+
+class ImageFolder(Dataset):
+    """Images as 8-bit RGB; sizes, channels' mean and std come from the images.
+
+    The standard transform is CIFAR's in proportion: a flip, and a shift by up to 1/8 of the side.
+    Without ``test/``, 20 % of the train images are drawn for test, stratified, anew for each
+    data seed; ``val/`` takes the place of ``val_size``.
+    """
+
+    params: ImageFolderParams
+
+    def recipe(self, model: str | None) -> Mapping[str, Any]:
+        """Return CIFAR's schedule."""
+        return cifar_schedule(model)
+
+    def fingerprint(self, data_dir: Path) -> str:
+        """Return the digest of the images' relative paths, sizes in bytes and classes.
+
+        Raises:
+            DataError: if the folder is not as it should be.
+        """
+        listing = self._scan(data_dir)
+        entries = sorted(
+            [name.as_posix(), _bytes(listing.root / name), label]
+            for part in listing.parts.values()
+            for label, names in part.items()
+            for name in names
+        )
+        digest = hashlib.sha256()
+        for entry in entries:
+            digest.update(json.dumps(entry).encode() + b"\n")
+        return f"sha256:{digest.hexdigest()}"
+
+    def check(self, data_dir: Path, download: bool) -> None:
+        """Raise :class:`DataError` if folders or classes are missing; opens no image."""
+        self._scan(data_dir)
+
+    def load(self, data_dir: Path, download: bool) -> RawData:
+        """Decode every image.
+
+        Raises:
+            DataError: naming the folder or the image that cannot be used.
+        """
+        from dsd_bench.data.images import common_size, read_images
+
+        listing = self._scan(data_dir)
+        files = {part: listing.files(part) for part in listing.parts}
+        given = self.params.size
+        every = [file for names in files.values() for file in names]
+        size = (given, given) if given else common_size(every)
+        samples = {
+            part: Samples(read_images(names, size), _labels(listing, part))
+            for part, names in files.items()
+        }
+        mean, std = channel_statistics(samples["train"].images)
+        return RawData(
+            train=samples["train"],
+            test=samples.get("test"),
+            val=samples.get("val"),
+            classes=len(listing.classes),
+            mean=mean,
+            std=std,
+            flip=True,
+            shift=max(1, min(size) // 8),
+            test_size=0 if "test" in samples else round(TEST_FRACTION * len(files["train"])),
+        )
+
+    def _scan(self, data_dir: Path) -> Listing:
+        """Find the folder: as it is given, else below ``data_dir``."""
+        given = Path(self.params.path).expanduser()
+        for root in (given, data_dir / given):
+            if root.is_dir():
+                try:
+                    return scan(root)
+                except OSError as error:
+                    raise DataError(f"imagefolder: {root} cannot be listed: {error}") from error
+        raise DataError(f"imagefolder: there is no folder {given}, nor {data_dir / given}")
+
+
+def scan(root: Path) -> Listing:
+    """List the images of a folder; hidden files and other extensions are left out.
+
+    Raises:
+        DataError: for a missing ``train/``, fewer than two classes, a class without images, or
+            parts that differ in their classes.
+    """
+    parts = {
+        part: {folder.name: _images(folder, root) for folder in _folders(root / part)}
+        for part in PARTS
+        if (root / part).is_dir()
+    }
+    if "train" not in parts:
+        raise DataError(f"imagefolder: {root} has no folder train/ (expected train/CLASS/IMAGE)")
+    classes = tuple(parts["train"])
+    if len(classes) < 2:
+        found = f"{len(classes)} class folders in {root / 'train'}"
+        raise DataError(f"imagefolder: {found}, at least 2 are needed")
+    for part, images in parts.items():
+        if different := set(images) ^ set(classes):
+            names = ", ".join(sorted(different))
+            raise DataError(f"imagefolder: {root}: only one of train/ and {part}/ has: {names}")
+        if empty := [label for label in classes if not images[label]]:
+            kinds = " ".join(EXTENSIONS)
+            where = root / part / empty[0]
+            raise DataError(f"imagefolder: {where} holds no image ({kinds})")
+    return Listing(root, classes, parts)
+
+
+def _folders(folder: Path) -> list[Path]:
+    found = [p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")]
+    return sorted(found, key=lambda path: path.name)
+
+
+def _images(folder: Path, root: Path) -> list[Path]:
+    """Return the images below ``folder``, sorted, relative to ``root``."""
+    found = []
+    for place, folders, names in os.walk(folder, onerror=_refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            if not name.startswith(".") and name.lower().endswith(EXTENSIONS):
+                found.append((Path(place) / name).relative_to(root))
+    return sorted(found, key=Path.as_posix)
+
+
+def _refuse(error: OSError) -> None:
+    raise error
+
+
+def _bytes(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError as error:
+        raise DataError(f"imagefolder: {file} cannot be read: {error}") from error
+
+
+def _labels(listing: Listing, part: str) -> numpy.typing.NDArray[numpy.int64]:
+    counts = [len(names) for names in listing.parts[part].values()]
+    return numpy.repeat(numpy.arange(len(counts), dtype=numpy.int64), counts)
+
+
+def channel_statistics(
+    images: numpy.typing.NDArray[numpy.uint8],
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return each channel's mean and standard deviation of images scaled to 0..1.
+
+    They come from exact counts of the 256 values, so they do not depend on the machine. A channel
+    without any variation gets 1 as its standard deviation.
+
+    Args:
+        images: uint8 ``(N, C, H, W)``.
+    """
+    values = numpy.arange(256) / 255
+    means, deviations = [], []
+    for channel in range(images.shape[1]):
+        counts = sum(numpy.bincount(i[channel].ravel(), minlength=256) for i in images)
+        mean = float(numpy.average(values, weights=counts))
+        variance = float(numpy.average((values - mean) ** 2, weights=counts))
+        means.append(mean)
+        deviations.append(variance**0.5 or 1.0)
+    return tuple(means), tuple(deviations)

@@ -1,0 +1,182 @@
+"""The execution plan: where and how a run is computed. It is recorded, never hashed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dsd_bench.config import Precision
+from dsd_bench.errors import UsageError
+
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?|mps|xpu(:\d+)?")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a run is computed. Same run id under the same plan: same bytes.
+
+    Attributes:
+        device: the torch device's type.
+        chip: the instruction set on a CPU, the name of a GPU.
+        threads: CPU threads (0 on a GPU, where they don't matter).
+        layout: ``nchw`` or ``nhwc`` (channels_last).
+        engine: ``eager``.
+        deterministic: whether non-deterministic operations were refused.
+        torch: torch's version.
+    """
+
+    device: str
+    chip: str
+    threads: int
+    layout: str
+    engine: str
+    deterministic: bool
+    torch: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plan as JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A device that has been set up, and what follows from it for a run."""
+
+    device: torch.device
+    plan: Plan
+    precision: Precision
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """The layout of images and convolution weights."""
+        return torch.channels_last if self.plan.layout == "nhwc" else torch.contiguous_format
+
+    @contextlib.contextmanager
+    def autocast(self) -> Iterator[None]:
+        """Compute in bf16 inside the block if the run's precision says so."""
+        if self.precision != "bf16":
+            yield
+            return
+        # weights change between uses, so a cache of their casts would only cost memory
+        with torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False):
+            yield
+
+    def eval_batch(self, shape: tuple[int, int, int]) -> int:
+        """Return how many images of ``shape`` to measure at once."""
+        pixels = 2**20 if self.device.type == "cpu" else 2**22
+        return max(1, min(4096, pixels // (shape[1] * shape[2])))
+
+
+def resolve(word: str) -> torch.device:
+    """Turn ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``, ... into a device that exists.
+
+    Raises:
+        UsageError: saying which devices there are.
+    """
+    if not _DEVICE.fullmatch(word):
+        raise UsageError(f"--device: '{word}' is none of auto, cpu, cuda, cuda:N, mps, xpu")
+    if word == "auto":
+        word = next((kind for kind in ("cuda", "xpu", "mps") if _count(kind)), "cpu")
+    device = torch.device(word)
+    count = _count(device.type)
+    if device.type != "cpu" and (device.index or 0) >= count:
+        have = f"{count} {device.type} devices (numbered from 0)" if count else "none"
+        raise UsageError(
+            f"--device: {word} was asked for, but torch {torch.__version__} sees {have}; "
+            "use --device auto or cpu"
+        )
+    return device
+
+
+def _count(kind: str) -> int:
+    if kind == "cpu":
+        return 1
+    backend = getattr(torch, kind, None)
+    if backend is None or not backend.is_available():
+        return 0
+    return int(backend.device_count())
+
+
+def setup(word: str, threads: int, deterministic: bool, precision: Precision) -> Place:
+    """Set this process up for a run and return where and how it will be computed.
+
+    Raises:
+        UsageError: if the device does not exist or cannot compute in ``precision``.
+    """
+    device = resolve(word)
+    if precision == "tf32" and device.type != "cuda":
+        raise UsageError("--precision tf32 needs an NVIDIA GPU; use fp32 or bf16 here")
+    torch.set_num_threads(threads)
+    tf32 = precision == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    torch.backends.cudnn.allow_tf32 = tf32
+    # cuDNN's autotuner may choose another algorithm each time: same plan, other bits
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(deterministic)
+    on_cpu = device.type == "cpu"
+    plan = Plan(
+        device=device.type,
+        chip=torch.backends.cpu.get_cpu_capability() if on_cpu else _gpu_name(device),
+        threads=threads if on_cpu else 0,
+        layout="nchw" if on_cpu else "nhwc",
+        engine="eager",
+        deterministic=deterministic,
+        torch=torch.__version__,
+    )
+    return Place(device, plan, precision)
+
+
+def _gpu_name(device: torch.device) -> str:
+    backend = getattr(torch, device.type)
+    return str(backend.get_device_name(device)) if hasattr(backend, "get_device_name") else ""
+
+
+def hardware(device: torch.device) -> dict[str, Any]:
+    """Return what the numbers were computed on, for people."""
+    gpu = _gpu_name(device) if device.type != "cpu" else None
+    return {"cpu": _cpu_name(), "cores": os.cpu_count(), "gpu": gpu, "system": platform.system()}
+
+
+def _cpu_name() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """Return the most memory that was in use, in bytes: of the device, or of this process."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    try:
+        import resource
+    except ImportError:
+        return None
+    unit = 1 if platform.system() == "Darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that the numbers depend on."""
+    import numpy
+
+    from dsd_bench import __version__
+
+    return {
+        "dsd-bench": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "cuda": torch.version.cuda or "",
+    }

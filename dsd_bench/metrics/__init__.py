@@ -1,0 +1,66 @@
+"""Metrics: what is measured after each training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dsd_bench.params import Params
+
+if TYPE_CHECKING:
+    import torch
+
+    from dsd_bench.masks import Masks
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """One pass over one part of the data, in eval mode and un-augmented.
+
+    Attributes:
+        logits: float32 ``(N, classes)`` on the device.
+        labels: int64 ``(N,)``, given labels.
+        clean: int64 ``(N,)``, true classes where known, else the given labels.
+        relu_counts: one int64 tensor for each ReLU application of a forward pass, in order: for
+            every element of its output (channel x position) the number of images for which
+            it was > 0. Only for the train part, else empty.
+    """
+
+    logits: torch.Tensor
+    labels: torch.Tensor
+    clean: torch.Tensor
+    relu_counts: tuple[torch.Tensor, ...] = ()
+
+
+@dataclass(frozen=True)
+class MeasureView:
+    """What a metric may look at; nothing of it may be changed.
+
+    Attributes:
+        model: the trained network, in eval mode.
+        masks: its masks.
+        round: the round's index.
+        device: where the model lives.
+        shape: one image's ``(C, H, W)``.
+        outputs: ``outputs("train" | "val" | "test")``, computed once and shared by all metrics;
+            None where that part does not exist.
+    """
+
+    model: torch.nn.Module
+    masks: Masks
+    round: int
+    device: torch.device
+    shape: tuple[int, int, int]
+    outputs: Callable[[str], Outputs | None]
+
+
+class Metric:
+    """Base of all metrics. Built-in ones fill ``rounds.jsonl``, others ``metrics/<name>.jsonl``."""
+
+    def __init__(self, params: Params) -> None:
+        self.params = params
+
+    def measure(self, view: MeasureView) -> Mapping[str, Any]:
+        """Return JSON values by name; None for what is absent, never NaN."""
+        raise NotImplementedError

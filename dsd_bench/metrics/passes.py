@@ -1,0 +1,132 @@
+"""One pass of a network over resident images, counting how often each ReLU unit is on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from dsd_bench.errors import RunError
+from dsd_bench.metrics import Outputs
+
+
+def forward_pass(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    clean: Tensor,
+    normalise: Callable[[Tensor], Tensor],
+    *,
+    batch_size: int,
+    count_relu: bool = False,
+    autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    device: torch.device | None = None,
+) -> Outputs:
+    """Run ``model`` over all images in eval mode without gradients; its flags come back after.
+
+    Args:
+        model: the network.
+        images: uint8 ``(N, C, H, W)``.
+        labels: int64 ``(N,)``, given labels.
+        clean: int64 ``(N,)``, true classes.
+        normalise: uint8 ``(B, C, H, W)`` -> what the model takes.
+        batch_size: images at a time.
+        count_relu: whether to count the ReLU units that are on.
+        autocast: ``autocast()`` is a context in which the network computes, for low precision.
+        device: where the model is, if the images are elsewhere.
+    """
+    device = device or images.device
+    counter = ReluCounter() if count_relu else None
+    logits = []
+    with evaluating(model), autocast():
+        for batch in torch.split(images, batch_size):
+            inputs = normalise(batch.to(device))
+            outputs = model(inputs) if counter is None else counter.run(model, inputs)
+            logits.append(outputs.float())
+    counts = counter.counts if counter else ()
+    return Outputs(torch.cat(logits), labels.to(device), clean.to(device), counts)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put ``model`` into eval mode without gradients, and every module's own flag back after.
+
+    Attention is computed step by step: its fused kernels hide ReLUs and products from counting.
+    """
+    flags = [(module, module.training) for module in model.modules()]
+    fused = torch.backends.mha.get_fastpath_enabled()
+    model.eval()
+    try:
+        torch.backends.mha.set_fastpath_enabled(False)
+        with torch.no_grad():
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+        for module, training in flags:
+            module.training = training
+
+
+class ReluCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts for how many images each element of each ReLU's output is > 0.
+
+    It watches the operation itself, so that functional calls count, and a module that is used
+    twice counts twice. An output without one entry for each image (a ReLU of a table of
+    parameters, say) says nothing about images and is left out.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._images = 0
+        self._batch: list[Tensor | None] = []
+        self._totals: list[Tensor | None] = []
+
+    @property
+    def counts(self) -> tuple[Tensor, ...]:
+        """One int64 tensor for each application, in order, on the device."""
+        return tuple(total for total in self._totals if total is not None)
+
+    def run(self, model: nn.Module, inputs: Tensor) -> Tensor:
+        """Return ``model(inputs)`` and add to the counts.
+
+        Raises:
+            RunError: if the ReLU applications differ from those of the batch before.
+        """
+        self._images, self._batch = len(inputs), []
+        with self:
+            outputs: Tensor = model(inputs)
+        if not self._totals:
+            self._totals = self._batch
+        elif len(self._totals) != len(self._batch):
+            raise RunError("the model applies its ReLUs more often to some batches than to others")
+        else:
+            self._totals = [
+                None if total is None or new is None else total + new
+                for total, new in zip(self._totals, self._batch)
+            ]
+        return outputs
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Carry out an operation and count if it is a ReLU."""
+        out = func(*args, **(kwargs or {}))
+        if func in (torch.ops.aten.relu.default, torch.ops.aten.relu_.default):
+            of_images = out.shape[:1] == (self._images,)
+            self._batch.append(_positive(out) if of_images else None)
+        return out
+
+
+def _positive(out: Tensor) -> Tensor:
+    """Return the counts over the first dimension of a ReLU's output: its signs are 0 or 1.
+
+    Summed as float32, exact up to 2^24 images: three times faster than a sum of booleans.
+    """
+    return out.sign().sum(0, dtype=torch.float32).long()

@@ -1,0 +1,34 @@
+"""Label noise: which training labels are wrong, and how."""
+
+from __future__ import annotations
+
+import numpy
+from numpy.typing import NDArray
+
+from dsd_bench.params import Params
+
+Labels = NDArray[numpy.int64]
+
+
+class LabelNoise:
+    """Base of all label noises.
+
+    If the parameters have a true field ``validation``, the core corrupts the validation labels
+    too, from a stream of their own; otherwise, and by default, they are the true classes.
+    """
+
+    def __init__(self, params: Params) -> None:
+        self.params = params
+
+    def corrupt(self, labels: Labels, classes: int, draw: numpy.random.Generator) -> Labels:
+        """Return noisy labels ``(N,)``; ``labels`` stays as it was.
+
+        Where the data come with wrong labels of their own (human noise), those stay wherever
+        the result equals the true class.
+
+        Args:
+            labels: true classes ``(N,)``, 0..classes-1.
+            classes: number of classes.
+            draw: the noise's own stream, keyed by the data seed.
+        """
+        raise NotImplementedError

@@ -1,0 +1,354 @@
+"""The prune-retrain protocol, to be read beside the paper's Algorithms 1 and 2 (Appendix B, H).
+
+    train dense                                        round 0
+    until the target sparsity or the last round:
+        prune, perturb, train again, evaluate          rounds 1, 2, ...
+        stop if the stop criterion says so             Algorithm 2's gate is such a criterion
+    return the weights that are best on the selecting part
+
+It knows no files and no screen: a :class:`~dsd_bench.memory.Memory` remembers, a :class:`Watcher`
+is told. Everything random is keyed by the round, so a run that is taken up again, or goes on from
+another run's rounds, does what an uninterrupted one would have done.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from dsd_bench.config import RunConfig
+from dsd_bench.errors import Interrupted, RunError, UsageError
+from dsd_bench.masks import Masks, NothingLeft
+from dsd_bench.measuring import look, measure, measure_further
+from dsd_bench.memory import Checkpoint, Memory, Row
+from dsd_bench.metrics import MeasureView, Metric
+from dsd_bench.perturbers import Perturber, PerturbView
+from dsd_bench.pruners import Pruner, PruneView
+from dsd_bench.seeds import seeded_globals, stream, torch_stream
+from dsd_bench.stopping import StopCriterion
+from dsd_bench.training import Ingredients, Training, part, steps_per_epoch
+
+Tensors = dict[str, Tensor]
+
+
+class Watcher(Protocol):
+    """Is told what happens, and says when to stop. It cannot change a number."""
+
+    def begun(self, resumed_from_round: int | None, rows: Sequence[Row]) -> None:
+        """The run begins, with these rounds already done."""
+
+    def stopping(self) -> bool:
+        """Whether to stop now; the run will be resumable."""
+
+    def progress(self, round: int, epoch: int, epochs: int, images_per_second: float) -> None:
+        """A training goes on."""
+
+    def round(self, row: Row, timing: Mapping[str, Any]) -> None:
+        """A round has ended and is safe."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything a run is made of, built and on its device.
+
+    Attributes:
+        config: the run.
+        parts: data, regularizers and where to compute.
+        build: ``build(seed)`` makes a freshly initialised model on the device.
+        pruner, perturber, stop: the chosen components.
+        measured: the built-in metrics, which fill a row.
+        further: further metrics by name.
+        checkpoint_seconds: longest time between checkpoints within a training.
+    """
+
+    config: RunConfig
+    parts: Ingredients
+    build: Callable[[int], nn.Module]
+    pruner: Pruner
+    perturber: Perturber
+    stop: StopCriterion
+    measured: Sequence[Metric]
+    further: Mapping[str, Metric] = field(default_factory=dict)
+    checkpoint_seconds: float = 30.0
+
+
+@dataclass(frozen=True)
+class End:
+    """Why and where a run ended.
+
+    Attributes:
+        best_round: the round that is best on the selecting part; the first of equals.
+        stopped_by: ``rounds``, ``target-sparsity``, ``nothing-left`` or the stop criterion's name.
+        reason: the same for people.
+        resumed_from_round: the round it was taken up in, None if it began anew.
+        plans: the execution plans, each with the round it began in.
+    """
+
+    best_round: int
+    stopped_by: str
+    reason: str
+    resumed_from_round: int | None
+    plans: tuple[dict[str, Any], ...]
+
+
+def ended(config: RunConfig, stop: StopCriterion, rows: Sequence[Row]) -> tuple[str, str] | None:
+    """Return what ends the run after ``rows`` and why, or None to go on. A pure function."""
+    if not rows:
+        return None
+    protocol, last = config.protocol, rows[-1]
+    if reason := stop.stop(rows, config.score):
+        return config.stop.name, reason
+    if protocol.rounds is not None and last["round"] >= protocol.rounds:
+        return "rounds", f"all {protocol.rounds} rounds are done"
+    if protocol.target_sparsity is not None and last["sparsity"] >= protocol.target_sparsity:
+        return "target-sparsity", f"the sparsity reached {protocol.target_sparsity:g}"
+    return None
+
+
+def best_round(rows: Sequence[Row], score: str) -> int:
+    """Return the round with the highest ``score``, the first of equals."""
+    return max(range(len(rows)), key=lambda index: (rows[index][score], -index))
+
+
+def weights_name(round: int) -> str:
+    """Return the name under which a round's weights are kept."""
+    return f"best-{round:03d}" if round else "dense"
+
+
+class Run:
+    """One run under way."""
+
+    def __init__(self, experiment: Experiment, memory: Memory, watcher: Watcher) -> None:
+        self.experiment, self.memory, self.watcher = experiment, memory, watcher
+        self.config, self.parts = experiment.config, experiment.parts
+        self.rows: list[Row] = []
+        self.plans: tuple[dict[str, Any], ...] = ()
+        self.kept: list[str] = []
+        self.resumed_from: int | None = None
+        self.snapshots = frozenset(experiment.perturber.snapshots())
+
+    def follow(self) -> End:
+        """Carry the run to its end.
+
+        Raises:
+            Interrupted: if the watcher asked to stop; the memory holds a checkpoint.
+            RunError: if the run cannot go on.
+        """
+        checkpoint = self._restore()
+        while (end := ended(self.config, self.experiment.stop, self.rows)) is None:
+            try:
+                training = self._training(checkpoint)
+            except NothingLeft as error:
+                end = "nothing-left", str(error)
+                break
+            checkpoint = None
+            self._train_and_evaluate(training)
+        best = best_round(self.rows, self.config.score)
+        return End(best, *end, self.resumed_from, self.plans)
+
+    # -- Algorithm 1, line by line ---------------------------------------------------------------
+
+    def _training(self, checkpoint: Checkpoint | None) -> Training:
+        """Return the next training, or the one that the checkpoint was taken in."""
+        round = len(self.rows)
+        if checkpoint is not None:
+            self._load(checkpoint.tensors)
+            if checkpoint.training:
+                training = Training(self.parts, self.model, self.masks, round)
+                training.resume(checkpoint.cursor, checkpoint.tensors)
+                return training
+        elif round == 0:
+            self._initialise()
+        if round > 0:
+            self._prune(round)
+            self._perturb(round)
+        return Training(self.parts, self.model, self.masks, round)
+
+    def _initialise(self) -> None:
+        self.model = self._build("init")
+        self.masks = Masks.dense(self.model)
+        if not self.masks.weights:
+            raise UsageError(f"model '{self.config.model.name}' has no Conv or Linear weights")
+
+    def _prune(self, round: int) -> None:
+        """Line 18 of Algorithm 1."""
+        name, place = self.config.pruner.name, self.parts.place
+        draw = torch_stream("cpu", self.config.seed, "round", round, "prune")
+        batches = self._batches(round)
+        view = PruneView(self.model, self.masks, round, place.device, draw, batches)
+        with seeded_globals(stream(self.config.seed, "round", round, "prune", "global")):
+            masks = self.experiment.pruner.prune(view)
+        if set(masks.weights) != set(self.masks.weights) or not masks.nested_in(self.masks):
+            raise RunError(f"pruner '{name}' brought pruned weights back or lost a layer")
+        if masks.nonzero >= self.masks.nonzero:
+            raise RunError(f"pruner '{name}' pruned nothing in round {round}")
+        self.masks = masks
+        self.masks.apply(self.model)
+
+    def _perturb(self, round: int) -> None:
+        """Line 19 of Algorithm 1."""
+        view = PerturbView(
+            self.model,
+            self.masks,
+            round,
+            snapshot=lambda step: self._on_device(self.memory.recall(f"snapshot-{step}")),
+            fresh=lambda: self._build("round", round, "reinit").state_dict(),
+        )
+        with seeded_globals(stream(self.config.seed, "round", round, "perturb", "global")):
+            self.experiment.perturber.perturb(view)
+        self.masks.apply(self.model)
+
+    def _train_and_evaluate(self, training: Training) -> None:
+        """Lines 20 and 21 of Algorithm 1, then make the round safe."""
+        pace = _Pace(self, training)
+        pace.start()
+        training.run(pace.after_step)
+        timing = pace.timing()
+        row = measure(self._view(training.round), self.experiment.measured)
+        further = self.experiment.further
+        if further:
+            row["metrics"] = measure_further(self._view(training.round), further)
+        self.rows.append(row)
+        self._keep_if_best(training.round)
+        self._save(training, training_done=True)
+        self.watcher.round(row, timing)
+        if self.watcher.stopping() and not ended(self.config, self.experiment.stop, self.rows):
+            raise Interrupted(f"stopped after round {training.round}")
+
+    def _view(self, round: int) -> MeasureView:
+        return look(self.parts, self.model, self.masks, round)
+
+    # -- what the algorithm needs around it ------------------------------------------------------
+
+    def _build(self, *names: str | int) -> nn.Module:
+        return self.experiment.build(stream(self.config.seed, *names))
+
+    def _batches(self, round: int) -> Callable[[int], Iterator[tuple[Tensor, Tensor]]]:
+        """Return un-augmented training batches for pruners, drawn from their own stream."""
+        data, size = self.parts.data, self.config.protocol.batch_size
+
+        def batches(count: int) -> Iterator[tuple[Tensor, Tensor]]:
+            draw = torch_stream("cpu", self.config.seed, "round", round, "prune", "batches")
+            order = torch.randperm(len(data.train), generator=draw).to(self.parts.place.device)
+            for index in torch.split(order, size)[:count]:
+                yield data.normalise(data.train.images[index]), data.train.labels[index]
+
+        return batches
+
+    def _keep_if_best(self, round: int) -> None:
+        """Keep the weights of every round that beats all before it.
+
+        Whatever rule ends the curve, the best round up to there is among these.
+        """
+        state = {**self.model.state_dict(), **_prefixed("masks", self.masks.tensors())}
+        if best_round(self.rows, self.config.score) == round:
+            self._keep(weights_name(round), state)
+
+    def _keep(self, name: str, tensors: Tensors) -> None:
+        self.memory.keep(name, tensors)
+        self.kept = [*(other for other in self.kept if other != name), name]
+
+    def snapshot(self, training: Training) -> None:
+        """Keep the state after this step of the dense training if the perturber needs it."""
+        if training.round == 0 and training.steps_done in self.snapshots:
+            self._keep(f"snapshot-{training.steps_done}", self.model.state_dict())
+
+    def save_within(self, training: Training) -> None:
+        """Make the training's present place safe."""
+        self._save(training, training_done=False)
+
+    def _save(self, training: Training, training_done: bool) -> None:
+        tensors = training.tensors()
+        if training_done:  # the next training begins with fresh optimiser and generators
+            tensors = {k: v for k, v in tensors.items() if k.startswith(("model/", "masks/"))}
+        cursor = {} if training_done else vars(training.cursor)
+        round = training.round + training_done
+        rows, kept = tuple(self.rows), tuple(self.kept)
+        self.memory.save(
+            Checkpoint(rows, round, not training_done, dict(cursor), tensors, self.plans, kept)
+        )
+
+    def _restore(self) -> Checkpoint | None:
+        checkpoint = self.memory.restore()
+        if checkpoint is not None:
+            self.rows = list(checkpoint.rows)
+            self.plans, self.kept = checkpoint.plans, list(checkpoint.kept)
+            self.resumed_from = checkpoint.round
+        if not ended(self.config, self.experiment.stop, self.rows):
+            self._note_plan(len(self.rows))
+            self._check_snapshots()
+        self.watcher.begun(self.resumed_from, self.rows)
+        return checkpoint
+
+    def _note_plan(self, round: int) -> None:
+        plan = self.parts.place.plan.to_json()
+        last = self.plans[-1] if self.plans else None
+        if last is None or {k: v for k, v in last.items() if k != "from_round"} != plan:
+            self.plans = (*self.plans, {"from_round": round, **plan})
+
+    def _check_snapshots(self) -> None:
+        """Say at once when a rewind step lies beyond the dense training."""
+        wanted = self.snapshots
+        protocol, samples = self.config.protocol, len(self.parts.data.train)
+        steps = protocol.dense_epochs * steps_per_epoch(samples, protocol.batch_size)
+        if wanted and max(wanted) > steps:
+            raise UsageError(
+                f"perturber '{self.config.perturber.name}' wants the state after step "
+                f"{max(wanted)}, but the dense training has {steps} steps"
+            )
+
+    def _load(self, tensors: Tensors) -> None:
+        self.model = self._build("init")
+        self.model.load_state_dict(self._on_device(part(tensors, "model")))
+        self.masks = Masks.from_tensors(self._on_device(part(tensors, "masks")))
+
+    def _on_device(self, tensors: Tensors) -> Tensors:
+        return {name: tensor.to(self.parts.place.device) for name, tensor in tensors.items()}
+
+
+class _Pace:
+    """What happens between steps: snapshots, checkpoints, progress, stopping, timing."""
+
+    def __init__(self, run: Run, training: Training) -> None:
+        self.run, self.training = run, training
+        now = time.monotonic()
+        self.began, self.saved, self.told = now, now, now
+        self.steps = self.told_steps = 0
+
+    def start(self) -> None:
+        """Before the first step."""
+        if self.training.steps_done == 0:
+            self.run.snapshot(self.training)
+
+    def after_step(self, training: Training) -> None:
+        """After every step; cheap unless something is due."""
+        self.steps += 1
+        run = self.run
+        run.snapshot(training)
+        now = time.monotonic()
+        done = training.cursor.epoch >= training.epochs
+        if run.watcher.stopping() and not done:
+            run.save_within(training)
+            raise Interrupted(f"stopped in round {training.round}, epoch {training.cursor.epoch}")
+        if now - self.saved > run.experiment.checkpoint_seconds and not done:
+            run.save_within(training)
+            self.saved = now
+        if now - self.told > 0.25 or done:
+            speed = (self.steps - self.told_steps) * training.batch / max(now - self.told, 1e-9)
+            self.told, self.told_steps = now, self.steps
+            run.watcher.progress(training.round, training.cursor.epoch, training.epochs, speed)
+
+    def timing(self) -> dict[str, float]:
+        """Return what the training took, as it was run here."""
+        seconds = time.monotonic() - self.began
+        images = self.steps * self.training.batch
+        return {"seconds": seconds, "images_per_second": images / max(seconds, 1e-9)}
+
+
+def _prefixed(prefix: str, tensors: Tensors) -> Tensors:
+    return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}

@@ -1,0 +1,81 @@
+"""Pruners: which weights go next.
+
+A pruner gives *scores* of the weights' shapes, higher = keep; the core owns exact counts, ties,
+nesting and what is prunable (:mod:`dsd_bench.masks`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from dsd_bench.params import Params, param
+
+if TYPE_CHECKING:
+    import torch
+
+    from dsd_bench.masks import Masks
+
+Scope = Literal["global", "layer"]
+
+
+class PrunerParams(Params):
+    """What every pruner that works with scores takes."""
+
+    fraction: float = param(
+        0.2, help="fraction of the remaining weights to prune per round", gt=0, lt=1, main=True
+    )
+    scope: Scope = param("global", help="rank the weights of all layers together, or of each alone")
+
+
+@dataclass(frozen=True)
+class PruneView:
+    """What a pruner may look at.
+
+    Attributes:
+        model: the trained network; leave its parameters, buffers and gradients as they were.
+        masks: the current masks, all on ``device``.
+        round: index of the round about to be trained (the first pruning is round 1).
+        device: where the model lives.
+        generator: a CPU generator of the run's own, keyed by the round.
+        batches: ``batches(n)`` yields ``n`` un-augmented training batches, normalised images
+            ``(B, C, H, W)`` and given labels ``(B,)``, drawn from ``generator``'s stream.
+    """
+
+    model: torch.nn.Module
+    masks: Masks
+    round: int
+    device: torch.device
+    generator: torch.Generator
+    batches: Callable[[int], Iterator[tuple[torch.Tensor, torch.Tensor]]]
+
+
+class Pruner:
+    """Base of all pruners: implement :meth:`scores`, or override :meth:`prune`."""
+
+    def __init__(self, params: Params) -> None:
+        self.params = params
+
+    def scores(self, view: PruneView) -> dict[str, torch.Tensor]:
+        """Return a finite score for every prunable weight, by parameter name; higher = keep.
+
+        Scores of weights that are already pruned are ignored.
+        """
+        raise NotImplementedError
+
+    def prune(self, view: PruneView) -> Masks:
+        """Return the next masks: the lowest-scored ``fraction`` of the remaining weights goes.
+
+        Raises:
+            dsd_bench.masks.NothingLeft: when no weight can be pruned any more.
+        """
+        from dsd_bench.masks import prune_by_scores
+
+        params = self.params
+        if not isinstance(params, PrunerParams):
+            raise TypeError(
+                f"{type(self).__name__}: parameters are a {type(params).__name__}, not a "
+                "PrunerParams with fraction and scope; derive from it, or override prune"
+            )
+        return prune_by_scores(self.scores(view), view.masks, params.fraction, params.scope)

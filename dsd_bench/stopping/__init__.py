@@ -1,0 +1,28 @@
+"""Stop criteria: pure functions of the rounds so far."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dsd_bench.params import Params
+
+
+class StopCriterion:
+    """Base of all stop criteria."""
+
+    def __init__(self, params: Params) -> None:
+        self.params = params
+
+    def stop(self, rounds: Sequence[Mapping[str, Any]], score: str) -> str | None:
+        """Return why to stop after the last of ``rounds``, or None to go on.
+
+        It must be a pure function: asked again with the same rounds it answers the same,
+        so a resumed run and ``replay`` stop where the first run would.
+
+        Args:
+            rounds: the rows of ``rounds.jsonl`` so far, at least one, round 0 first.
+            score: the column to judge by: ``val_accuracy``, or ``test_accuracy`` under
+                ``--selection test``; accuracies are in 0..1.
+        """
+        raise NotImplementedError

@@ -1,0 +1,78 @@
+"""The built-in stop criteria and their parameters."""
+
+from __future__ import annotations
+
+from dsd_bench.components import Component
+from dsd_bench.hookspecs import hookimpl
+from dsd_bench.params import Params, param
+
+PAPER = "Quetu and Tartaglione, DSD2: Can We Dodge Sparse Double Descent?, AAAI 2024"
+
+
+class TargetParams(Params):
+    """Parameters of ``target``."""
+
+    sparsity: float = param(
+        0.99, help="stop at this sparsity or above it", gt=0, lt=1, main=True, unit="fraction"
+    )
+
+
+class PatienceParams(Params):
+    """Parameters of ``patience``."""
+
+    tolerance: float = param(
+        0.0,
+        help="a round is bad if its accuracy is below the best before it by more than this",
+        ge=0,
+        le=1,
+        unit="accuracy, 0..1",
+    )
+    patience: int = param(1, help="stop after this many bad rounds in a row", ge=1, unit="rounds")
+
+
+class EntropyGateParams(Params):
+    """Parameters of ``entropy-gate``."""
+
+    drop: float = param(
+        0.05,
+        help="the gate opens once (H0 - H) / H0 is above this; it never closes again",
+        ge=0,
+        lt=1,
+        unit="fraction of the dense model's entropy",
+        main=True,
+    )
+    tolerance: float = param(
+        0.05,
+        help="a round is bad if its accuracy is below the best since the gate opened by more",
+        ge=0,
+        le=1,
+        unit="accuracy, 0..1",
+    )
+    patience: int = param(1, help="stop after this many bad rounds in a row", ge=1, unit="rounds")
+
+
+@hookimpl
+def register_stop_criteria() -> list[Component]:
+    """Return the built-in stop criteria."""
+    return [
+        Component("never", "dsd_bench.stopping.rules:Never", "prune to the end of the schedule"),
+        Component(
+            "target",
+            "dsd_bench.stopping.rules:Target",
+            "stop once a sparsity is reached",
+            TargetParams,
+        ),
+        Component(
+            "patience",
+            "dsd_bench.stopping.rules:Patience",
+            "the usual early stop: accuracy fell below the best so far",
+            PatienceParams,
+        ),
+        Component(
+            "entropy-gate",
+            "dsd_bench.stopping.rules:EntropyGate",
+            "Algorithm 2: early stop, allowed only once the neurons' entropy has fallen",
+            EntropyGateParams,
+            citation=f"{PAPER}, Algorithm 2",
+        ),
+    ]

@@ -1,0 +1,122 @@
+"""The built-in stop criteria; all are pure functions of the rounds so far.
+
+Whatever they answer, the run returns the best of all its rounds, not the last one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dsd_bench.errors import RunError
+from dsd_bench.stopping import StopCriterion
+from dsd_bench.stopping.builtin import EntropyGateParams, PatienceParams, TargetParams
+
+Rounds = Sequence[Mapping[str, Any]]
+
+_HINTS = {
+    "entropy": ": entropy is that of ReLU units and this model has none; try the rule 'patience'",
+    "val_accuracy": ": is there a validation part to judge by?",
+}
+
+
+class Never(StopCriterion):
+    """Go on to the end of the schedule."""
+
+    def stop(self, rounds: Rounds, score: str) -> str | None:
+        """Return None always."""
+        return None
+
+
+class Target(StopCriterion):
+    """Stop once the sparsity reaches ``sparsity``."""
+
+    params: TargetParams
+
+    def stop(self, rounds: Rounds, score: str) -> str | None:
+        """Return why to stop, or None; see :meth:`StopCriterion.stop`."""
+        reached, wanted = _column(rounds[-1:], "sparsity", "target")[0], self.params.sparsity
+        if reached < wanted:
+            return None
+        return f"sparsity {reached:.4f} reached the target of {wanted:g}"
+
+
+class Patience(StopCriterion):
+    """The usual early stop.
+
+    A round is bad if its accuracy is below the best of the rounds before it (the dense one
+    included) by more than ``tolerance``; ``patience`` bad rounds in a row end the run.
+    """
+
+    params: PatienceParams
+
+    def stop(self, rounds: Rounds, score: str) -> str | None:
+        """Return why to stop, or None; see :meth:`StopCriterion.stop`."""
+        scores = _column(rounds, score, "patience")
+        return _early_stop(scores, self.params.tolerance, self.params.patience, score)
+
+
+class EntropyGate(StopCriterion):
+    """Algorithm 2: no early stop while the entropy H is stationary.
+
+    H is the neurons' mean entropy over the train part (column ``entropy``), H0 the dense
+    model's. The gate opens in the first pruned round with (H0 - H) / H0 > ``drop``. The test is
+    of the signed drop, because H may *rise* before it falls and |H0 - H| would fire on the rise.
+    Once open the gate stays open: the entropy has shown that the dip is past.
+
+    The paper prints no reset of the best accuracy. Without one the rule compares with the light
+    phase before the dip and stops at the dip's bottom; so the best starts anew in the round
+    that opens the gate, and from there the usual early stop (:class:`Patience`) decides.
+    """
+
+    params: EntropyGateParams
+
+    def stop(self, rounds: Rounds, score: str) -> str | None:
+        """Return why to stop, or None; see :meth:`StopCriterion.stop`.
+
+        Raises:
+            dsd_bench.errors.RunError: if the model has no ReLU, hence no entropy.
+        """
+        opened = gate_opened(_column(rounds, "entropy", "entropy-gate"), self.params.drop)
+        if opened is None:
+            return None
+        scores = _column(rounds[opened:], score, "entropy-gate")
+        why = _early_stop(scores, self.params.tolerance, self.params.patience, score)
+        return why and f"the entropy gate opened in round {opened}; since then {why}"
+
+
+def gate_opened(entropies: Sequence[float], drop: float) -> int | None:
+    """Return the first index whose entropy is below the first one by more than ``drop`` of it.
+
+    None while there is none; an entropy that begins at 0 cannot fall.
+    """
+    start = entropies[0]
+    if start <= 0:
+        return None
+    falls = ((start - entropy) / start > drop for entropy in entropies)
+    return next((index for index, fell in enumerate(falls) if fell), None)
+
+
+def _early_stop(scores: Sequence[float], tolerance: float, patience: int, name: str) -> str | None:
+    """Apply the usual early stop to ``scores``, the first of which sets the best."""
+    best, bad = scores[0], 0
+    for score in scores[1:]:
+        bad = bad + 1 if score < best - tolerance else 0
+        best = max(best, score)
+    if bad < patience:
+        return None
+    rounds = "1 round" if bad == 1 else f"{bad} rounds in a row"
+    margin = f" by more than {tolerance:g}" if tolerance else ""
+    return f"{name} was below its best of {best:.4f}{margin} for {rounds} (last {scores[-1]:.4f})"
+
+
+def _column(rounds: Rounds, name: str, rule: str) -> list[float]:
+    """Return a column of ``rounds``, or say why the rule cannot do without it."""
+    values = [row.get(name) for row in rounds]
+    missing = next((place for place, value in enumerate(values) if value is None), None)
+    if missing is None:
+        return [float(value) for value in values if value is not None]
+    number = rounds[missing].get("round", missing)
+    raise RunError(
+        f"the stop rule '{rule}' needs '{name}', which round {number} lacks{_HINTS.get(name, '')}"
+    )
