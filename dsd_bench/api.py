@@ -1,0 +1,176 @@
+"""dsd-bench from Python: the same runs, the same folders, the same numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from dsd_bench.config import RunConfig
+from dsd_bench.errors import Interrupted, RunError, UsageError
+from dsd_bench.executors import Event, Executor, Outcome, Settings
+from dsd_bench.planning import Planned, clear, plan, prepare_folders
+from dsd_bench.plugins import catalogue
+from dsd_bench.store.runs import StoredRun, find_run, load_run, stored_ids
+
+if TYPE_CHECKING:
+    import pandas
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A planned run and how it ended."""
+
+    planned: Planned
+    outcome: Outcome
+
+    @property
+    def run(self) -> StoredRun:
+        """The run's folder as it is now."""
+        return load_run(self.planned.job.path)
+
+
+def run(
+    config: RunConfig,
+    *,
+    runs_dir: str | Path = "runs",
+    device: str = "auto",
+    data_dir: str | Path = "data",
+    download: bool = False,
+    executor: str = "inline",
+    force: bool = False,
+) -> StoredRun:
+    """Carry a run (and its teachers, first) to its end and return it.
+
+    A finished run is returned as it is; an interrupted one goes on from its checkpoint.
+
+    Args:
+        config: from :meth:`RunConfig.create`.
+        runs_dir: where run folders lie.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:0``, ...
+        data_dir: where data sets lie.
+        download: whether data and pretrained weights may be downloaded.
+        executor: ``inline`` (this process) or ``local`` (worker processes).
+        force: whether to begin a finished run anew.
+
+    Raises:
+        UsageError, RunError, Interrupted: as the command line would say.
+
+    Example:
+        >>> from dsd_bench import RunConfig, run
+        >>> run(RunConfig.create(rounds=2, epochs=5)).rows[-1]["round"]  # doctest: +SKIP
+        2
+    """
+    settings = Settings(device=device, data_dir=Path(data_dir), download=download)
+    finished = execute([config], Path(runs_dir), settings, executor=executor, force=force)
+    for item in finished:
+        if item.outcome.status == "interrupted":
+            raise Interrupted(item.outcome.error or "interrupted")
+        if item.outcome.status == "failed":
+            kind = UsageError if item.outcome.exit_code == UsageError.exit_code else RunError
+            raise kind(f"run {item.outcome.run_id}: {item.outcome.error}")
+    return next(f.run for f in finished if f.planned.config.run_id == config.run_id)
+
+
+def execute(
+    configs: Sequence[RunConfig],
+    runs_dir: Path,
+    settings: Settings,
+    *,
+    executor: str = "local",
+    force: bool = False,
+    emit: Callable[[Event], None] = lambda event: None,
+) -> list[Finished]:
+    """Plan runs and their teachers and let an executor carry them to an end.
+
+    Returns every run in its order, teachers before the students that need them.
+
+    Raises:
+        UsageError: for what can be known before the first run starts.
+    """
+    check_data(configs, settings)
+    planned = plan(configs, runs_dir, force)
+    return carry(planned, runs_dir, settings, executor=executor, emit=emit)
+
+
+def carry(
+    planned: Sequence[Planned],
+    runs_dir: Path,
+    settings: Settings,
+    *,
+    executor: str = "local",
+    emit: Callable[[Event], None] = lambda event: None,
+) -> list[Finished]:
+    """Let an executor carry planned runs to an end."""
+    made: Executor = catalogue().get("executor", executor).component.create()
+    prepare_folders(planned, runs_dir)
+    for item in planned:
+        if item.job.fresh:
+            clear(item.job.path)
+    outcomes = made.execute([item.job for item in planned], settings, emit)
+    return [Finished(item, outcome) for item, outcome in zip(planned, outcomes, strict=True)]
+
+
+def check_data(configs: Sequence[RunConfig], settings: Settings) -> None:
+    """Raise :class:`dsd_bench.errors.DataError` if data of any run or teacher are missing."""
+    from dsd_bench.options import component
+    from dsd_bench.planning import teachers
+
+    seen = set()
+    everything = [*configs, *(teacher for config in configs for teacher in teachers(config))]
+    for config in everything:
+        key = config.dataset.model_dump_json()
+        if key not in seen:
+            seen.add(key)
+            dataset = component(catalogue(), "dataset", config.dataset)
+            dataset.check(settings.data_dir, settings.download)
+
+
+def load_runs(runs_dir: str | Path = "runs") -> pandas.DataFrame:
+    """Return every run in a folder as a tidy table, one row per run and round.
+
+    ``runs_dir`` may also be one run's folder. Columns: :func:`dsd_bench.reports.frames.runs_frame`.
+
+    Raises:
+        UsageError: if there is no such folder, or a file in it is damaged.
+    """
+    from dsd_bench.reports.frames import runs_frame
+
+    folder = Path(runs_dir)
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder")
+    if (folder / "config.json").is_file():
+        return runs_frame([load_run(folder)])
+    return runs_frame([load_run(folder / run_id) for run_id in stored_ids(folder)])
+
+
+def load_model(
+    run: str | Path,
+    weights: Literal["best", "dense"] = "best",
+    *,
+    runs_dir: str | Path = "runs",
+    data_dir: str | Path = "data",
+) -> nn.Module:
+    """Return a run's trained network on the CPU, in eval mode; pruned weights are exact zeros.
+
+    Args:
+        run: an id, a unique prefix of one, or a path.
+        weights: ``best`` (the selected round) or ``dense`` (round 0).
+        runs_dir: where run folders lie.
+        data_dir: where the data set lies, which gives the model its shape.
+    """
+    from dsd_bench import device
+    from dsd_bench.assembling import Sources, build_model, load_data, load_state
+    from dsd_bench.store.runs import read_json
+    from dsd_bench.store.tensors import read_tensors
+
+    path = find_run(str(run), Path(runs_dir))
+    config = RunConfig.from_json(read_json(path / "config.json"), str(path / "config.json"))
+    place = device.setup("cpu", 1, False, "fp32")
+    data = load_data(config, Sources(path.parent, Path(data_dir)))
+    _, channels, height, width = data.train.images.shape
+    model = build_model(config.model, 0, (channels, height, width), data.classes, place)
+    load_state(model, read_tensors(path / f"{weights}.safetensors")[0], str(path))
+    return model.eval()

@@ -1,0 +1,170 @@
+"""Words of a board. What comes from a row file passes through :func:`escape` on its way."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dsd_bench.boards.schema import (
+    Entry,
+    Method,
+    Regularizer,
+    Row,
+    Teacher,
+    Track,
+    short_words,
+)
+from dsd_bench.config import ComponentConfig, canonical
+from dsd_bench.labels import component_word, label
+
+_ACTIVE = re.compile(
+    r"[^0-9A-Za-z_ .,;:=%()/+'\"-]"
+    r"|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])"  # inside a word it is no emphasis
+    r"|:(?=//)|\.(?<=[Ww][Ww][Ww]\.)"
+)
+_INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+
+
+def escape(text: str) -> str:
+    """Make foreign text inert in markdown and HTML: it shows as it is, and does nothing.
+
+    Everything but letters, digits and harmless punctuation becomes a character reference, line
+    breaks, control and direction-changing characters become question marks, and what would
+    become a link is broken up.
+    """
+    return _ACTIVE.sub(lambda match: _reference(match.group()), text)
+
+
+def _reference(character: str) -> str:
+    return "?" if unicodedata.category(character) in _INVISIBLE else f"&#{ord(character)};"
+
+
+def seeds_words(entries: Sequence[Entry]) -> str:
+    """Write ascending seeds as ``--seeds`` takes them, such as ``0-2,5``."""
+    runs: list[list[int]] = []
+    for entry in entries:
+        if runs and entry.seed == runs[-1][-1] + 1:
+            runs[-1].append(entry.seed)
+        else:
+            runs.append([entry.seed])
+    return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+
+
+def track_title(track: Track) -> str:
+    """Return a short name of a track (not escaped); its parameters stand below it."""
+    kind, model = " ".join(short_words(track.noise)), " ".join(short_words(track.model))
+    noise = "no label noise" if track.noise.name == "none" else f"{kind} label noise"
+    return f"{track.dataset.name}, {noise}, {model}"
+
+
+def part_words(kind: str, part: ComponentConfig) -> str:
+    """Write a component in full (not escaped), with its version where that is not 1."""
+    version = "" if part.version == 1 else f" (version {part.version})"
+    params = dict(sorted(part.params.items()))
+    return component_word(kind, {"name": part.name, "params": params}) + version
+
+
+def regularizer_words(part: Regularizer) -> str:
+    """Write a regularizer in full (not escaped), with its teacher."""
+    words = part_words("regularizer", part)
+    if part.teacher is None:
+        return words
+    return f"{words} from its teacher ({teacher_words(part.teacher)})"
+
+
+def teacher_words(teacher: Teacher) -> str:
+    """Write which weights of the teacher teach and what is special about it (not escaped)."""
+    which = {"best": "best pruned weights", "dense": "dense weights"}[teacher.weights]
+    differs = [f"{key} {plain(value)}" for key, value in sorted(teacher.differs.items())]
+    return "; ".join([which, *differs])
+
+
+def plain(value: Any) -> str:
+    """Write a JSON value for people (not escaped).
+
+    Mappings become ``key value, key value`` without what is empty, components what a user types.
+    """
+    if isinstance(value, Mapping):
+        name, params = value.get("name"), value.get("params")
+        if isinstance(name, str) and isinstance(params, Mapping):
+            rest = {key: item for key, item in value.items() if key not in ("name", "params")}
+            rest = {key: item for key, item in rest.items() if (key, item) != ("version", 1)}
+            return " ".join(filter(None, [component_word("", value), plain(rest)]))
+        told = [(key, item) for key, item in sorted(value.items()) if item not in (None, "")]
+        return ", ".join(f"{key} {_nested(item)}" for key, item in told)
+    if isinstance(value, list):
+        return ", ".join(map(_nested, value)) or "none"
+    return value if isinstance(value, str) else canonical(value)
+
+
+def _nested(value: Any) -> str:
+    return f"({plain(value)})" if isinstance(value, Mapping | list) else plain(value)
+
+
+def method_labels(rows: Sequence[Row]) -> list[str]:
+    """Return a short name of each row's method (not escaped), as far apart as its board needs.
+
+    Of a component's parameters those are named that differ among the methods that use it.
+    """
+    cards = [_card(row) for row in rows]
+    told = _varying([part for card in cards for part in _parts(card)])
+    ends = {canonical([row.method.rounds, row.method.target_sparsity]) for row in rows}
+    return [
+        ", ".join([label(_cut(card, told)), *_extras(row.method, len(ends) > 1)])
+        for card, row in zip(cards, rows)
+    ]
+
+
+def _extras(method: Method, ends: bool) -> list[str]:
+    """Name the protocol options of a method that are not the usual ones."""
+    scale, rounds, target = method.retrain_lr_scale, method.rounds, method.target_sparsity
+    end = f"to sparsity {target}" if rounds is None else f"{rounds} rounds"
+    return [*([f"retraining lr x {scale:g}"] if scale != 1 else []), *([end] if ends else [])]
+
+
+def _card(row: Row) -> dict[str, Any]:
+    """Return a method as :func:`dsd_bench.labels.label` reads it, teachers as parameters."""
+    card = row.method.model_dump(mode="json")
+    track = row.track.model_dump(mode="json")
+    for part in card["regularizers"]:
+        teacher = part.pop("teacher")
+        if teacher:
+            differs = {f"teacher_{key}": plain(item) for key, item in teacher["differs"].items()}
+            part["params"] |= {**differs, "teacher": teacher["weights"]}
+    return {**card, **{key: track[key] for key in ("dataset", "noise", "model")}}
+
+
+def _parts(card: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    single = [(kind, card[kind]) for kind in ("pruner", "perturber", "stop")]
+    return single + [("regularizer", part) for part in card["regularizers"]]
+
+
+def _varying(parts: Sequence[tuple[str, Mapping[str, Any]]]) -> set[tuple[str, str, str]]:
+    """Return ``(kind, name, key)`` of all parameters with more than one value, and of teachers."""
+    values: dict[tuple[str, str, str], list[str]] = {}
+    uses: dict[tuple[str, str], int] = {}
+    for kind, part in parts:
+        uses[kind, part["name"]] = uses.get((kind, part["name"]), 0) + 1
+        for key, item in {**part["params"], "version": part["version"]}.items():
+            values.setdefault((kind, part["name"], key), []).append(json.dumps(item))
+    return {
+        key
+        for key, found in values.items()
+        if len(set(found)) > 1 or len(found) < uses[key[:2]] or key[2] == "teacher"
+    }
+
+
+def _cut(card: Mapping[str, Any], told: set[tuple[str, str, str]]) -> dict[str, Any]:
+    """Return ``card`` with only the parameters in ``told``."""
+
+    def cut(kind: str, part: Mapping[str, Any]) -> dict[str, Any]:
+        params = sorted({**part["params"], "version": part["version"]}.items())
+        kept = {key: item for key, item in params if (kind, part["name"], key) in told}
+        return {**part, "params": kept}
+
+    chain = [cut("regularizer", part) for part in card["regularizers"]]
+    single = {kind: cut(kind, card[kind]) for kind in ("pruner", "perturber", "stop")}
+    return {**card, **single, "regularizers": chain}

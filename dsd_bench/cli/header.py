@@ -1,0 +1,56 @@
+"""What ``dsd-bench run`` is about to do: the resolved configuration and the runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from dsd_bench.config import Protocol, RunConfig
+from dsd_bench.labels import label, method_words
+from dsd_bench.planning import Planned
+from dsd_bench.plugins import catalogue
+
+
+def print_header(console: Console, planned: Sequence[Planned], runs_dir: Path) -> None:
+    """Print the configuration of the first run, and which runs are reused or new."""
+    wanted = [item for item in planned if not item.teacher]
+    for name, text in describe(wanted[0].config):
+        console.print(Text.assemble((f"{name:<13}", "dim"), text), soft_wrap=True)
+    if wanted[0].config.protocol.selection == "test":
+        text = "selection     on the test set, as in the paper: its accuracies are optimistic"
+        console.print(Text(text, style="yellow"))
+    for item in planned:
+        role = "teacher" if item.teacher else "run"
+        state = "  (finished: reused)" if item.reused else ""
+        name = label(item.config.to_json(), catalogue().find) if item.teacher else ""
+        text = f"{role:<13}{runs_dir / item.job.run_id}  seed {item.config.seed}  {name}{state}"
+        console.print(Text(text), soft_wrap=True)
+    console.print()
+
+
+def describe(config: RunConfig) -> list[tuple[str, str]]:
+    """Return the resolved configuration as lines of (what, words)."""
+    words = method_words(config.to_json(), catalogue().find)
+    lines = [(name, text) for name, text in words.items() if text != "none"]
+    return [*lines, ("protocol", protocol_words(config.protocol))]
+
+
+def protocol_words(protocol: Protocol) -> str:
+    """Return a protocol in words."""
+    end = (
+        f"{protocol.rounds} rounds"
+        if protocol.rounds is not None
+        else f"to sparsity {protocol.target_sparsity:g}"
+    )
+    drops = ", ".join(f"{fraction:g}" for fraction in protocol.milestones)
+    scale = f" (x{protocol.retrain_lr_scale:g} after)" if protocol.retrain_lr_scale != 1 else ""
+    return (
+        f"{end}; {protocol.dense_epochs} + {protocol.retrain_epochs} epochs, "
+        f"batch {protocol.batch_size}, {protocol.optimizer} lr {protocol.lr:g}{scale} "
+        f"x{protocol.lr_drop:g} at {drops}, momentum {protocol.momentum:g}, "
+        f"weight decay {protocol.weight_decay:g}; select on {protocol.selection}, "
+        f"{protocol.precision}"
+    )

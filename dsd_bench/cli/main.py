@@ -1,0 +1,110 @@
+"""The group of commands: each is imported when it is used, so that ``--help`` answers at once."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from dsd_bench import __version__
+from dsd_bench.errors import DsdError, suggest
+from dsd_bench.plugins import DISABLE, TRACE
+
+COMMANDS = {
+    "run": ("dsd_bench.cli.run", "Prune and retrain step by step; with no option, on real data."),
+    "show": ("dsd_bench.cli.show", "Show runs as curves, tables or CSV."),
+    "plugins": ("dsd_bench.cli.plugins", "List every component by kind, and broken plugins."),
+    "info": ("dsd_bench.cli.plugins", "Describe one component: parameters, citation, origin."),
+    "submit": ("dsd_bench.cli.boards", "Make leaderboard rows of finished runs."),
+    "leaderboard": ("dsd_bench.cli.boards", "Write the boards from their rows, or check them."),
+}
+"""Each command's module and summary; the function is called as the command."""
+
+
+class Commands(click.Group):
+    """A group that imports a command when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands in the order in which one meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(COMMANDS[cmd_name][0])
+        return getattr(module, cmd_name)  # type: ignore[no-any-return]
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Suggest a command's name for a wrong one."""
+        if args and args[0] not in COMMANDS:
+            ctx.fail(f"no such command '{args[0]}'{suggest(args[0], COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="dsd-bench")
+@click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
+@click.option("--no-plugins", is_flag=True, help=f"Use built-in components only (or {DISABLE}=1).")
+@click.option(
+    "--trace-hooks", is_flag=True, help=f"Write every hook call to stderr (or {TRACE}=1)."
+)
+@click.pass_context
+def cli(ctx: click.Context, debug: bool, no_plugins: bool, trace_hooks: bool) -> None:
+    """Sparse double descent, measured fairly.
+
+    Prune any network step by step with any pruner, perturber, regularizer and stop criterion, in
+    one protocol; compare them on leaderboards. Try `dsd-bench run`: it needs no data and no GPU.
+    """
+    ctx.obj = {"debug": debug}
+    # environment variables, because worker processes need to know too
+    if no_plugins:
+        os.environ[DISABLE] = "1"
+    if trace_hooks:
+        os.environ[TRACE] = "1"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code: 0, 1 failed, 2 usage, 130 interrupted."""
+    sys.exit(call(sys.argv[1:] if arguments is None else list(arguments)))
+
+
+def call(arguments: list[str]) -> int:
+    """Run the command line and return its exit code; errors are printed, not raised."""
+    debug = "--debug" in arguments
+    try:
+        code: Any = cli(arguments, prog_name="dsd-bench", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone, as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except DsdError as error:
+        _complain(str(error), debug)
+        return error.exit_code
+    except Exception as error:
+        _complain(f"{type(error).__name__}: {error} (a bug; --debug shows where)", debug)
+        return 1
+    return int(code or 0)
+
+
+def _complain(text: str, debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+    click.echo(f"error: {text}", err=True)

@@ -1,0 +1,74 @@
+"""``dsd-bench plugins`` and ``dsd-bench info``."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from dsd_bench.cli.describe import parameter_lines, usage
+from dsd_bench.components import KINDS
+from dsd_bench.errors import UsageError, suggest
+from dsd_bench.plugins import Catalogue, Entry, catalogue
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def plugins(as_json: bool) -> None:
+    """List every component by kind, and the plugins that failed to load."""
+    known = catalogue()
+    if as_json:
+        click.echo(json.dumps(listing(known), indent=1))
+        return
+    for kind in KINDS:
+        entries = known.entries(kind)
+        if entries:
+            click.secho(kind, bold=True)
+        for entry in entries:
+            foreign = "" if entry.distribution == "dsd-bench" else f"  [{entry.distribution}]"
+            click.echo(f"  {usage(entry):<36} {entry.component.summary}{foreign}")
+    for failure in known.failed:
+        click.secho(f"failed: {failure.distribution}: {failure.error}", fg="red")
+
+
+def listing(known: Catalogue) -> dict[str, Any]:
+    """Return what ``plugins --json`` prints."""
+    components = [
+        {
+            "kind": entry.kind,
+            "name": entry.component.name,
+            "version": entry.component.version,
+            "distribution": entry.distribution,
+            "origin": entry.origin,
+            "summary": entry.component.summary,
+        }
+        for entry in known.entries()
+    ]
+    failed = [{"distribution": f.distribution, "error": f.error} for f in known.failed]
+    return {"components": components, "failed": failed}
+
+
+@click.command()
+@click.argument("kind")
+@click.argument("name", required=False)
+def info(kind: str, name: str | None) -> None:
+    """Describe the component NAME of KIND: parameters, citation, origin, distribution."""
+    if kind not in KINDS:
+        raise UsageError(f"there is no kind '{kind}'{suggest(kind, KINDS)}")
+    known = catalogue()
+    if name is None:
+        raise UsageError(f"which {kind}? choose from: {', '.join(known.names(kind))}")
+    click.echo("\n".join(_describe(known.get(kind, name))))
+
+
+def _describe(entry: Entry) -> list[str]:
+    component = entry.component
+    lines = [f"{entry.kind} {component.name}: {component.summary}", "", f"  {usage(entry)}", ""]
+    for name, text in parameter_lines(entry):
+        lines.append(f"  {name:<28} {text}")
+    if component.metrics:
+        lines.append(f"  needs the metrics: {', '.join(component.metrics)}")
+    lines += ["", f"  citation      {component.citation or '-'}"]
+    lines += [f"  version       {component.version}", f"  distribution  {entry.distribution}"]
+    return [*lines, f"  origin        {entry.origin}"]

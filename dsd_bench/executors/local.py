@@ -1,0 +1,231 @@
+"""Runs side by side in worker processes, one thread each: the same bytes as one after another."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from dsd_bench.errors import UsageError
+from dsd_bench.executors import Event, Executor, Job, Outcome, Settings
+from dsd_bench.executors.inline import stop_on_signals
+from dsd_bench.executors.schedule import Queue
+from dsd_bench.executors.worker import settings_to
+
+Emit = Callable[[Event], None]
+GRACE = 30.0
+"""Seconds that workers get to write a checkpoint after an interruption."""
+
+
+class Local(Executor):
+    """Executes jobs in worker processes; each worker takes one job after another."""
+
+    def execute(self, jobs: Sequence[Job], settings: Settings, emit: Emit) -> list[Outcome]:
+        """Carry the jobs out, as many at once as ``settings.jobs`` says or as fit.
+
+        Raises:
+            UsageError: if the device does not exist.
+        """
+        todo = Queue(jobs)
+        if todo.unfinished:
+            with stop_on_signals() as stop, _Pool(settings, emit, todo, stop) as pool:
+                pool.work()
+        return todo.results()
+
+
+class _Pool:
+    """The workers and the jobs they are at."""
+
+    def __init__(self, settings: Settings, emit: Emit, todo: Queue, stop: threading.Event) -> None:
+        self.settings, self.emit, self.todo, self.stop = settings, emit, todo, stop
+        self.inbox: queue.Queue[tuple[_Worker, Event | None]] = queue.Queue()
+        self.workers: list[_Worker] = []
+
+    def __enter__(self) -> _Pool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self.workers:
+            worker.close()
+
+    def work(self) -> None:
+        """Keep every worker busy until no job is left, or until stopped."""
+        size = self.settings.jobs or slots(self.todo.unfinished, self.settings.threads)
+        self._start(1 if may_have_gpu(self.settings.device) else min(size, self.todo.unfinished))
+        while self.todo.unfinished and not self.stop.is_set():
+            self._handle(timeout=0.2)
+        if self.stop.is_set():
+            self._wind_down()
+
+    def _start(self, count: int, device: str | None = None) -> None:
+        for _ in range(count):
+            settings = replace(self.settings, device=device or self.settings.device)
+            self.workers.append(_Worker(settings, self.inbox))
+
+    def _handle(self, timeout: float) -> None:
+        try:
+            worker, message = self.inbox.get(timeout=timeout)
+        except queue.Empty:
+            return
+        if message is None:
+            self._died(worker)
+        elif message["event"] == "ready":
+            self._ready(worker, message)
+        elif message["event"] == "outcome":
+            self.todo.finish(Outcome(**{k: v for k, v in message.items() if k != "event"}))
+            worker.job = None
+            self._feed()
+        else:
+            self.emit(message)
+
+    def _ready(self, worker: _Worker, message: Event) -> None:
+        if "error" in message:
+            raise UsageError(message["error"])
+        worker.ready = True
+        if len(self.workers) == 1 and message["device"] != "cpu":
+            self._spread(worker, message)
+        self._feed()
+
+    def _spread(self, first: _Worker, message: Event) -> None:
+        """Start the other workers of a GPU machine, each with a device of its own."""
+        kind, count = message["device"].partition(":")[0], int(message["count"])
+        wanted = min(self.settings.jobs or count, self.todo.unfinished)
+        if message["count"] > 1:
+            first.settings = replace(first.settings, device=f"{kind}:0")
+        for index in range(1, wanted):
+            device = f"{kind}:{index % count}" if count > 1 else message["device"]
+            self._start(1, device)
+
+    def _feed(self) -> None:
+        for worker in self.workers:
+            if worker.ready and worker.job is None and not self.stop.is_set():
+                worker.job = self.todo.next()
+                if worker.job is not None:
+                    worker.send_job(worker.job)
+
+    def _died(self, worker: _Worker) -> None:
+        """A worker was killed: its run is resumable; another worker takes the rest."""
+        self.workers.remove(worker)
+        job, code, said = worker.job, worker.process.wait(), worker.said()
+        if job is None and not worker.ready:
+            raise UsageError(f"a worker process could not start (exit code {code}):\n{said}")
+        if job is not None:
+            cause = "killed (out of memory?)" if code == -9 else f"ended with exit code {code}"
+            error = f"the worker process was {cause}; the run resumes from its last checkpoint"
+            error = f"{error}\n{said}" if said and code != -9 else error
+            self.emit({"event": "failed", "run_id": job.run_id, "error": error})
+            self.todo.finish(Outcome(job.run_id, "failed", error, exit_code=1))
+        if self.todo.unfinished and not self.stop.is_set():
+            self._start(1, worker.settings.device)
+
+    def _wind_down(self) -> None:
+        """Let every worker write its checkpoint; a second Ctrl-C cuts that short."""
+        with contextlib.suppress(KeyboardInterrupt):
+            for worker in self.workers:
+                worker.send({"stop": True})
+            for _ in range(int(GRACE / 0.2)):
+                if not any(worker.job for worker in self.workers):
+                    break
+                self._handle(timeout=0.2)
+        self.todo.interrupt()
+
+
+class _Worker:
+    """One worker process and the thread that hears it."""
+
+    def __init__(
+        self, settings: Settings, inbox: queue.Queue[tuple[_Worker, Event | None]]
+    ) -> None:
+        self.settings, self.ready = settings, False
+        self.job: Job | None = None
+        self.errors = tempfile.TemporaryFile()  # noqa: SIM115 closed in close()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "dsd_bench.executors.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=None if settings.debug else self.errors,
+            env=worker_environment(settings),
+        )
+        self.send({"check": settings_to(settings)})
+        threading.Thread(target=self._hear, args=(inbox,), daemon=True).start()
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Send a request; a dead worker is noticed elsewhere."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError, ValueError):
+            self.process.stdin.write(json.dumps(message).encode() + b"\n")
+            self.process.stdin.flush()
+
+    def send_job(self, job: Job) -> None:
+        """Let the worker carry out ``job``."""
+        path = str(Path(job.path).absolute())
+        self.send({"run": path, "fresh": job.fresh, "settings": settings_to(self.settings)})
+
+    def said(self) -> str:
+        """Return the end of what the worker wrote to standard error."""
+        self.errors.seek(0)
+        return self.errors.read().decode(errors="replace").strip()[-2000:]
+
+    def close(self) -> None:
+        """End the process: politely, then not."""
+        assert self.process.stdin is not None
+        with contextlib.suppress(OSError):
+            self.process.stdin.close()
+        if self.job is not None:
+            self.process.kill()
+        try:
+            self.process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.errors.close()
+
+    def _hear(self, inbox: queue.Queue[tuple[_Worker, Event | None]]) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            inbox.put((self, json.loads(line)))
+        inbox.put((self, None))
+
+
+def worker_environment(settings: Settings) -> dict[str, str]:
+    """Return the environment of a worker: as many threads as the run has, set before any import."""
+    threads = str(settings.threads)
+    return {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+
+
+def slots(runs: int, threads: int) -> int:
+    """Return how many runs to have side by side on the CPU.
+
+    As many as there are cores; all of them if that is less than twice as many, because a last
+    lonely run would leave the other cores idle. It changes the time, never the numbers.
+    """
+    cores = max(1, available_cores() // threads)
+    return runs if runs < 2 * cores else cores
+
+
+def available_cores() -> int:
+    """Return the number of cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on every system
+        return os.cpu_count() or 1
+
+
+def may_have_gpu(device: str) -> bool:
+    """Guess, without importing torch, whether ``device`` could be a GPU."""
+    if device != "auto":
+        return device != "cpu"
+    return sys.platform == "darwin" or any(Path("/dev").glob("nvidia[0-9]*")) or _has_dri()
+
+
+def _has_dri() -> bool:
+    return any(Path("/dev/dri").glob("renderD*")) if Path("/dev/dri").exists() else False

@@ -1,0 +1,104 @@
+"""A worker process: takes runs as JSON lines on standard input, answers with events.
+
+It stops at the next step, with a checkpoint, when it is told to, on SIGTERM, and when its standard
+input closes (the command that started it is gone).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TextIO
+
+from dsd_bench.errors import DsdError
+from dsd_bench.executors import Event, Settings
+
+Message = dict[str, Any]
+
+
+def main() -> None:
+    """Answer requests until standard input closes."""
+    out = _private_output()
+    stop = threading.Event()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
+    requests: queue.Queue[Message | None] = queue.Queue()
+    threading.Thread(target=_listen, args=(requests, stop), daemon=True).start()
+
+    def send(message: Message) -> None:
+        try:
+            out.write(json.dumps(message) + "\n")
+            out.flush()
+        except (BrokenPipeError, ValueError):
+            stop.set()  # nobody listens any more
+
+    while (request := requests.get()) is not None:
+        if "check" in request:
+            send(_check(settings_from(request["check"])))
+        else:
+            send(_run(request, send, stop))
+
+
+def _private_output() -> TextIO:
+    """Keep standard output for messages: whatever a library prints goes to standard error."""
+    handle = os.dup(1)
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    return os.fdopen(handle, "w", encoding="utf-8")
+
+
+def _listen(requests: queue.Queue[Message | None], stop: threading.Event) -> None:
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "stop" in request:
+            stop.set()
+        else:
+            requests.put(request)
+    stop.set()
+    requests.put(None)
+
+
+def _check(settings: Settings) -> Message:
+    """Say whether the device is there, and how many of its kind."""
+    import torch
+
+    from dsd_bench.device import resolve
+
+    try:
+        device = resolve(settings.device)
+    except DsdError as error:
+        return {"event": "ready", "error": str(error)}
+    indexed = settings.device in ("auto", device.type) and device.type != "cpu"
+    count = getattr(torch, device.type).device_count() if indexed else 1
+    return {"event": "ready", "device": str(device), "count": count}
+
+
+def _run(request: Message, send: Any, stop: threading.Event) -> Message:
+    from dsd_bench.runner import carry_out
+
+    def emit(event: Event) -> None:
+        send(event)
+
+    settings = settings_from(request["settings"])
+    outcome = carry_out(Path(request["run"]), settings, emit, stop.is_set, request["fresh"])
+    return {"event": "outcome", **asdict(outcome)}
+
+
+def settings_to(settings: Settings) -> dict[str, Any]:
+    """Return settings as JSON."""
+    return {**asdict(settings), "data_dir": str(settings.data_dir)}
+
+
+def settings_from(value: dict[str, Any]) -> Settings:
+    """Undo :func:`settings_to`."""
+    return Settings(**{**value, "data_dir": Path(value["data_dir"])})
+
+
+if __name__ == "__main__":
+    main()

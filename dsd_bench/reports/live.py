@@ -1,0 +1,294 @@
+"""Views of runs under way: full on a terminal, plain lines elsewhere, or none.
+
+All have one interface: a context manager with ``handle(event)`` for the events of
+:class:`dsd_bench.executors.Executor`. Handling only takes notes; drawing is done a few times a
+second by a thread of its own.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Protocol, Self, TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.segment import Segments
+from rich.text import Text
+
+from dsd_bench.analysis import mean_curve
+from dsd_bench.executors import Event, Job
+from dsd_bench.reports.plot import Plot, Series
+from dsd_bench.reports.progress import Progress, RunState, planned_rounds
+from dsd_bench.reports.words import duration, glyphs, percent, plural
+
+_PLOT_ROWS = 9
+_FRAMES_PER_SECOND = 4
+_STATUS = {"waiting": "dim", "running": "", "done": "green", "failed": "bold red"}
+_ORDER = ("running", "failed", "waiting", "done")
+
+
+class View(Protocol):
+    """What the command line needs of a view."""
+
+    def __enter__(self) -> Self:
+        """Begin to show."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End; nothing moving stays on the screen."""
+
+    def handle(self, event: Event) -> None:
+        """Take note of an event."""
+
+
+class SilentView:
+    """Shows nothing, for ``--json`` and for calls from Python."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def handle(self, event: Event) -> None:
+        """Ignore the event."""
+
+
+class PlainView:
+    """Writes one line when a run starts, finishes a round, ends or fails.
+
+    Args:
+        stream: where to; ASCII is enough for it.
+        jobs: the runs.
+        configs: their ``config.json`` by run id.
+    """
+
+    def __init__(
+        self, stream: TextIO, jobs: Sequence[Job], configs: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        self._stream = stream
+        self._progress = Progress(jobs, configs)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def handle(self, event: Event) -> None:
+        """Write the event's line, if it has one."""
+        run = self._progress.handle(event)
+        text = _line(event, run)
+        if text:
+            tag = f"[{run.name}] " if run else ""
+            self._stream.write(f"{tag}{text}\n")
+            self._stream.flush()
+
+
+def _line(event: Event, run: RunState | None) -> str:
+    """Say in words what happened; empty for what is not worth a line."""
+    match event["event"]:
+        case "started":
+            resumed = event.get("resumed_from_round")
+            return "started" if resumed is None else f"resumed in round {resumed}"
+        case "round" if run:
+            return _round_line(run, event["row"])
+        case "finished":
+            return _end_line(event.get("result") or {})
+        case "failed":
+            return "failed"
+        case "note":
+            return f"note: {event['text']}"
+    return ""
+
+
+def _round_line(run: RunState, row: Mapping[str, Any]) -> str:
+    planned = planned_rounds(run.config)
+    name, accuracy = _accuracy(row)
+    parts = [
+        f"round {row['round']}" + (f"/{planned}" if planned is not None else ""),
+        f"sparsity {percent(row['sparsity'])} %",
+        f"{name} {percent(accuracy)} %",
+    ]
+    if row.get("entropy") is not None:
+        parts.append(f"entropy {row['entropy']:.2f}")
+    if run.images_per_second:
+        parts.append(f"({run.images_per_second:,.0f} images/s)")
+    return " ".join(parts)
+
+
+def _end_line(result: Mapping[str, Any]) -> str:
+    best, reason = result.get("best_round"), result.get("reason")
+    text = "done" if best is None else f"done: best round {best}"
+    return f"{text} ({reason})" if reason else text
+
+
+def _accuracy(row: Mapping[str, Any]) -> tuple[str, float | None]:
+    """Return the accuracy to show, by name: of the test part where there is one."""
+    if row.get("test_accuracy") is not None:
+        return "test", row["test_accuracy"]
+    return "val", row.get("val_accuracy")
+
+
+class LiveView:
+    """Shows every run's progress, the mean curve so far and the time left, in place.
+
+    It vanishes at the end; notes stay, printed above it.
+
+    Args:
+        console: a terminal.
+        jobs: the runs, in the order in which they are shown.
+        configs: their ``config.json`` by run id.
+    """
+
+    def __init__(
+        self, console: Console, jobs: Sequence[Job], configs: Mapping[str, Mapping[str, Any]]
+    ) -> None:
+        self._console = console
+        self._progress = Progress(jobs, configs)
+        self._lock = threading.Lock()
+        self._plot: tuple[tuple[int, int, int], Segments | None] = ((-1, 0, 0), None)
+        self._live = Live(
+            console=console,
+            get_renderable=self.render,
+            refresh_per_second=_FRAMES_PER_SECOND,
+            transient=True,
+        )
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def handle(self, event: Event) -> None:
+        """Take note of an event; notes are printed at once."""
+        with self._lock:
+            run = self._progress.handle(event)
+        if event["event"] == "note":
+            tag = f"{run.name}: " if run else ""
+            self._console.print(Text(tag + _line(event, run), style="dim"))
+
+    def render(self) -> RenderableType:
+        """Return the view as it is now."""
+        with self._lock:
+            parts: list[RenderableType] = []
+            plot = self._curve()
+            if plot is not None:
+                parts += [plot, Text()]
+            room = self._console.height - 5 - (_PLOT_ROWS + 5 if plot else 0)
+            parts += [*self._table(max(3, room)), self._footer()]
+            return Group(*parts)
+
+    def _curve(self) -> Segments | None:
+        """Return the curves so far; drawn again only when a round or the window changed."""
+        key = (self._progress.changes, self._console.width, self._console.height)
+        if self._plot[0] != key:
+            self._plot = (key, self._draw_curve())
+        return self._plot[1]
+
+    def _draw_curve(self) -> Segments | None:
+        series, name = _mean_series(list(self._progress.runs.values()))
+        if not series or self._console.height < _PLOT_ROWS + 10:
+            return None
+        plot = Plot(f"{name} accuracy so far, mean over seeds, %", series, height=_PLOT_ROWS)
+        return Segments(list(self._console.render(plot)))
+
+    def _table(self, room: int) -> list[Text]:
+        """List the runs; where there are too many, those under way come first."""
+        states = list(self._progress.runs.values())
+        accuracy = _accuracy_name(states)
+        if len(states) > room:
+            states = sorted(states, key=lambda run: _ORDER.index(run.status))
+        bar = "=" if self._console.options.ascii_only else "\u2501"
+        lines = _columns(states[:room], accuracy, self._console.width, bar)
+        if len(states) > room:
+            lines.append(Text(f"and {len(states) - room} more", style="dim"))
+        return lines
+
+    def _footer(self) -> Text:
+        progress = self._progress
+        states = list(progress.runs.values())
+        done = sum(run.status == "done" for run in states)
+        parts = [f"{done} of {plural(len(states), 'run')} done"]
+        if progress.share is not None:
+            parts.append(f"{100 * progress.share:.0f} %")
+        parts.append(f"{duration(progress.elapsed)} gone")
+        if progress.seconds_left is not None and done < len(states):
+            parts.append(f"about {duration(progress.seconds_left)} left")
+        return Text(glyphs(self._console).dot.join(parts), style="bold")
+
+
+def _columns(states: Sequence[RunState], accuracy: str, width: int, bar: str) -> list[Text]:
+    """Align the runs in columns, a bar of the epochs in the middle taking the rest.
+
+    Done by hand: a rich table costs five times as much, some times a second.
+    """
+    cells = [("run", "round", "sparsity", accuracy, "epoch", "images/s"), *map(_cells, states)]
+    widths = [max(len(row[column]) for row in cells) for column in range(6)]
+    room = min(40, width - sum(widths) - 2 * 6)
+    lines = []
+    for row, run in zip(cells, [None, *states]):
+        parts = [text.rjust(size) for text, size in zip(row, widths)]
+        parts[0] = row[0].ljust(widths[0])
+        style = _STATUS[run.status] if run else "dim"
+        line = Text("  ".join(parts[:4]), style=style, no_wrap=True, overflow="ellipsis")
+        if run and run.error:
+            lines.append(Text.assemble(line, "  ", run.error, no_wrap=True, overflow="ellipsis"))
+            continue
+        gap = Text.assemble("  ", _bar(run, room, bar)) if room >= 6 else ""
+        rest = ("  " + "  ".join(parts[4:]), "" if run else "dim")
+        lines.append(Text.assemble(line, gap, rest, no_wrap=True, overflow="ellipsis"))
+    return lines
+
+
+def _bar(run: RunState | None, width: int, character: str) -> Text:
+    full = width * run.epoch // run.epochs if run and run.epochs else 0
+    if run is None or run.status != "running":
+        return Text(" " * width)
+    rest = " " if character == "=" else character
+    return Text.assemble((character * full, "bold green"), (rest * (width - full), "bright_black"))
+
+
+def _cells(run: RunState) -> tuple[str, ...]:
+    """Return what the columns say of a run: name, state, sparsity, accuracy, epoch, speed."""
+    row, told = run.last_row, run.status
+    running = told == "running"
+    if running:
+        planned = planned_rounds(run.config)
+        told = f"{run.round}" + (f"/{planned}" if planned is not None else "")
+    sparsity = f"{percent(row['sparsity'])} %" if row else ""
+    accuracy = f"{percent(_accuracy(row)[1])} %" if row else ""
+    epoch = f"{run.epoch}/{run.epochs}" if running and run.epochs else ""
+    speed = f"{run.images_per_second:,.0f}" if running and run.images_per_second else ""
+    return run.name, told, sparsity, accuracy, epoch, speed
+
+
+def _accuracy_name(states: Sequence[RunState]) -> str:
+    """Return ``val`` if the rounds so far were measured without a test part, else ``test``."""
+    rows = [row for run in states for row in run.rows.values()]
+    tested = any(row.get("test_accuracy") is not None for row in rows)
+    return "test" if tested or not rows else "val"
+
+
+def _mean_series(states: Sequence[RunState]) -> tuple[list[Series], str]:
+    """Average the runs of one label; runs that are asked for come before their teachers."""
+    name = _accuracy_name(states)
+    groups: dict[tuple[bool, str], list[RunState]] = {}
+    for run in states:
+        groups.setdefault((run.teacher, run.job.label), []).append(run)
+    found = []
+    for (teacher, label), members in sorted(groups.items(), key=lambda item: item[0][0]):
+        points = mean_curve([list(run.rows.values()) for run in members], f"{name}_accuracy")
+        if points:
+            text = f"teacher: {label}" if teacher else label or "mean"
+            x, y = [1.0 - point.sparsity for point in points], [100 * one.mean for one in points]
+            found.append(Series(text, x, y))
+    return found, name

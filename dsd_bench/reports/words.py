@@ -1,0 +1,62 @@
+"""How numbers are written in the terminal, in Unicode or plain ASCII."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import TextIO
+
+from rich.console import Console
+
+
+@dataclass(frozen=True)
+class Glyphs:
+    """The few characters beyond ASCII that texts use, and what stands for them."""
+
+    plus_minus: str
+    best: str
+    dot: str
+
+
+UNICODE = Glyphs("±", "★", " · ")
+ASCII = Glyphs("+-", "*", ", ")
+
+
+def glyphs(console: Console) -> Glyphs:
+    """Return the characters that the console's encoding can write."""
+    return ASCII if console.options.ascii_only else UNICODE
+
+
+def open_console(stream: TextIO) -> Console:
+    """Return a console on ``stream`` that never fails on a character it cannot encode."""
+    console = Console(file=stream, highlight=False, soft_wrap=False)
+    if console.options.ascii_only and isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="replace")
+    return console
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """Write a fraction 0..1 as a percentage without its sign; ``-`` for None."""
+    return "-" if value is None else f"{100 * value:.{digits}f}"
+
+
+def mean_std(mean: float, std: float | None, signs: Glyphs) -> str:
+    """Write mean and standard deviation of fractions 0..1 as percentages."""
+    return percent(mean) + (f" {signs.plus_minus} {percent(std)}" if std is not None else "")
+
+
+def compact(mean: float, std: float | None, signs: Glyphs) -> str:
+    """Write what :func:`mean_std` writes without spaces, for columns of a table."""
+    return mean_std(mean, std, signs).replace(" ", "")
+
+
+def duration(seconds: float) -> str:
+    """Write a time as ``0:21`` or ``1:02:03``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def plural(count: int, noun: str) -> str:
+    """Write ``1 seed``, ``2 seeds``."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")

@@ -1,0 +1,237 @@
+"""Carrying one run to its end from its folder alone: any process on any host can do it."""
+
+from __future__ import annotations
+
+import copy
+import errno
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dsd_bench import device
+from dsd_bench.assembling import Sources, assemble
+from dsd_bench.config import RunConfig
+from dsd_bench.data.prepare import Prepared
+from dsd_bench.errors import DamagedFile, DsdError, Interrupted, RunError, UsageError
+from dsd_bench.executors import Event, Outcome, Settings
+from dsd_bench.memory import Checkpoint, Row
+from dsd_bench.options import component
+from dsd_bench.plugins import catalogue
+from dsd_bench.protocol import End, Run, best_round, ended, weights_name
+from dsd_bench.stopping import StopCriterion
+from dsd_bench.store.files import write_json
+from dsd_bench.store.folder import CHECKPOINT, RunFolder
+from dsd_bench.store.locks import locked
+from dsd_bench.store.runs import read_json, stored_ids
+from dsd_bench.store.tensors import read_tensors
+
+Emit = Callable[[Event], None]
+LOCK_WAIT = 20.0
+"""Seconds to wait for another process that is just letting go of a run."""
+
+
+def carry_out(
+    path: Path,
+    settings: Settings,
+    emit: Emit,
+    stopping: Callable[[], bool],
+    fresh: bool = False,
+) -> Outcome:
+    """Run, resume or find finished the run in the folder ``path``; never raises for its failure.
+
+    Args:
+        path: a run folder with its ``config.json``.
+        settings: where and how to run.
+        emit: is called with events (:class:`dsd_bench.executors.Executor`).
+        stopping: is asked between steps whether to stop.
+        fresh: whether to begin anew, leaving other runs' rounds of the same curve aside.
+    """
+    run_id = path.name
+    try:
+        config = RunConfig.from_json(read_json(path / "config.json"), str(path / "config.json"))
+        with locked(path / "lock", LOCK_WAIT):
+            return _Execution(path, config, settings, emit, stopping).run(fresh)
+    except Interrupted as error:
+        return Outcome(run_id, "interrupted", str(error), exit_code=error.exit_code)
+    except KeyboardInterrupt:
+        return Outcome(run_id, "interrupted", "interrupted", exit_code=130)
+    except Exception as error:  # whatever a run or a plugin raises is this run's failure only
+        known = explain(error, settings)
+        _record(path, run_id, known, emit)
+        trace = "".join(traceback.format_exception(error))
+        return Outcome(run_id, "failed", str(known), exit_code=known.exit_code, traceback=trace)
+
+
+class _Execution:
+    """One attempt at a run; also the protocol's watcher."""
+
+    def __init__(
+        self,
+        path: Path,
+        config: RunConfig,
+        settings: Settings,
+        emit: Emit,
+        stopping: Callable[[], bool],
+    ) -> None:
+        self.path, self.config, self.settings = path, config, settings
+        self.run_id, self.folder, self.stopping = path.name, RunFolder(path), stopping
+        self._emit = emit
+
+    def run(self, fresh: bool) -> Outcome:
+        """Carry the run to its end under the lock."""
+        if (self.path / "result.json").exists():
+            return Outcome(self.run_id, "done")
+        precision = self.config.protocol.precision
+        settings = self.settings
+        place = device.setup(settings.device, settings.threads, settings.deterministic, precision)
+        if not fresh and not (self.path / CHECKPOINT).exists():
+            adopt_rounds(self.path, self.config)
+        sources = Sources(
+            self.path.parent, settings.data_dir, settings.download, settings.checkpoint_seconds
+        )
+        experiment, prepared = assemble(self.config, place, sources)
+        end = Run(experiment, self.folder, self).follow()
+        result = self._result(end, place, prepared)
+        self.folder.finish(weights_name(end.best_round), result)
+        self.folder.log(f"done: {end.reason}; best round {end.best_round}")
+        self._observe("run_finished", result=result)
+        self.emit("finished", result=result)
+        return Outcome(self.run_id, "done", resumed_from_round=end.resumed_from_round)
+
+    def emit(self, event: str, **values: Any) -> None:
+        """Tell whoever started the run."""
+        self._emit({"event": event, "run_id": self.run_id, **values})
+
+    # -- the protocol's watcher
+
+    def begun(self, resumed_from_round: int | None, rows: Sequence[Row]) -> None:
+        """Tell that the run begins, and with which rounds."""
+        resumed = resumed_from_round
+        self.folder.log("began" if resumed is None else f"resumed in round {resumed}")
+        self._observe("run_started", config=self.config.to_json(), path=self.path)
+        self.emit("started", resumed_from_round=resumed, rows=[_plain(row) for row in rows])
+
+    def progress(self, round: int, epoch: int, epochs: int, images_per_second: float) -> None:
+        """Pass the progress on."""
+        self.emit(
+            "progress",
+            round=round,
+            epoch=epoch,
+            epochs=epochs,
+            images_per_second=int(images_per_second),
+        )
+
+    def round(self, row: Row, timing: Mapping[str, Any]) -> None:
+        """Note the timing and pass the row on."""
+        place = device.resolve(self.settings.device)
+        memory = {"peak_memory_bytes": device.peak_memory(place)}
+        self.folder.add_timing({"round": row["round"], **timing, **memory})
+        self._observe("round_finished", row=row)
+        self.emit("round", row=_plain(row))
+
+    # -- the rest
+
+    def _observe(self, hook: str, **values: Any) -> None:
+        """Show observers copies; what they raise is noted and costs nothing."""
+        copies = {k: v if isinstance(v, Path) else copy.deepcopy(v) for k, v in values.items()}
+        catalogue().notify(hook, self._note, run_id=self.run_id, **copies)
+
+    def _note(self, text: str) -> None:
+        self.folder.log(text)
+        self.emit("note", text=text)
+
+    def _result(self, end: End, place: device.Place, data: Prepared) -> dict[str, Any]:
+        samples = {name: getattr(data, name) for name in ("train", "val", "test")}
+        return {
+            "run_id": self.run_id,
+            "status": "done",
+            "best_round": end.best_round,
+            "stopped_by": end.stopped_by,
+            "reason": end.reason,
+            "label_noise": dict(data.label_noise),
+            "samples": {name: len(p.labels) if p else 0 for name, p in samples.items()},
+            "plan": list(end.plans),
+            "versions": device.versions(),
+            "hardware": device.hardware(place.device),
+        }
+
+
+def adopt_rounds(path: Path, config: RunConfig) -> None:
+    """Begin ``path`` with the rounds of the run of the same curve that has gone furthest."""
+    stop: StopCriterion = component(catalogue(), "stop", config.stop)
+    donors = []
+    for other in stored_ids(path.parent):
+        if other == path.name:
+            continue
+        try:
+            value = read_json(path.parent / other / "config.json")
+            if value.get("curve_id") != config.curve_id:
+                continue
+            tensors, state = read_tensors(path.parent / other / CHECKPOINT)
+        except (UsageError, DamagedFile):
+            continue
+        checkpoint = usable(Checkpoint.from_state(state, tensors), config, stop)
+        if checkpoint is not None:
+            donors.append((len(checkpoint.rows), other, checkpoint))
+    for _, other, checkpoint in sorted(donors, key=lambda d: (-d[0], d[1])):
+        try:
+            RunFolder(path).adopt(path.parent / other, checkpoint)
+        except DamagedFile as error:
+            RunFolder(path).log(f"cannot go on from {other}: {error}")
+            continue
+        return
+
+
+def usable(checkpoint: Checkpoint, config: RunConfig, stop: StopCriterion) -> Checkpoint | None:
+    """Return what a run of ``config`` can use of another run's checkpoint of the same curve."""
+    if any(set(config.metrics) - set(row.get("metrics", {})) for row in checkpoint.rows):
+        return None
+    rows = checkpoint.rows
+    for count in range(1, len(rows) + 1):
+        if ended(config, stop, rows[:count]):
+            # nothing is left to train: the rows and the best of their weights are enough
+            best = weights_name(best_round(rows[:count], config.score))
+            kept = tuple(dict.fromkeys(["dense", best]))
+            return Checkpoint(rows[:count], count, False, {}, {}, checkpoint.plans, kept)
+    return checkpoint if checkpoint.tensors else None
+
+
+def explain(error: Exception, settings: Settings) -> DsdError:
+    """Turn any exception into one that says what to do."""
+    if isinstance(error, DsdError):
+        return error
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "not enough memory" in str(error):
+        return RunError(
+            f"out of memory on {settings.device}: use a smaller --batch-size or fewer --jobs; "
+            "the run resumes from its last checkpoint"
+        )
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return RunError(f"{error.filename or 'a file'}: the disk is full; free some space")
+    text = str(error).strip().splitlines()
+    return RunError(
+        f"{type(error).__name__}: {text[0] if text else 'no message'} "
+        "(this looks like a bug of dsd-bench or a plugin; --debug shows where)"
+    )
+
+
+def _record(path: Path, run_id: str, error: DsdError, emit: Emit) -> None:
+    """Note a failure in the run's folder, as far as that can be written."""
+    try:
+        RunFolder(path).log(f"failed: {error}")
+        write_json(path / "failure.json", {"run_id": run_id, "error": str(error)})
+    except DsdError as second:
+        emit({"event": "note", "run_id": run_id, "text": f"could not note the failure: {second}"})
+    catalogue().notify(
+        "run_failed",
+        lambda text: emit({"event": "note", "run_id": run_id, "text": text}),
+        run_id=run_id,
+        error=str(error),
+    )
+    emit({"event": "failed", "run_id": run_id, "error": str(error)})
+
+
+def _plain(row: Row) -> Row:
+    return {k: v for k, v in row.items() if k != "metrics"}

@@ -1,0 +1,130 @@
+"""A run's folder as the protocol's memory.
+
+The checkpoint is the truth: it holds the rows too, and ``rounds.jsonl`` is written from it. The one
+before is kept, and used when the newest is damaged.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from dsd_bench.errors import DamagedFile
+from dsd_bench.memory import Checkpoint, Row
+from dsd_bench.store.files import explained, sync_folder, write_json, write_rows
+from dsd_bench.store.runs import read_rows
+from dsd_bench.store.tensors import read_tensors, write_tensors
+
+CHECKPOINT = "checkpoint.safetensors"
+PREVIOUS = "checkpoint.previous.safetensors"
+KEPT = "weights"
+"""Folder of the weights that may become ``best.safetensors``, and of snapshots."""
+
+
+class RunFolder:
+    """The memory of one run on disk; hold its lock while you use it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def restore(self) -> Checkpoint | None:
+        """Return the newest undamaged checkpoint and bring the rows' files to its state."""
+        for name in (CHECKPOINT, PREVIOUS):
+            if not (self.path / name).exists():
+                continue
+            try:
+                tensors, state = read_tensors(self.path / name)
+                checkpoint = Checkpoint.from_state(state, tensors)
+                for kept in checkpoint.kept:
+                    self.recall(kept)
+            except DamagedFile as error:
+                self.log(f"{error}; going back to the checkpoint before it")
+                continue
+            self._write_rows(checkpoint.rows)
+            return checkpoint
+        if (self.path / CHECKPOINT).exists():
+            self.log("no undamaged checkpoint is left; beginning anew")
+        return None
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write the checkpoint beside the last one, then the rows."""
+        newest = self.path / CHECKPOINT
+        fresh = self.path / f"{CHECKPOINT}.new"
+        write_tensors(fresh, checkpoint.tensors, checkpoint.state())
+        with explained(newest):
+            if newest.exists():
+                os.replace(newest, self.path / PREVIOUS)
+            os.replace(fresh, newest)
+            sync_folder(self.path)
+        self._write_rows(checkpoint.rows)
+
+    def keep(self, name: str, tensors: Mapping[str, Tensor]) -> None:
+        """Write ``dense.safetensors``, or ``weights/<name>.safetensors``."""
+        path = self._kept(name)
+        with explained(path):
+            path.parent.mkdir(exist_ok=True)
+        write_tensors(path, tensors, {"name": name})
+
+    def recall(self, name: str) -> dict[str, Tensor]:
+        """Read what :meth:`keep` wrote."""
+        return read_tensors(self._kept(name))[0]
+
+    def log(self, text: str) -> None:
+        """Append a line with the time to ``log.txt``."""
+        stamp = time.strftime("%Y-%m-%d %H:%M:%S")
+        with explained(self.path), open(self.path / "log.txt", "a", encoding="utf-8") as file:
+            file.write(f"{stamp} {text}\n")
+
+    def add_timing(self, timing: Mapping[str, Any]) -> None:
+        """Append a line to ``timings.jsonl``, replacing one of the same round."""
+        path = self.path / "timings.jsonl"
+        rows = [row for row in read_rows(path) if row.get("round", 0) < timing["round"]]
+        write_rows(path, [*rows, timing])
+
+    def finish(self, name: str, result: Mapping[str, Any]) -> None:
+        """Write ``best.safetensors`` from the weights kept as ``name``, then ``result.json``.
+
+        ``result.json`` comes last and means done.
+        """
+        write_tensors(self.path / "best.safetensors", self.recall(name), {"name": name})
+        (self.path / "failure.json").unlink(missing_ok=True)
+        write_json(self.path / "result.json", result)
+
+    def adopt(self, donor: Path, checkpoint: Checkpoint) -> None:
+        """Begin with ``checkpoint``, made from the rounds of another run of the same curve."""
+        for name in checkpoint.kept:
+            self.keep(name, RunFolder(donor).recall(name))
+        self.save(checkpoint)
+        self.log(f"goes on from {len(checkpoint.rows)} rounds of {donor.name}")
+
+    def _kept(self, name: str) -> Path:
+        folder = self.path if name == "dense" else self.path / KEPT
+        return folder / f"{name}.safetensors"
+
+    def _write_rows(self, rows: Iterable[Row]) -> None:
+        rows = list(rows)
+        plain = [{k: v for k, v in row.items() if k != "metrics"} for row in rows]
+        write_rows(self.path / "rounds.jsonl", plain)
+        for name in sorted({name for row in rows for name in row.get("metrics", {})}):
+            with explained(self.path):
+                (self.path / "metrics").mkdir(exist_ok=True)
+            further = [
+                {"round": row["round"], **row["metrics"][name]}
+                for row in rows
+                if name in row.get("metrics", {})
+            ]
+            write_rows(self.path / "metrics" / f"{name}.jsonl", further)
+
+
+def failure(path: Path) -> str | None:
+    """Return the message of the last failure that is recorded in a run folder."""
+    try:
+        return str(json.loads((path / "failure.json").read_text("utf-8"))["error"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
