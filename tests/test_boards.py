@@ -1,0 +1,812 @@
+"""Row files and boards, on synthetic run folders."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dsd_bench.analysis import Spread
+from dsd_bench.boards.check import check, generate, write
+from dsd_bench.boards.render import rank
+from dsd_bench.boards.rows import submit
+from dsd_bench.boards.schema import encode, parse, read_row, row_path
+from dsd_bench.boards.summary import interval, summarise
+from dsd_bench.boards.words import escape, seeds_words
+from dsd_bench.config import RunConfig
+from dsd_bench.errors import UsageError
+from dsd_bench.store import StoredRun, load_run
+
+PROTOCOL = {
+    "rounds": 4,
+    "dense_epochs": 200,
+    "retrain_epochs": 50,
+    "batch_size": 100,
+    "lr": 0.02,
+    "weight_decay": 1e-3,
+}
+DIP = (0.70, 0.60, 0.65, 0.75, 0.50)
+
+
+def part(name, **params):
+    return {"name": name, "version": 1, "params": params}
+
+
+def config(seed=0, regularizers=(), **changes):
+    """Return a configuration; unknown keywords go to the protocol."""
+    value = {
+        "seed": seed,
+        "data_seed": seed,
+        "fingerprint": "sha256:0123",
+        "model": part("mlp", hidden="64x64"),
+        "dataset": part("digits", train_size=None, val_size=200.0, transform="none"),
+        "noise": part("symmetric", rate=0.4, validation=False),
+        "pruner": part("magnitude", fraction=0.2, scope="global"),
+        "perturber": part("none"),
+        "stop": part("never"),
+        "regularizers": list(regularizers),
+    }
+    protocol = PROTOCOL | {key: changes.pop(key) for key in [*changes] if key not in value}
+    return RunConfig.model_validate({**value, **changes, "protocol": protocol})
+
+
+def kd(seed=0, weights="best", named=None, **changes):
+    """Return a distilling regularizer with its teacher."""
+    teacher = config(seed, **changes)
+    params = {"alpha": 0.8, "temperature": 10.0, "teacher": named or weights}
+    told = {"run_id": teacher.run_id, "weights": weights, "config": teacher.model_dump()}
+    return {**part("kd"), "params": params, "teacher": told}
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Return a function that writes a finished run's folder and reads it back."""
+
+    def made(configuration=None, test=DIP, val=None, **result) -> StoredRun:
+        configuration = configuration or config()
+        folder = tmp_path / "runs" / configuration.run_id
+        folder.mkdir(parents=True, exist_ok=True)
+        scores = val or test
+        rows = [row(index, test[index], scores[index]) for index in range(len(test))]
+        by = test if configuration.protocol.selection == "test" else scores
+        told = {
+            "run_id": configuration.run_id,
+            "status": "done",
+            "best_round": list(by).index(max(by)),
+            "stopped_by": "rounds",
+            "reason": "all rounds are done",
+            "label_noise": {"rate": 0.4, "matrix": []},
+            "plan": [{"round": 0, "device": "cpu", "threads": 1}],
+            "versions": {"dsd-bench": "0.1.0", "torch": "2.15.0"},
+            "hardware": {"cpu": "a chip", "cores": 2, "gpu": None},
+        } | result
+        (folder / "config.json").write_text(json.dumps(configuration.to_json()))
+        (folder / "rounds.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+        if told["status"] is not None:
+            (folder / "result.json").write_text(json.dumps(told))
+        return load_run(folder)
+
+    return made
+
+
+def row(index, test, val):
+    return {
+        "round": index,
+        "sparsity": 1 - 0.8**index,
+        "nonzero": round(1000 * 0.8**index),
+        "train_loss": 0.1,
+        "train_accuracy": 0.9,
+        "train_accuracy_clean": 0.95,
+        "train_accuracy_noisy": 0.8,
+        "val_accuracy": val,
+        "val_loss": 1.0,
+        "test_accuracy": test,
+        "test_loss": 1.25,
+        "entropy": 0.7,
+        "entropy_per_layer": [0.7],
+        "sparsity_per_layer": {"0.weight": 0.1},
+        "macs_dense": 2000,
+        "macs_effective": round(2000 * 0.8**index),
+    }
+
+
+@pytest.fixture
+def boards(tmp_path):
+    return tmp_path / "leaderboards"
+
+
+@pytest.fixture
+def study(make):
+    """Return 3 seeds of 3 methods."""
+    runs = [make(config(seed), shift(DIP, seed)) for seed in range(3)]
+    runs += [make(config(seed, [kd(seed)]), shift(DIP, 3 + seed)) for seed in range(3)]
+    stop = part("patience", tolerance=0.0, patience=1)
+    runs += [make(config(seed, stop=stop), DIP[:3], stopped_by="patience") for seed in range(3)]
+    return runs
+
+
+def shift(curve, steps):
+    return tuple(value + steps / 100 for value in curve)
+
+
+def contents(folder: Path):
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def line(board: str, words: str) -> str:
+    return next(text for text in board.splitlines() if text.startswith("| ") and words in text)
+
+
+def cells(board: str, words: str) -> list[str]:
+    return [cell.strip() for cell in line(board, words).strip("|").split("|")]
+
+
+def board_of(boards: Path) -> str:
+    write(boards)
+    (path,) = boards.glob("*/README.md")
+    return path.read_text("utf-8")
+
+
+# -- row files
+
+
+def test_a_row_holds_the_numbers_of_rounds_jsonl_unrounded(make, boards):
+    third = tuple(value / 3 for value in DIP)
+    run = make(config(7), third)
+    (path,) = submit([run], boards)
+    told = json.loads(path.read_text())
+    (seed,) = told["seeds"]
+    assert (seed["seed"], seed["run_id"], seed["best_round"]) == (7, run.run_id, 3)
+    assert seed["rounds"]["test_accuracy"] == list(third)
+    assert seed["rounds"]["macs_effective"] == [r["macs_effective"] for r in run.rows]
+    assert all(type(value) is int for value in seed["rounds"]["macs_effective"])
+    assert told["method"]["pruner"] == part("magnitude", fraction=0.2, scope="global")
+    assert "rounds" not in told["track"]["schedule"]
+    assert told["track"]["schedule"]["milestones"] == [0.5, 0.75]
+
+
+def test_a_row_file_is_canonical_json(study, boards):
+    for path in submit(study, boards):
+        text = path.read_text()
+        assert text == json.dumps(json.loads(text), sort_keys=True, indent=1) + "\n"
+        assert read_row(path) == parse(text, "")
+
+
+def test_seeds_of_one_method_share_a_file_and_methods_a_track(study, boards):
+    paths = submit(study, boards)
+    assert len(paths) == 3
+    assert len({path.parent for path in paths}) == 1
+    assert [[e.seed for e in read_row(path).seeds] for path in paths] == [[0, 1, 2]] * 3
+
+
+def test_any_order_of_submitting_gives_the_same_bytes(study, tmp_path):
+    submit(study, tmp_path / "a")
+    for run in reversed(study):
+        submit([run], tmp_path / "b")
+    submit(study[4:] + study[:4], tmp_path / "c")
+    assert contents(tmp_path / "a") == contents(tmp_path / "b") == contents(tmp_path / "c")
+
+
+def test_submitting_again_replaces_a_run_by_its_present_content(make, boards):
+    submit([make(config(0)), make(config(1))], boards)
+    before = contents(boards)
+    (path,) = submit([make(config(0))], boards)
+    assert contents(boards) == before
+    submit([make(config(0), shift(DIP, 1))], boards)
+    assert [e.rounds.test_accuracy[0] for e in read_row(path).seeds] == [0.71, 0.70]
+
+
+def test_how_the_teacher_was_named_does_not_matter(make, boards):
+    teacher = config(0).run_id
+    runs = [make(config(0, [kd(0, named=teacher)])), make(config(1, [kd(1)]))]
+    (path,) = submit(runs, boards)
+    (part,) = read_row(path).method.regularizers
+    assert "teacher" not in part.params
+    assert part.teacher.model_dump() == {"weights": "best", "trainings": 5, "differs": {}}
+    assert [e.teachers for e in read_row(path).seeds] == [[teacher], [config(1).run_id]]
+
+
+def test_a_students_stop_rule_is_not_expected_of_its_teacher(make, boards):
+    stop = part("patience", tolerance=0.0, patience=1)
+    (path,) = submit([make(config(0, [kd(0)], stop=stop))], boards)
+    assert read_row(path).method.regularizers[0].teacher.differs == {}
+
+
+@pytest.mark.parametrize(
+    ("other", "differs", "trainings"),
+    [
+        (kd(0, "dense"), {}, 1),
+        (kd(0, model=part("mlp", hidden="32")), {"model": part("mlp", hidden="32")}, 5),
+        (kd(0, lr=0.5, rounds=9), {"lr": 0.5, "rounds": 9}, 10),
+        (kd(0, rounds=None, target_sparsity=0.9), {"rounds": None, "target_sparsity": 0.9}, None),
+        (kd(0, stop=part("target", sparsity=0.5)), {"stop": part("target", sparsity=0.5)}, None),
+        (kd(5), {"seed": 5, "data_seed": 5}, 5),
+    ],
+)
+def test_another_teacher_is_another_method(make, boards, other, differs, trainings):
+    paths = submit([make(config(0, [kd(0)])), make(config(0, [other]))], boards)
+    assert len(paths) == 2
+    teachers = [read_row(path).method.regularizers[0].teacher for path in paths]
+    (found,) = [t for t in teachers if (t.weights, t.differs) != ("best", {})]
+    assert (found.differs, found.trainings) == (differs, trainings)
+
+
+def test_a_teachers_own_teacher_is_described_and_counted(make, boards):
+    inner = kd(0, "dense", rounds=2)
+    (path,) = submit([make(config(0, [kd(0, regularizers=[inner])]))], boards)
+    row = read_row(path)
+    (told,) = row.method.regularizers
+    assert told.teacher.trainings == 5 + 1
+    assert told.teacher.differs["regularizers"][0]["teacher"]["differs"] == {"rounds": 2}
+    assert len(row.seeds[0].teachers) == 2
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"pruner": part("random", fraction=0.2, scope="global")},
+        {"perturber": part("rewind", step=0)},
+        {"regularizers": [part("l1", weight=1e-5)]},
+        {"stop": part("patience", tolerance=0.0, patience=1)},
+        {"retrain_lr_scale": 0.1},
+        {"rounds": 9},
+        {"pruner": {**part("magnitude", fraction=0.2, scope="global"), "version": 2}},
+    ],
+)
+def test_what_varies_within_a_track(make, boards, changes):
+    paths = submit([make(config()), make(config(**changes))], boards)
+    assert len(paths) == 2
+    assert len({path.parent for path in paths}) == 1
+    board = board_of(boards)
+    assert len({cells(board, path.name)[1] for path in paths}) == 2
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"dataset": part("digits", train_size=500, val_size=200.0, transform="none")},
+        {"fingerprint": "sha256:4567"},
+        {"noise": part("symmetric", rate=0.2, validation=False)},
+        {"model": part("mlp", hidden="32")},
+        {"dense_epochs": 100},
+        {"weight_decay": 0.0},
+        {"precision": "bf16"},
+        {"data_seed": 9},
+    ],
+)
+def test_what_makes_another_track(make, boards, changes):
+    paths = submit([make(config()), make(config(**changes))], boards)
+    assert len({path.parent for path in paths}) == 2
+
+
+def test_names_from_a_result_file_stay_inside_the_folder(make, boards):
+    evil = "../../../etc/passwd\x00\n"
+    run = make(
+        config(
+            dataset=part(evil, train_size="../.."),
+            model=part("..", size=".."),
+            pruner=part("/tmp/x"),
+            stop=part("..\\.."),
+        )
+    )
+    (path,) = submit([run], boards)
+    assert path.resolve().is_relative_to(boards.resolve())
+    assert len(path.relative_to(boards).parts) == 3
+    assert all(set(p) <= set("abcdefghijklmnopqrstuvwxyz0123456789.-") for p in path.parts[-3:])
+    assert not any(p.startswith(".") or ".." in p for p in path.parts[-3:])
+
+
+# -- what submit refuses
+
+
+def refused(runs, boards) -> str:
+    with pytest.raises(UsageError) as error:
+        submit(runs, boards)
+    assert not boards.exists()
+    return str(error.value)
+
+
+def test_unfinished_runs_are_refused_all_at_once(make, boards):
+    runs = [make(config(seed), status=None) for seed in (0, 1)] + [make(config(2))]
+    message = refused(runs, boards)
+    assert runs[0].run_id in message
+    assert runs[1].run_id in message
+    assert "unfinished" in message
+
+
+def test_failed_runs_are_refused(make, boards):
+    assert "'failed'" in refused([make(status="failed")], boards)
+
+
+def test_no_runs_and_a_run_given_twice_are_refused(make, boards):
+    assert "no runs" in refused([], boards)
+    assert "given twice" in refused([make(), make()], boards)
+
+
+def test_selection_on_test_and_on_validation_are_not_submitted_together(make, boards):
+    runs = [make(config(0)), make(config(0, selection="test"))]
+    message = refused(runs, boards)
+    assert runs[1].run_id in message
+    assert runs[0].run_id not in message
+
+
+def test_a_changed_config_is_refused(make, boards):
+    run = make()
+    path = run.path / "config.json"
+    path.write_text(path.read_text().replace("0.02", "0.03"))
+    assert "hash" in refused([load_run(run.path)], boards)
+
+
+def test_a_false_teacher_is_refused(make, boards):
+    liar = kd(0)
+    liar["teacher"]["run_id"] = "0" * 16
+    assert "0000000000000000" in refused([make(config(0, [liar]))], boards)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ('"test_accuracy": 0.65', '"test_accuracy": 1.65', "rounds.test_accuracy.2"),
+        ('"test_accuracy": 0.65', '"test_accuracy": null', "rounds.test_accuracy.2"),
+        ('"val_accuracy": 0.65', '"val_accuracy": null', "rounds.val_accuracy"),
+        ('"entropy": 0.7', '"entropy": NaN', "rounds.entropy.0"),
+        ('"nonzero": 640', '"nonzero": true', "rounds.nonzero.2"),
+        ('"round": 2', '"round": 3', "rounds.jsonl"),
+        ('"val_accuracy": 0.65', '"val_accuracy": 0.95', "best_round"),
+    ],
+)
+def test_damaged_rounds_are_refused_naming_run_and_key(make, boards, old, new, key):
+    run = make()
+    path = run.path / "rounds.jsonl"
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    message = refused([load_run(run.path)], boards)
+    assert key in message
+    assert str(run.path) in message
+
+
+def test_nothing_is_written_if_one_run_is_wrong(make, boards):
+    good, bad = make(config(0)), make(config(1), best_round=0)
+    assert str(bad.path) in refused([good, bad], boards)
+
+
+def test_another_run_of_the_same_seed_is_refused(make, boards):
+    (path,) = submit([make(config(0))], boards)
+    told = json.loads(path.read_text())
+    told["seeds"][0]["run_id"] = "f" * 16
+    path.write_text(encode(parse(told, "")))
+    with pytest.raises(UsageError, match=r"ffffffffffffffff.*seed 0"):
+        submit([make(config(0))], boards)
+
+
+# -- reading row files
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        (lambda row: row.update(extra=1), "extra"),
+        (lambda row: row.update(schema=2), "schema"),
+        (lambda row: row["track"].update(selection="train"), "track.selection"),
+        (lambda row: row["seeds"][0].update(run_id="../x"), "seeds.0.run_id"),
+        (lambda row: row["seeds"][0].update(best_round=2), "best_round"),
+        (lambda row: row["seeds"][0].update(data_seed=5), "data_seed"),
+        (lambda row: row["seeds"].reverse(), "seeds"),
+        (lambda row: row["seeds"].append(row["seeds"][0]), "seeds"),
+        (lambda row: row["seeds"][1].update(run_id=row["seeds"][0]["run_id"]), "run_id"),
+        (lambda row: row["seeds"][0]["rounds"]["entropy"].pop(), "seeds.0.rounds"),
+        (lambda row: row["seeds"][0]["rounds"].pop("sparsity"), "seeds.0.rounds.sparsity"),
+        (
+            lambda row: row["seeds"][0]["rounds"]["val_accuracy"].__setitem__(1, -0.1),
+            "val_accuracy.1",
+        ),
+        (lambda row: row["seeds"][0]["versions"].update(torch=math.nan), "NaN|not JSON|compliant"),
+        (lambda row: row.update(seeds=[]), "seeds"),
+    ],
+)
+def test_a_wrong_row_file_is_refused_naming_file_and_key(make, boards, change, key):
+    (path,) = submit([make(config(0)), make(config(1))], boards)
+    told = json.loads(path.read_text())
+    change(told)
+    path.write_text(json.dumps(told, sort_keys=True, indent=1) + "\n")
+    with pytest.raises(UsageError, match=key) as error:
+        read_row(path)
+    assert str(path) in str(error.value)
+    assert str(path) in " ".join(check(boards))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", '{"schema": 1}', "[" * 100_000])
+def test_a_file_that_is_no_row_is_refused(tmp_path, text):
+    path = tmp_path / "x.json"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=r"x\.json"):
+        read_row(path)
+
+
+def test_a_row_that_says_two_things_is_refused(make, boards):
+    (path,) = submit([make()], boards)
+    path.write_text(path.read_text().replace('"best_round": 3', '"best_round": 1, "best_round": 3'))
+    with pytest.raises(UsageError, match="not as"):
+        read_row(path)
+
+
+def test_a_row_may_lie_only_where_its_contents_belong(make, boards):
+    (path,) = submit([make()], boards)
+    (other,) = submit([make(config(0, selection="test"))], boards)
+    shutil.copy(path, other.parent / "better-name.json")
+    with pytest.raises(UsageError, match="its place is"):
+        generate(boards)
+    shutil.copy(path, other)
+    with pytest.raises(UsageError, match="its place is"):
+        generate(boards)
+
+
+def test_tracks_whose_names_collide_are_not_mixed(make, boards, monkeypatch):
+    monkeypatch.setattr("dsd_bench.boards.schema.digest", lambda value: "0" * 16)
+    submit([make(config(0))], boards)
+    other = "sha256:4567"
+    with pytest.raises(UsageError, match="another track or method"):
+        submit([make(config(1, fingerprint=other))], boards)
+    submit([make(config(0, [part("l1")], fingerprint=other))], boards)
+    with pytest.raises(UsageError, match="of another track than the rows beside it"):
+        generate(boards)
+
+
+unit = st.floats(0, 1)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(unit, min_size=1, max_size=5),
+    st.sampled_from(["val", "test"]),
+    st.text(max_size=5),
+    st.integers(0, 2**31 - 1),
+)
+def test_row_round_trip(curve, selection, word, seed):
+    value = {
+        "schema": 1,
+        "track": {
+            "config_schema": 1,
+            "data_seed": None,
+            "schedule": {"lr": 0.1, word: [word, None, 1, 0.1]},
+            "selection": selection,
+            "precision": "fp32",
+            "fingerprint": word,
+            **{key: part(word, x=word) for key in ("dataset", "noise", "model")},
+        },
+        "method": {
+            **{key: part(word, x=word) for key in ("pruner", "perturber", "stop")},
+            "regularizers": [],
+            "retrain_lr_scale": 1.0,
+            "rounds": 3,
+            "target_sparsity": None,
+        },
+        "seeds": [
+            {
+                "seed": seed,
+                "data_seed": seed,
+                "run_id": "0" * 16,
+                "teachers": [],
+                "best_round": curve.index(max(curve)),
+                "stopped_by": word,
+                "rounds": {
+                    **{key: curve for key in row(0, 0, 0) if "layer" not in key and key != "round"},
+                    "nonzero": [seed] * len(curve),
+                },
+                "plan": [word],
+                "versions": {word: word},
+                "hardware": {},
+            }
+        ],
+    }
+    made = parse(value, "")
+    again = parse(encode(made), "")
+    assert again == made
+    assert encode(again) == encode(made)
+    assert row_path(again) == row_path(made)
+    assert again.seeds[0].rounds.test_accuracy == curve
+
+
+# -- numbers
+
+
+def test_the_numbers_of_a_line_are_the_closed_forms(make, boards):
+    tests = [(0.5, 0.2, 0.6, 0.1), (0.5, 0.3, 0.7, 0.1), (0.6, 0.4, 0.8, 0.1)]
+    submit([make(config(seed), test) for seed, test in enumerate(tests)], boards)
+    rank_, label, seeds, accuracy, low_high, sparsity, dense, depth, count, macs = cells(
+        board_of(boards), "rows/"
+    )
+    half = 4.302652729911275 * 10 / math.sqrt(3)  # t(0.975, 2) from tables
+    assert (rank_, seeds, accuracy) == ("1", "3 (0-2)", "70.00 ± 10.00")
+    assert low_high == f"{70 - half:.2f} to {70 + half:.2f}"
+    assert (sparsity, dense, count) == ("36.00", "53.33", "4")
+    assert depth == "23.33"  # mean curve 53.33, 30, 70, 10
+    assert macs == "1.28 k of 2.00 k (64.00 %)"
+    assert label.startswith("[magnitude](rows/magnitude-")
+
+
+def test_the_dip_is_that_of_the_mean_curve_over_the_rounds_that_all_seeds_have(make, boards):
+    runs = [make(config(0), (0.5, 0.1, 0.9)), make(config(1), (0.5, 0.9, 0.1, 0.9, 0.1))]
+    (path,) = submit(runs, boards)
+    told = summarise(read_row(path))
+    assert told.depth == pytest.approx(0)
+    assert told.trainings == 4
+
+
+def test_one_seed_has_neither_spread_nor_interval(make, boards):
+    submit([make()], boards)
+    board = board_of(boards)
+    assert cells(board, "rows/")[3:5] == ["75.00 ± –", "–"]
+
+
+def test_the_interval_covers_what_it_says():
+    numpy = pytest.importorskip("numpy")
+    draws = numpy.random.default_rng(0).normal(0.7, 0.02, (4000, 3))
+    covered = [
+        low <= 0.7 <= high
+        for values in draws
+        for low, high in [interval(Spread(values.mean(), values.std(ddof=1), 3))]
+    ]
+    assert numpy.mean(covered) == pytest.approx(0.95, abs=0.012)
+
+
+def test_unmeasured_macs_are_absent(make, boards):
+    run = make()
+    path = run.path / "rounds.jsonl"
+    rows = [json.loads(text) | {"macs_effective": None} for text in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps(value) + "\n" for value in rows))
+    submit([load_run(run.path)], boards)
+    assert cells(board_of(boards), "rows/")[-1] == "–"
+
+
+def test_the_teachers_trainings_stand_apart(study, boards):
+    submit(study, boards)
+    board = board_of(boards)
+    assert cells(board, "kd:teacher=best")[8] == "5 + 5"
+    assert cells(board, "stop patience")[8] == "3"
+
+
+# -- boards
+
+
+def test_lines_go_by_mean_and_equal_means_share_a_rank(make, boards):
+    near = shift(DIP, 1e-4)
+    runs = [make(config(0), DIP)]
+    runs += [make(config(0, stop=part("patience")), near)]
+    runs += [make(config(0, [part("l1")]), shift(DIP, -5))]
+    runs += [make(config(0, [part("l2")]), shift(DIP, 5))]
+    submit(runs, boards)
+    lines = [text.split("|") for text in board_of(boards).splitlines() if "| [" in text]
+    assert [parts[1].strip() for parts in lines] == ["1", "2", "2", "4"]
+    order = [parts[2].split("]")[0].strip(" [") for parts in lines]
+    assert order == ["magnitude + l2", "magnitude", "magnitude, stop patience", "magnitude + l1"]
+
+
+def test_fewer_seeds_than_another_are_incomplete(make, boards):
+    runs = [make(config(seed)) for seed in (0, 1, 4)]
+    runs += [make(config(seed, [kd(seed)])) for seed in (0, 4)]
+    submit(runs, boards)
+    board = board_of(boards)
+    assert cells(board, "[magnitude]")[2] == "3 (0-1,4)"
+    assert cells(board, "kd")[2] == "2 of 3 (0,4), **incomplete**"
+
+
+def test_every_number_selected_on_test_is_marked(make, boards):
+    validation = (0.1, 0.2, 0.3, 0.2, 0.1)
+    submit([make(config(s, selection="test"), shift(DIP, s), validation) for s in (0, 1)], boards)
+    board = board_of(boards)
+    assert "(selected on test)" in board.splitlines()[2]
+    marked = cells(board, "rows/")
+    assert [cell.endswith("†") for cell in marked] == [False] * 3 + [True] * 3 + [False] * 3 + [
+        True
+    ]
+    assert marked[3] == "75.50 ± 0.71†"
+    assert all("%†" in text for text in board.splitlines() if ": run `" in text)
+    overview = (boards / "README.md").read_text()
+    assert "75.50† |" in overview
+    assert "**selected on test**" in overview
+
+
+def test_selection_on_test_never_shares_a_board(make, boards):
+    submit([make(config(0))], boards)
+    submit([make(config(0, selection="test"))], boards)
+    texts = {path: text for path, text in generate(boards).items() if path.parent != boards}
+    assert len(texts) == 2
+    assert sorted("selected on test" in text for text in texts.values()) == [False, True]
+
+
+def test_every_run_and_its_teacher_is_named(study, boards):
+    submit(study, boards)
+    board = board_of(boards)
+    assert all(f"run `{run.run_id}`" in board for run in study)
+    assert board.count("; teacher run `") == 3
+    assert "torch 2.15.0" in board
+    assert "cpu a chip" in board
+    assert "teacher (best pruned weights)" in board
+
+
+def test_a_mixed_machine_park_is_told_apart(make, boards):
+    submit([make(config(0)), make(config(1), hardware={"cpu": "another"})], boards)
+    board = board_of(boards)
+    told = board.split("## Versions and hardware")[1]
+    first, second = told.split("- method 1 (seeds 0)")[1].split("- method 1 (seeds 1)")
+    assert "cpu a chip" in first
+    assert "cpu another" in second
+
+
+def test_boards_are_the_same_bytes_every_time_and_wherever_they_lie(study, tmp_path):
+    for name, runs in (("a", study), ("b", study[::-1])):
+        submit(runs, tmp_path / name)
+        write(tmp_path / name)
+        write(tmp_path / name)
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+def test_the_index_names_the_best_of_every_board(study, make, boards):
+    submit(study, boards)
+    submit([make(config(0, precision="bf16"))], boards)
+    write(boards)
+    overview = (boards / "README.md").read_text()
+    lines = [text for text in overview.splitlines() if "/README.md)" in text]
+    assert len(lines) == 2
+    assert sorted("80.00-" in text or "79.00 |" in text for text in lines) == [False, True]
+    assert any("magnitude + kd:teacher=best | 79.00 |" in text for text in lines)
+    assert all((boards / text.split("](")[1].split(")")[0]).is_file() for text in lines)
+
+
+def test_an_empty_folder_has_an_index_and_a_missing_one_is_an_error(boards):
+    with pytest.raises(UsageError, match="no such folder"):
+        generate(boards)
+    boards.mkdir()
+    assert "No rows yet" in generate(boards)[boards / "README.md"]
+
+
+def test_every_table_line_has_the_columns_of_its_head(make, boards):
+    submit([make(config(0, stop=part("a|b", key="|"), noise=part("|\n|")))], boards)
+    write(boards)
+    for path in boards.rglob("README.md"):
+        widths = [text.count("|") for text in path.read_text().splitlines() if text.startswith("|")]
+        assert len(set(widths)) == 1
+
+
+# -- foreign text
+
+
+HOSTILE = (
+    "<script>alert(1)</script>|\n# x [a](http://b.c) `c` *d* _e_ &amp; www.f.g h@i.j \u202e$k$"
+)
+
+
+ACTIVE = ("<script", "http://", "](http", "www.", "h@i", "`c`", "*d*", " _e_", "\u202e", "$k")
+
+
+def test_foreign_text_is_inert_everywhere(make, boards):
+    bad = part(HOSTILE, **{HOSTILE: HOSTILE})
+    keys = ("dataset", "noise", "model", "pruner", "perturber", "stop")
+    run = make(
+        config(0, [bad], fingerprint=HOSTILE, **dict.fromkeys(keys, bad)),
+        stopped_by=HOSTILE,
+        plan={HOSTILE: HOSTILE},
+        versions={HOSTILE: [HOSTILE]},
+        hardware={HOSTILE: {HOSTILE: HOSTILE}},
+    )
+    submit([run], boards)
+    write(boards)
+    for path in boards.rglob("README.md"):
+        text = path.read_text("utf-8")
+        body = text.split("-->", 1)[1]
+        assert "script&#62;" in body
+        for active in ACTIVE:
+            assert active not in body
+        assert "\n# x" not in body
+        assert "&amp;" not in body
+
+
+@given(st.text(st.characters(exclude_categories=["Cn"])))
+def test_escaping_loses_nothing_that_can_be_seen(text):
+    import html
+
+    escaped = escape(text)
+    assert escaped.isascii()
+    assert not set(escaped) & set("<>|`*[]\\\n\r!$@~{}")
+    shown = html.unescape(escaped)
+    assert len(shown) == len(text)
+    assert all(a == b or a == "?" for a, b in zip(shown, text) if a != "\ufffd")
+
+
+def test_ordinary_words_stay_readable():
+    words = "vgg-like:depth=5,width_exponent=5 (8.9 %); entropy-gate + kd"
+    assert escape(words) == words
+
+
+@pytest.mark.parametrize(
+    ("seeds", "words"),
+    [([0], "0"), ([0, 1, 2], "0-2"), ([0, 3], "0,3"), ([1, 2, 5, 7, 8], "1-2,5,7-8")],
+)
+def test_seeds_as_the_command_line_takes_them(seeds, words):
+    class Seed:
+        def __init__(self, seed):
+            self.seed = seed
+
+    assert seeds_words([Seed(seed) for seed in seeds]) == words
+
+
+# -- checking
+
+
+def test_check_is_silent_about_what_write_wrote(study, boards):
+    submit(study, boards)
+    written = write(boards)
+    assert len(written) == 2
+    assert check(boards) == []
+    assert write(boards) == []
+
+
+def test_check_names_what_was_edited_is_missing_or_stray(study, boards):
+    submit(study, boards)
+    index, board = sorted(write(boards), key=lambda path: len(path.parts))
+    board.write_text(board.read_text().replace("75.", "76."))
+    index.unlink()
+    stray = boards / "old" / "README.md"
+    stray.parent.mkdir()
+    stray.write_text("")
+    problems = check(boards)
+    assert [problem.split(": ")[0] for problem in problems] == [str(index), str(board), str(stray)]
+    assert ["missing" in p for p in problems] == [True, False, False]
+    write(boards)
+    assert [problem.split(": ")[0] for problem in check(boards)] == [str(stray)]
+
+
+def test_check_notices_a_changed_row(study, boards):
+    path = submit(study, boards)[0]
+    write(boards)
+    told = json.loads(path.read_text())
+    told["seeds"][0]["rounds"]["test_accuracy"][0] = 0.99
+    path.write_text(encode(parse(told, "")))
+    assert len(check(boards)) == 1
+    assert "differs" in check(boards)[0]
+
+
+def test_a_board_that_is_no_text_differs(make, boards):
+    submit([make()], boards)
+    path = write(boards)[0]
+    path.write_bytes(b"\xff\xfe")
+    assert str(path) in check(boards)[0]
+    assert write(boards) == [path]
+
+
+def test_boards_import_neither_torch_nor_pandas_nor_scipy():
+    code = (
+        "import sys, dsd_bench.boards.check, dsd_bench.boards.rows; "
+        "sys.exit(any(name in sys.modules for name in ('torch', 'pandas', 'scipy', 'sklearn')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_another_teacher_is_named_as_a_user_would(make, boards):
+    inner = kd(0, "dense", rounds=2)
+    teacher = kd(0, model=part("mlp", hidden="32"), regularizers=[part("l1", weight=1e-5), inner])
+    submit([make(config(0, [teacher]))], boards)
+    board = board_of(boards)
+    assert "teacher (best pruned weights; model mlp:hidden=32; regularizers (l1:weight=" in board
+    assert "regularizers (none), rounds 2), trainings 1, weights dense" in board
+
+
+def test_labels_of_a_track_tell_every_pair_of_methods_apart(make, boards):
+    rows = []
+    for fraction, weights, scale in itertools.product((0.2, 0.5), ("best", "dense"), (1.0, 0.1)):
+        pruner = part("magnitude", fraction=fraction, scope="global")
+        changed = {"pruner": pruner, "retrain_lr_scale": scale}
+        teacher = kd(0, weights, **changed)
+        rows += submit([make(config(0, [teacher], **changed))], boards)
+    labels = [found.label for found in rank([read_row(path) for path in rows])]
+    assert len(set(labels)) == 8
+    assert "magnitude:fraction=0.5 + kd:teacher=dense, retraining lr x 0.1" in labels

@@ -1,0 +1,339 @@
+"""The metrics of a round against closed forms, brute force and published figures."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional
+
+from dsd_bench.errors import Diverged, RunError
+from dsd_bench.masks import Masks
+from dsd_bench.metrics import MeasureView, Outputs
+from dsd_bench.metrics.builtin import register_metrics
+from dsd_bench.metrics.cost import count_macs
+from dsd_bench.metrics.entropy import entropy_bits
+from dsd_bench.metrics.passes import forward_pass
+
+METRICS = {component.name: component.create() for component in register_metrics()}
+CPU = torch.device("cpu")
+
+
+def view(outputs=None, model=None, masks=None, shape=(1, 2, 2)):
+    model = nn.Linear(4, 2) if model is None else model
+    masks = Masks.dense(model) if masks is None else masks
+    return MeasureView(model, masks, 3, CPU, shape, (outputs or {}).get)
+
+
+def part(logits, labels, clean=None, relu_counts=()):
+    labels = torch.tensor(labels)
+    clean = labels if clean is None else torch.tensor(clean)
+    return Outputs(torch.tensor(logits), labels, clean, relu_counts)
+
+
+# --- classification -------------------------------------------------------------------------
+
+
+def test_losses_and_accuracies_by_hand():
+    train = part([[2.0, 0.0], [0.0, 1.0], [0.0, 3.0], [1.0, 0.0]], [0, 0, 1, 0], [0, 1, 1, 1])
+    test = part([[0.0, 1.0]], [0])
+    row = METRICS["classification"].measure(view({"train": train, "test": test}))
+    losses = [math.log1p(math.exp(x)) for x in (-2, 1, -3, -1)]
+    assert row["train_loss"] == pytest.approx(sum(losses) / 4, rel=1e-6)
+    assert row["train_accuracy"] == 3 / 4
+    assert row["train_accuracy_clean"] == 1  # samples 0 and 2
+    assert row["train_accuracy_noisy"] == 1 / 2  # 3 agrees with its wrong label, 1 does not
+    assert row["test_loss"] == pytest.approx(math.log1p(math.e), rel=1e-6)
+    assert row["test_accuracy"] == 0
+    assert row["val_loss"] is None
+    assert row["val_accuracy"] is None
+
+
+def test_without_wrong_labels_there_is_no_memorisation():
+    row = METRICS["classification"].measure(view({"train": part([[1.0, 0.0]], [0])}))
+    assert row["train_accuracy_noisy"] is None
+    assert row["train_accuracy_clean"] == 1
+
+
+def test_with_wrong_labels_only_there_is_no_clean_accuracy():
+    row = METRICS["classification"].measure(view({"train": part([[1.0, 0.0]], [0], [1])}))
+    assert row["train_accuracy_noisy"] == 1
+    assert row["train_accuracy_clean"] is None
+
+
+def test_a_loss_that_is_no_number_is_an_error():
+    with pytest.raises(Diverged, match="round 3: the loss on the train part is nan"):
+        METRICS["classification"].measure(view({"train": part([[math.nan, 0.0]], [0])}))
+
+
+def test_classification_columns_are_the_contracts():
+    assert set(METRICS["classification"].measure(view())) == {
+        *("train_loss", "train_accuracy", "train_accuracy_clean", "train_accuracy_noisy"),
+        *("val_accuracy", "val_loss", "test_accuracy", "test_loss"),
+    }
+
+
+# --- entropy --------------------------------------------------------------------------------
+
+
+def bits(p):
+    return 0.0 if p in (0, 1) else -(p * math.log2(p) + (1 - p) * math.log2(1 - p))
+
+
+@given(
+    st.integers(1, 50).flatmap(
+        lambda n: st.tuples(st.just(n), st.lists(st.integers(0, n), min_size=1))
+    )
+)
+def test_entropy_is_the_closed_form(case):
+    images, counts = case
+    expected = sum(bits(count / images) for count in counts) / len(counts)
+    assert entropy_bits(torch.tensor(counts), images) == pytest.approx(expected, abs=1e-12)
+
+
+def test_dead_and_always_on_units_count_zero_and_halves_one():
+    assert entropy_bits(torch.tensor([0, 8, 4, 4]), 8) == 0.5
+
+
+def test_entropy_is_the_mean_over_applications_not_elements():
+    counts = (torch.tensor([2]), torch.tensor([[0, 4], [0, 4]]))
+    row = METRICS["entropy"].measure(view({"train": part([[0.0, 0.0]] * 4, [0] * 4, None, counts)}))
+    assert row == {"entropy": 0.5, "entropy_per_layer": [1.0, 0.0]}
+
+
+def test_entropy_of_a_network_without_relu_is_absent():
+    row = METRICS["entropy"].measure(view({"train": part([[0.0, 0.0]], [0])}))
+    assert row == {"entropy": None, "entropy_per_layer": None}
+
+
+# --- the pass -------------------------------------------------------------------------------
+
+
+class Twice(nn.Module):
+    """One ReLU module applied twice, a functional one, and a dropout and batch-norm."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(1, 3, 3, padding=1)
+        self.norm = nn.BatchNorm2d(3)
+        self.relu = nn.ReLU()
+        self.drop = nn.Dropout(0.5)
+        self.again = nn.Conv2d(3, 2, 3)
+        self.head = nn.Linear(8, 4)
+        self.last = nn.Linear(4, 2)
+
+    def forward(self, x):
+        x = self.relu(self.norm(self.conv(x)))
+        x = self.relu(self.again(x - 0.3))
+        x = functional.relu_(self.head(self.drop(x.flatten(1))))
+        return self.last(x)
+
+
+def data(count, seed=1):
+    draw = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, 256, (count, 1, 4, 4), dtype=torch.uint8, generator=draw)
+    return images, torch.arange(count) % 2, torch.zeros(count, dtype=torch.int64)
+
+
+def normalise(images):
+    return images.float() / 255
+
+
+def relu_outputs(model, inputs):
+    """What every ReLU application gives, by putting an ear on the functions themselves."""
+    heard = []
+    patch = pytest.MonkeyPatch()
+    for name in ("relu", "relu_"):
+        function = getattr(functional, name)
+
+        def listen(x, function=function, inplace=False):
+            heard.append(function(x).clone())
+            return heard[-1].clone()
+
+        patch.setattr(functional, name, listen)
+    with torch.no_grad():
+        model.eval()(inputs)
+    patch.undo()
+    return heard
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 10, 100])
+def test_relu_counts_are_those_of_brute_force(batch_size):
+    model, (images, labels, clean) = Twice(), data(10)
+    outputs = forward_pass(
+        model, images, labels, clean, normalise, batch_size=batch_size, count_relu=True
+    )
+    expected = [(out > 0).sum(0) for out in relu_outputs(model, normalise(images))]
+    assert [count.shape for count in outputs.relu_counts] == [(3, 4, 4), (2, 2, 2), (4,)]
+    assert all(count.dtype == torch.int64 for count in outputs.relu_counts)
+    assert all(torch.equal(a, b) for a, b in zip(outputs.relu_counts, expected, strict=True))
+
+
+def test_pass_gives_logits_in_order_and_both_labels():
+    model, (images, labels, clean) = Twice(), data(10)
+    outputs = forward_pass(model, images, labels, clean, normalise, batch_size=3)
+    with torch.no_grad():
+        torch.testing.assert_close(outputs.logits, model.eval()(normalise(images)))
+    assert torch.equal(outputs.labels, labels)
+    assert torch.equal(outputs.clean, clean)
+    assert outputs.relu_counts == ()
+    assert not outputs.logits.requires_grad
+
+
+def test_pass_leaves_the_model_as_it_was():
+    model, (images, labels, clean) = Twice().train(), data(10)
+    model.norm.eval()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    flags = [module.training for module in model.modules()]
+    state = torch.get_rng_state()
+    forward_pass(model, images, labels, clean, normalise, batch_size=5, count_relu=True)
+    assert [module.training for module in model.modules()] == flags
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.is_grad_enabled()
+
+
+def test_pass_in_low_precision():
+    model, (images, labels, clean) = Twice(), data(300)
+    autocast = partial(torch.autocast, "cpu", torch.bfloat16)
+    run = partial(forward_pass, model, images, labels, clean, normalise, count_relu=True)
+    low, full = run(batch_size=300, autocast=autocast), run(batch_size=300)
+    assert low.logits.dtype == torch.float32
+    assert not torch.equal(low.logits, full.logits)
+    with autocast():
+        expected = [(out > 0).sum(0) for out in relu_outputs(model, normalise(images))]
+    assert all(torch.equal(a, b) for a, b in zip(low.relu_counts, expected, strict=True))
+    assert max(count.max() for count in expected) > 256  # beyond the whole numbers of bf16
+
+
+class Table(nn.Module):
+    """A ReLU of parameters (as in relative position biases) beside one of images."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Parameter(torch.ones(3, 16))
+
+    def forward(self, x):
+        return functional.relu(x.flatten(1)) * functional.relu(self.table).sum(0)
+
+
+def test_a_relu_of_parameters_is_not_counted():
+    images, labels, clean = data(11)  # the last batch has as many images as the table has rows
+    outputs = forward_pass(Table(), images, labels, clean, normalise, batch_size=8, count_relu=True)
+    assert [count.shape for count in outputs.relu_counts] == [(16,)]
+
+
+def test_relus_that_depend_on_the_batch_are_refused():
+    def model_forward(x):
+        return functional.relu(x) if len(x) == 4 else x
+
+    model = nn.Identity()
+    model.forward = model_forward
+    with pytest.raises(RunError, match="ReLU"):
+        forward_pass(model, *data(6), normalise, batch_size=4, count_relu=True)
+
+
+def test_relus_inside_fused_attention_are_counted():
+    layer = nn.TransformerEncoderLayer(4, 2, 6, batch_first=True)
+    outputs = forward_pass(
+        nn.Sequential(nn.Flatten(1, 2), layer), *data(5), normalise, batch_size=5, count_relu=True
+    )
+    assert [count.shape for count in outputs.relu_counts] == [(4, 6)]
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+# --- sparsity and cost ----------------------------------------------------------------------
+
+
+def pruned(model, *kept):
+    """Masks that keep the first ``kept`` weights of each prunable parameter."""
+    masks = {}
+    for (name, mask), count in zip(Masks.dense(model).weights.items(), kept, strict=True):
+        masks[name] = (torch.arange(mask.numel()) < count).view(mask.shape)
+    return Masks(masks)
+
+
+def mlp():
+    return nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+
+
+def test_sparsity_by_hand():
+    model = mlp()
+    row = METRICS["sparsity"].measure(view(model=model, masks=pruned(model, 3, 6)))
+    assert row == {
+        "sparsity": 0.5,
+        "nonzero": 9,
+        "sparsity_per_layer": {"1.weight": 0.75, "3.weight": 0.0},
+    }
+
+
+def test_macs_of_an_mlp_by_hand():
+    model = mlp()
+    row = METRICS["macs"].measure(view(model=model, masks=pruned(model, 5, 2)))
+    assert row == {"macs_dense": 12 + 6, "macs_effective": 5 + 2}
+
+
+def test_macs_of_a_convolution_by_hand():
+    model = nn.Sequential(
+        nn.Conv2d(2, 4, 3, padding=1, stride=2, groups=2), nn.Flatten(), nn.Linear(36, 5)
+    )
+    row = METRICS["macs"].measure(view(model=model, masks=pruned(model, 18, 180), shape=(2, 6, 6)))
+    assert row["macs_dense"] == 9 * (4 * 9) + 36 * 5  # 3 x 3 positions, 4 x 1 x 3 x 3 weights
+    assert row["macs_effective"] == 9 * 18 + 36 * 5
+
+
+def test_macs_of_a_layer_used_twice_and_of_products_without_weights():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.shared = nn.Linear(4, 4, bias=False)
+
+        def forward(self, x):
+            x = self.shared(self.shared(x.flatten(1)))
+            return x @ torch.ones(4, 2)
+
+    model = Net()
+    row = METRICS["macs"].measure(view(model=model, masks=pruned(model, 4)))
+    assert row == {"macs_dense": 2 * 16 + 8, "macs_effective": 2 * 4 + 8}
+
+
+def test_macs_of_tied_weights_follow_their_mask():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 4), nn.Linear(4, 4))
+    model[2].weight = model[1].weight
+    row = METRICS["macs"].measure(view(model=model, masks=pruned(model, 8)))
+    assert row == {"macs_dense": 32, "macs_effective": 16}
+
+
+def test_operations_without_a_formula_count_nothing():
+    class Odd(nn.Module):
+        def forward(self, x):
+            return torch.fft.fft(x.flatten(1)).abs().sort().values
+
+    assert count_macs(nn.Sequential(Odd(), nn.Linear(4, 2)), torch.zeros(1, 1, 2, 2)) == (
+        8,
+        {"1.weight": 8},
+    )
+
+
+def test_counting_leaves_no_hooks_and_no_gradients():
+    model = mlp().train()
+    count_macs(model, torch.zeros(1, 1, 2, 2))
+    assert all(not m._forward_hooks and not m._forward_pre_hooks for m in model.modules())
+    assert all(p.grad is None for p in model.parameters())
+    assert model.training
+
+
+@pytest.mark.parametrize(("name", "billions"), [("resnet18", 1.814), ("vit_b_16", 17.564)])
+def test_macs_of_known_networks(name, billions):
+    models = pytest.importorskip("torchvision.models")
+    with torch.device("meta"):
+        model = getattr(models, name)(weights=None)
+        total, layers = count_macs(model, torch.zeros(1, 3, 224, 224))
+    assert total / 1e9 == pytest.approx(billions, abs=5e-4)
+    assert sum(layers.values()) <= total
