@@ -56,7 +56,8 @@ def resolve(*layers: Mapping[str, Any]) -> list[RunConfig]:
     merged = merge(clean)
     problems: list[str] = []
     try:
-        seeds = parse_seeds(merged.get("seeds") or _recipe(clean, problems).get("seeds", "0"))
+        default = _recipe(clean, problems).get("seeds", "0")
+        seeds = parse_seeds(merged.get("seeds", default))
     except UsageError as error:
         problems.append(str(error))
         seeds = [0]
@@ -85,7 +86,7 @@ class _Resolver:
         before = len(self.problems)
         options = self.options
         chosen = {
-            key: self._component(key, options.get(key) or default)
+            key: self._component(key, options.get(key, default))
             for key, default in SINGLE.items()
         }
         protocol = self._protocol()
@@ -93,6 +94,7 @@ class _Resolver:
         metrics = self._metrics(chosen["stop"])
         fingerprint = self._fingerprint(chosen["dataset"])
         data_seed = self._data_seed(seed)
+        self._check_selection(protocol, chosen["dataset"])
         if len(self.problems) > before or protocol is None:
             return None
         return RunConfig(
@@ -189,8 +191,13 @@ class _Resolver:
             self.problems += params.messages(Protocol, error, f"{self.where}protocol")
             return None
 
+    def _check_selection(self, protocol: Protocol | None, data: ComponentConfig | None) -> None:
+        if protocol and data and protocol.selection == "val" and data.params.get("val_size") == 0:
+            text = "val_size=0 holds nothing out to select by; give a size or --selection test"
+            self.problems.append(f"{self.where}{flag('dataset')} {data.name}: {text}")
+
     def _metrics(self, stop: ComponentConfig | None) -> tuple[str, ...]:
-        names = list(self.options.get("metric") or [])
+        names = [str(name) for name in self.options.get("metric", [])]
         if stop is not None:
             names += self.catalogue.get("stop", stop.name).component.metrics
         for name in names:
@@ -250,6 +257,8 @@ def parse_component(option: str, word: Any, where: str) -> tuple[Entry, params.P
         values = {k: v for k, v in word.items() if k != "name"}
         if set(values) <= {"version", "params", "teacher"} and "params" in values:
             values = values["params"]
+            if not isinstance(values, Mapping):
+                raise UsageError(f"{where} {name}: params={values!r} is no table")
     entry = catalogue().get(kind, name, where)
     where = f"{where} {name}"
     model = entry.component.params
@@ -274,9 +283,14 @@ def normalise(layer: Mapping[str, Any], where: str = "") -> Layer:
     )
     if "rounds" in values and "target_sparsity" in values:
         raise UsageError(f"{prefix}give --rounds or --target-sparsity, not both")
+    if not isinstance(values.get("teacher", {}), Mapping):
+        raise UsageError(f"{prefix}teacher={values['teacher']!r} is no table of options")
     for key in ("reg", "metric"):
-        if isinstance(values.get(key), str | Mapping):
+        if key in values and not isinstance(values[key], list | tuple):
             values[key] = [values[key]]
+    for key in ("data_dir", "runs_dir"):
+        if key in values:
+            values[key] = str(values[key])
     epochs = values.pop("epochs", None)
     return (
         {"dense_epochs": epochs, "retrain_epochs": epochs} if epochs is not None else {}
@@ -301,10 +315,10 @@ def _recipe(layers: Sequence[Layer], problems: list[str]) -> Layer:
     """Return the recipe of the chosen data set for the chosen model, {} if there is none."""
     options = merge(layers)
     try:
-        word = options.get("dataset") or SINGLE["dataset"]
+        word = options.get("dataset", SINGLE["dataset"])
         entry, values = parse_component("dataset", word, flag("dataset"))
         model = options.get("model")
-        name = component_name(model, flag("model")) if model else None
+        name = None if model is None else component_name(model, flag("model"))
         return normalise(entry.component.create(values).recipe(name))
     except UsageError as error:
         problems.append(str(error))

@@ -66,7 +66,7 @@ def teachers(config: RunConfig) -> Iterable[RunConfig]:
 
 
 def prepare_folders(planned: Iterable[Planned], runs_dir: Path) -> None:
-    """Create the folders and their ``config.json``.
+    """Create the folders and their ``config.json``, which a run that begins anew gets anew.
 
     Raises:
         UsageError: if the folder for runs cannot be created or written.
@@ -83,7 +83,7 @@ def prepare_folders(planned: Iterable[Planned], runs_dir: Path) -> None:
         raise UsageError(f"--runs-dir: {runs_dir} may not be written; choose another folder")
     for item in planned:
         target = item.job.path / "config.json"
-        if not target.exists():
+        if item.job.fresh or not target.exists():
             write_json(target, item.config.to_json())
 
 

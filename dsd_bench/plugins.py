@@ -7,7 +7,7 @@ import importlib.metadata
 import importlib.util
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -37,6 +37,9 @@ REGISTER = {
 }
 """Which kind of component each ``register_*`` hook returns."""
 
+_BROKEN = (Exception, SystemExit)
+"""What a plugin may raise in any of its code without breaking anything else."""
+
 _PACKAGES = (
     *("pruners", "perturbers", "regularizers", "stopping", "models", "data", "noise"),
     *("metrics", "executors", "reports"),
@@ -59,7 +62,7 @@ class Entry:
         module = self.component.implementation.partition(":")[0]
         try:
             spec = importlib.util.find_spec(module)
-        except Exception as error:  # a plugin's package may fail in any way when imported
+        except _BROKEN as error:  # finding a module imports its package
             return f"{module} (cannot be found: {error})"
         return spec.origin if spec and spec.origin else module
 
@@ -111,12 +114,12 @@ class Catalogue:
     def add(self, plugin: object, distribution: str) -> None:
         """Register ``plugin`` and its components; what fails is noted in :attr:`failed`."""
         try:
-            self.manager.register(plugin)
-            self.manager.check_pending()
-        except Exception as error:  # a plugin may fail in any way; it must not break the others
-            self._fail(distribution, error)
+            hash(plugin)  # pluggy keeps plugins in sets
             if self.manager.is_registered(plugin):
-                self.manager.unregister(plugin)
+                raise ValueError(f"{plugin!r} is registered already")
+            self._register(plugin)
+        except _BROKEN as error:
+            self._fail(distribution, error)
             return
         for caller in self.manager.get_hookcallers(plugin) or []:
             if caller.name in REGISTER:
@@ -128,15 +131,26 @@ class Catalogue:
             only = [p for p in self.manager.get_plugins() if p is not implementation.plugin]
             try:
                 self.manager.subset_hook_caller(hook, only)(**arguments)
-            except Exception as error:  # observers never cost the run
+            except _BROKEN as error:  # observers never cost the run
                 failed(f"observer {implementation.plugin_name}.{hook}: {_describe(error)}")
+
+    def _register(self, plugin: object) -> None:
+        try:
+            self.manager.register(plugin)
+            self.manager.check_pending()
+            if not self.manager.get_hookcallers(plugin):
+                raise ValueError(f"{plugin!r} has no hook: mark its functions with @hookimpl")
+        except BaseException:
+            if self.manager.is_registered(plugin):
+                self.manager.unregister(plugin)
+            raise
 
     def _collect(self, plugin: object, hook: str, distribution: str) -> None:
         others = [other for other in self.manager.get_plugins() if other is not plugin]
         try:
             answers = self.manager.subset_hook_caller(hook, others)()
             components = [component for answer in answers for component in answer]
-        except Exception as error:  # see add()
+        except _BROKEN as error:
             self._fail(distribution, error, f"{hook}: ")
             return
         for component in components:
@@ -178,20 +192,25 @@ def build(third_party: bool, trace: bool = False) -> Catalogue:
     catalogue = Catalogue(manager)
     for module in BUILTIN:
         catalogue.add(importlib.import_module(module), "dsd-bench")
-    for entry_point in _entry_points() if third_party else ():
-        distribution = entry_point.dist.name if entry_point.dist else entry_point.value
+    for distribution, entry_point in _entry_points() if third_party else ():
         try:
             plugin = entry_point.load()
-        except (Exception, SystemExit) as error:  # see Catalogue.add()
+        except _BROKEN as error:
             catalogue._fail(distribution, error, f"entry point '{entry_point.name}': ")
             continue
         catalogue.add(plugin, distribution)
     return catalogue
 
 
-def _entry_points() -> Iterable[importlib.metadata.EntryPoint]:
+def _entry_points() -> list[tuple[str, importlib.metadata.EntryPoint]]:
+    """Return every entry point with its distribution's name, sorted: the first takes a name."""
     points = importlib.metadata.entry_points(group=hookspecs.PROJECT)
-    return sorted(points, key=lambda point: (point.dist.name if point.dist else "", point.name))
+    return sorted(((_owner(point), point) for point in points), key=lambda p: (p[0], p[1].name))
+
+
+def _owner(point: importlib.metadata.EntryPoint) -> str:
+    name = point.dist.name if point.dist else None
+    return name or point.value  # a damaged installation may lack its metadata
 
 
 @cache

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pickle
 import subprocess
 import sys
 import threading
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy
 import pytest
 import torchvision
+from fakes import picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -300,6 +300,12 @@ def test_digits_are_scikit_learns():
     assert (data.train.labels == reference.target).all()
 
 
+def test_digits_are_normalised_to_plus_minus_one():
+    data = make("digits").load(NOWHERE, False)
+    normalised = (data.train.images / 255 - data.mean[0]) / data.std[0]
+    assert (normalised.min(), normalised.max()) == (-1, 1)
+
+
 def test_digits_are_split_1000_200_597_anew_for_each_seed():
     component = make("digits")
     first, other = (
@@ -364,7 +370,7 @@ def test_the_recipe_of_digits_is_the_embedded_experiment():
     recipe = make("digits").recipe(None)
     assert recipe["model"] == "mlp:hidden=64x64"
     assert recipe["noise"] == "symmetric:rate=0.4"
-    assert (recipe["lr"], recipe["weight_decay"], recipe["batch_size"]) == (0.02, 1e-3, 100)
+    assert (recipe["momentum"], recipe["weight_decay"], recipe["batch_size"]) == (0.9, 1e-3, 100)
     assert (recipe["dense_epochs"], recipe["retrain_epochs"], recipe["rounds"]) == (200, 50, 20)
     assert recipe["seeds"] == "0-2"
 
@@ -399,27 +405,6 @@ def test_one_missing_file_of_cifar_is_named(cifar):
     (cifar / "cifar-10-batches-py" / "data_batch_3").unlink()
     with pytest.raises(DataError, match="lacks data_batch_3;"):
         make("cifar10").check(cifar, False)
-
-
-@pytest.fixture
-def cifar(tmp_path, monkeypatch):
-    """A CIFAR-10 of four images a file, known to torchvision and to us by its own checksums."""
-    folder = tmp_path / CIFAR10.folder
-    folder.mkdir()
-    contents = {"batches.meta": {"label_names": [str(label) for label in range(10)]}}
-    for number, name in enumerate([f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]):
-        pixels = numpy.random.default_rng(number).integers(0, 256, (4, 3072), dtype=numpy.uint8)
-        contents[name] = {"data": pixels, "labels": [number, 1, 2, 3]}
-    for name, content in contents.items():
-        (folder / name).write_bytes(pickle.dumps(content))
-    sums = {n: hashlib.md5((folder / n).read_bytes()).hexdigest() for n in contents}
-    reader = torchvision.datasets.CIFAR10
-    monkeypatch.setattr(CIFAR10, "files", sums)
-    names = [f"data_batch_{i}" for i in range(1, 6)]
-    monkeypatch.setattr(reader, "train_list", [[name, sums[name]] for name in names])
-    monkeypatch.setattr(reader, "test_list", [["test_batch", sums["test_batch"]]])
-    monkeypatch.setattr(reader, "meta", reader.meta | {"md5": sums["batches.meta"]})
-    return tmp_path
 
 
 def test_cifar_images_lie_channel_first(cifar):
@@ -457,6 +442,12 @@ def test_cifar_is_downloaded_once_and_only_if_allowed(cifar, monkeypatch, capsys
         assert len(make("cifar10").load(cifar, True).train.labels) == 20
     assert len(calls) == 1
     assert capsys.readouterr().out == ""
+
+
+def test_whole_cifar_is_read_from_a_folder_that_cannot_be_written(cifar):
+    before = sorted(cifar.rglob("*"))
+    make("cifar10").load(cifar, True)
+    assert sorted(cifar.rglob("*")) == before
 
 
 def test_a_failed_download_of_cifar_is_a_clear_error(tmp_path, monkeypatch):
@@ -502,25 +493,6 @@ def test_the_recipe_of_cifar_is_table_4(model, lr):
 
 
 # --- image folders --------------------------------------------------------------------------
-
-
-def picture(file: Path, size=(6, 5), mode="RGB", seed=0) -> Path:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    channels = {"RGB": (3,), "L": (), "RGBA": (4,)}[mode]
-    pixels = numpy.random.default_rng(seed).integers(0, 256, (*size, *channels), dtype=numpy.uint8)
-    Image.fromarray(pixels, mode).save(file)
-    return file
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """Two classes, ten train images each, three for test, 6 pixels high and 5 wide."""
-    seed = 0
-    for part, count in (("train", 10), ("test", 3)):
-        for label in ("cat", "dog"):
-            for number in range(count):
-                picture(tmp_path / part / label / f"{number}.png", seed=(seed := seed + 1))
-    return tmp_path
 
 
 def load(folder, **values):
@@ -624,8 +596,10 @@ def test_the_fingerprint_is_of_paths_sizes_and_classes(folder, tmp_path_factory)
     image.write_bytes(content + b"x")
     longer = fingerprint(moved)
     image.write_bytes(content)
-    image.rename(moved / "train" / "dog" / "new.png")
-    assert len({before, longer, fingerprint(moved)}) == 3
+    renamed = image.rename(moved / "train" / "cat" / "new.png")
+    other_name = fingerprint(moved)
+    renamed.rename(moved / "train" / "dog" / "new.png")
+    assert len({before, longer, other_name, fingerprint(moved)}) == 4
 
 
 @pytest.mark.parametrize("damage", ["garbage", "truncated", "empty", "16 bit"])

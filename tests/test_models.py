@@ -117,6 +117,14 @@ def test_vgg_like_is_convolution_relu_norm_twice_and_a_pool():
     assert kinds == [*block, AverageTo, nn.Flatten, nn.Linear]
 
 
+def test_a_block_of_vgg_like_keeps_the_maximum_of_each_2x2_square():
+    model, images = build("vgg-like", depth=1, width_exponent=2), torch.rand(2, 3, 9, 8)
+    convolved, pooled = model[:6](images), model[:7](images)
+    assert convolved.shape == (2, 4, 9, 8)
+    squares = convolved[:, :, :8].reshape(2, 4, 4, 2, 4, 2)
+    assert torch.equal(pooled, squares.amax(dim=(3, 5)))
+
+
 def test_vgg_like_doubles_its_filters():
     layers = [m for m in build("vgg-like", depth=3, width_exponent=2) if isinstance(m, nn.Conv2d)]
     assert [layer.out_channels for layer in layers] == [4, 4, 8, 8, 16, 16]

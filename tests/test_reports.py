@@ -665,7 +665,7 @@ def test_plain_view_tells_start_resume_end_failure_and_notes() -> None:
         "[teacher seed 0] done: best round 6 (all 20 rounds are done)",
         "[seed 0] resumed in round 4",
         "[seed 0] note: an observer failed",
-        "[seed 0] failed: the loss is not a number",
+        "[seed 0] failed",
     ]
 
 

@@ -336,23 +336,37 @@ def test_what_ties_channels_leaves_the_layer_whole(what):
 
 
 FLAT = {
-    "flatten": (lambda net, x: torch.flatten(x, 1), True),
-    "flatten by name": (lambda net, x: x.flatten(start_dim=1), True),
-    "view": (lambda net, x: x.view(-1, 64), True),
-    "reshape with a tuple": (lambda net, x: x.reshape((x.shape[0], -1)), True),
-    "mean by name, then repeat": (lambda net, x: x.mean(dim=[2, 3]).repeat(1, 16), False),
-    "positions first": (lambda net, x: x.permute(0, 2, 3, 1).flatten(1), False),
-    "no flattening of channels": (lambda net, x: x.flatten(2).repeat(1, 1, 4), False),
-    "batch and channels together": (lambda net, x: x.view(-1, 2).view(-1, 64), False),
+    "flatten": (64, lambda x: torch.flatten(x, 1), True),
+    "flatten by name": (64, lambda x: x.flatten(start_dim=1), True),
+    "view": (64, lambda x: x.view(-1, 64), True),
+    "reshape with a tuple": (64, lambda x: x.reshape((x.shape[0], -1)), True),
+    "mean": (4, lambda x: x.mean((-1, -2)), True),
+    "mean by name": (4, lambda x: torch.mean(x, dim=[2, 3]), True),
+    "mean over channels": (4, lambda x: x.mean((1, 2)), False),
+    "mean over one axis": (4, lambda x: x.mean(3), False),
+    "mean that keeps the axes": (1, lambda x: x.mean((2, 3), keepdim=True), False),
+    "positions first": (64, lambda x: x.permute(0, 2, 3, 1).flatten(1), False),
+    "positions flattened": (16, lambda x: x.flatten(2), False),
+    "positions viewed": (16, lambda x: x.view(-1, 4, 16), False),
+    "channels among the images": (2, lambda x: x.view(-1, 2), False),
 }
 
 
 @pytest.mark.parametrize("what", FLAT)
 def test_flattening(what):
-    second, removable = FLAT[what]
-    model = Between(lambda net, x: x, second, features=64)
-    assert ("b" in names(model)) == removable
+    features, second, removable = FLAT[what]
+    model = Between(lambda net, x: x, lambda net, x: second(x), features)
+    assert names(model) == (["a", "b"] if removable else ["a"])
     assert model(torch.randn(2, 2, 4, 4)).shape[-1] == 3
+
+
+def test_a_layer_that_nothing_uses_stays():
+    class Unused(Between):
+        def forward(self, images):
+            self.other(images)
+            return super().forward(images)
+
+    assert names(Unused(lambda net, x: x)) == ["a", "b"]
 
 
 def test_both_sides_of_a_residual_sum_stay():

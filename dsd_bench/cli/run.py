@@ -25,6 +25,8 @@ from dsd_bench.reports.summary import print_summary
 from dsd_bench.store.runs import StoredRun
 
 EXIT = {"done": 0, "failed": 1, "interrupted": 130}
+PLACES = {"data_dir": "data", "runs_dir": "runs"}
+"""Options that a file may hold as well, with their defaults."""
 Command = Callable[..., Any]
 
 
@@ -86,9 +88,9 @@ def _how(*names: str, **kwargs: Any) -> Callable[[Command], Command]:
 @_how("--threads", type=click.IntRange(1), default=1, help="CPU threads of a run (default: 1).")
 @_how("--jobs", type=click.IntRange(1), help="Runs side by side (default: as many as fit).")
 @_how("--deterministic", is_flag=True, help="Refuse operations that are not deterministic.")
-@_how("--data-dir", default="data", type=click.Path(path_type=Path), help="Where data sets lie.")
+@_how("--data-dir", type=click.Path(path_type=Path), help="Where data sets lie (default: data).")
 @_how("--download", is_flag=True, help="Allow downloads of data and pretrained weights.")
-@_how("--runs-dir", default="runs", type=click.Path(path_type=Path), help="Where runs are kept.")
+@_how("--runs-dir", type=click.Path(path_type=Path), help="Where runs are kept (default: runs).")
 @_how("--executor", default="local", metavar="NAME", help="local (worker processes) or inline.")
 @_how("--checkpoint-seconds", type=click.FloatRange(0), default=30.0, hidden=True)
 @_how("--force", is_flag=True, help="Begin finished runs anew.")
@@ -100,19 +102,11 @@ def run(config: Path | None, **given: Any) -> int:
     With no option it shows sparse double descent on real digits with 40 % wrong labels; `--reg kd`
     shows how distillation dodges it. The same command again shows the finished runs at once.
     """
-    settings = Settings(
-        device=given["device"],
-        threads=given["threads"],
-        jobs=given["jobs"],
-        deterministic=given["deterministic"],
-        data_dir=given["data_dir"].absolute(),
-        download=given["download"],
-        checkpoint_seconds=given["checkpoint_seconds"],
-        debug=given["debug"],
-    )
-    runs_dir: Path = given["runs_dir"]
-    where = {"data_dir": given["data_dir"], "runs_dir": runs_dir}
-    configs = resolve({**(read_layer(config) if config else {}), **where}, command_layer(given))
+    layer = read_layer(config) if config else {}
+    places = {key: Path(given[key] or layer.get(key, word)) for key, word in PLACES.items()}
+    runs_dir, settings = places["runs_dir"], _settings(given, places["data_dir"])
+    catalogue().get("executor", given["executor"], "--executor")
+    configs = resolve({**layer, **places}, command_layer(given))
     api.check_data(configs, settings)
     planned = plan(configs, runs_dir, given["force"])
     console = Console(stderr=given["as_json"])
@@ -125,8 +119,22 @@ def run(config: Path | None, **given: Any) -> int:
         click.echo(json.dumps(outcome_json(finished), indent=1))
     else:
         _print_end(console, finished, runs_dir)
-    _print_failures(finished, given["debug"])
+    _print_problems(finished, settings.debug)
     return exit_code(finished)
+
+
+def _settings(given: Mapping[str, Any], data_dir: Path) -> Settings:
+    before = click.get_current_context().find_root().params  # dsd-bench --debug run
+    return Settings(
+        device=given["device"],
+        threads=given["threads"],
+        jobs=given["jobs"],
+        deterministic=given["deterministic"],
+        data_dir=data_dir.absolute(),
+        download=given["download"],
+        checkpoint_seconds=given["checkpoint_seconds"],
+        debug=given["debug"] or bool(before.get("debug")),
+    )
 
 
 def command_layer(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -178,8 +186,6 @@ def _print_end(console: Console, finished: Sequence[api.Finished], runs_dir: Pat
         folder = "" if runs_dir == Path("runs") else f" --runs-dir {runs_dir}"
         hint = f"dsd-bench show {' '.join(run.run_id[:8] for run in shown)}{folder}"
         print_summary(console, shown, hint, test_samples(shown), catalogue().find)
-    if any(item.outcome.status == "interrupted" for item in finished):
-        click.echo("interrupted; the same command resumes where it stopped", err=True)
 
 
 def test_samples(runs: Sequence[StoredRun]) -> int | None:
@@ -188,13 +194,15 @@ def test_samples(runs: Sequence[StoredRun]) -> int | None:
     return sizes.pop() if len(sizes) == 1 else None
 
 
-def _print_failures(finished: Sequence[api.Finished], debug: bool) -> None:
+def _print_problems(finished: Sequence[api.Finished], debug: bool) -> None:
     for item in finished:
         if item.outcome.status == "failed":
             place = f"run {item.outcome.run_id} (seed {item.planned.config.seed})"
             click.echo(f"error: {place}: {item.outcome.error}", err=True)
             if debug and item.outcome.traceback:
                 click.echo(item.outcome.traceback, err=True)
+    if any(item.outcome.status == "interrupted" for item in finished):
+        click.echo("interrupted; the same command resumes where it stopped", err=True)
 
 
 def exit_code(finished: Sequence[api.Finished]) -> int:

@@ -91,7 +91,7 @@ def prepare(
     standard = params.transform == "standard"
     return Prepared(
         train=noisy,
-        val=val and _validation(val, raw.classes, noise, data_seed),
+        val=None if val is None else _validation(val, raw.classes, noise, data_seed),
         test=Part(test.images, test.clean, test.clean),
         classes=raw.classes,
         mean=raw.mean,

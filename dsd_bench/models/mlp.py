@@ -11,20 +11,18 @@ from dsd_bench.models import ModelFactory
 from dsd_bench.models.builtin import MLPParams
 
 
-class MLP(nn.Sequential):
-    """Flatten - (Linear - ReLU) for each hidden layer - Linear, ``(N, ...) -> (N, classes)``.
+def mlp(sizes: list[int]) -> nn.Sequential:
+    """Return Flatten - (Linear - ReLU) per hidden layer - Linear, ``(N, ...) -> (N, classes)``.
 
     Weights are He-uniform (He et al. 2015), biases zero; there is no normalisation.
 
     Args:
         sizes: neurons of every layer: inputs, hidden layers, classes.
     """
-
-    def __init__(self, sizes: list[int]) -> None:
-        layers: list[nn.Module] = [nn.Flatten()]
-        for inputs, outputs in pairwise(sizes):
-            layers += [_linear(inputs, outputs), nn.ReLU()]
-        super().__init__(*layers[:-1])
+    layers: list[nn.Module] = [nn.Flatten()]
+    for inputs, outputs in pairwise(sizes):
+        layers += [_linear(inputs, outputs), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
 
 
 def _linear(inputs: int, outputs: int) -> nn.Linear:
@@ -35,10 +33,12 @@ def _linear(inputs: int, outputs: int) -> nn.Linear:
 
 
 class MLPFactory(ModelFactory):
-    """Builds :class:`MLP` for any image."""
+    """Builds :func:`mlp` for any image."""
 
     params: MLPParams
 
-    def build(self, shape: tuple[int, int, int], classes: int, *, download: bool = False) -> MLP:
+    def build(
+        self, shape: tuple[int, int, int], classes: int, *, download: bool = False
+    ) -> nn.Sequential:
         """Return a freshly initialised network; see :meth:`ModelFactory.build`."""
-        return MLP([prod(shape), *self.params.sizes, classes])
+        return mlp([prod(shape), *self.params.sizes, classes])

@@ -63,8 +63,8 @@ def _average(images: torch.Tensor, axis: int, size: int) -> torch.Tensor:
     return torch.cat(bins, axis)
 
 
-class VGGLike(nn.Sequential):
-    """``depth`` blocks of two [3x3 convolution - ReLU - batch norm] and a 2x2 max-pool.
+def vgg_like(channels: int, depth: int, width: int, classes: int) -> nn.Sequential:
+    """Return ``depth`` blocks of two [3x3 convolution - ReLU - batch norm] and a 2x2 max-pool.
 
     Then the average over a 7x7 grid and one linear layer, ``(N, C, H, W) -> (N, classes)``.
     Initialised by PyTorch's defaults.
@@ -75,16 +75,14 @@ class VGGLike(nn.Sequential):
         width: filters of the first block, 2^gamma; each further block has twice as many.
         classes: number of classes.
     """
-
-    def __init__(self, channels: int, depth: int, width: int, classes: int) -> None:
-        layers: list[nn.Module] = []
-        for block in range(depth):
-            filters = width << block
-            layers += [*_convolution(channels, filters), *_convolution(filters, filters)]
-            layers.append(nn.MaxPool2d(2))
-            channels = filters
-        head = [AverageTo(POOLED), nn.Flatten(), nn.Linear(channels * POOLED**2, classes)]
-        super().__init__(*layers, *head)
+    layers: list[nn.Module] = []
+    for block in range(depth):
+        filters = width << block
+        layers += [*_convolution(channels, filters), *_convolution(filters, filters)]
+        layers.append(nn.MaxPool2d(2))
+        channels = filters
+    head = [AverageTo(POOLED), nn.Flatten(), nn.Linear(channels * POOLED**2, classes)]
+    return nn.Sequential(*layers, *head)
 
 
 def _convolution(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
@@ -94,13 +92,13 @@ def _convolution(inputs: int, outputs: int) -> tuple[nn.Module, ...]:
 
 
 class VGGFactory(ModelFactory):
-    """Builds :class:`VGGLike`."""
+    """Builds :func:`vgg_like`."""
 
     params: VGGParams
 
     def build(
         self, shape: tuple[int, int, int], classes: int, *, download: bool = False
-    ) -> VGGLike:
+    ) -> nn.Sequential:
         """Return a freshly initialised network; see :meth:`ModelFactory.build`.
 
         Raises:
@@ -114,4 +112,4 @@ class VGGFactory(ModelFactory):
                 f"least {2**depth} px a side, the images are {height}x{width}: "
                 f"use depth <= {side.bit_length() - 1}"
             )
-        return VGGLike(channels, depth, 2**self.params.width_exponent, classes)
+        return vgg_like(channels, depth, 2**self.params.width_exponent, classes)

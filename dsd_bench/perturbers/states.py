@@ -54,7 +54,7 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor]) -> None:
         RunError: for a missing or misshapen tensor; ``model`` is then unchanged.
     """
     targets = dict(model.named_parameters()) | dict(model.named_buffers())
-    needed = model.state_dict().keys() & targets.keys()
+    needed = model.state_dict().keys()
     wrong = [
         name
         for name, target in targets.items()

@@ -151,8 +151,6 @@ def _follow(start: fx.Node, network: _Network) -> tuple[str, ...]:
             kind = network.kind(user)
             if kind in _QUERIES:
                 continue
-            if not user.args or user.args[0] is not node:
-                raise _Tied
             if network.consumes(user, form):
                 consumed = True
                 continue

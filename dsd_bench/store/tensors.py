@@ -13,9 +13,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from dsd_bench.config import canonical
 from dsd_bench.errors import DamagedFile
 from dsd_bench.store.files import write_atomic
+
+ENTRY = "dsd-bench"
+"""Name of the metadata entry: the checksum's 64 hexadecimal digits, then the state as JSON."""
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
@@ -23,8 +25,9 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str,
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     # safetensors refuses tensors that share memory, which tied weights do
     held = {name: tensor.clone() for name, tensor in held.items()}
-    text = canonical(state)
-    write_atomic(path, save(held, {"state": text, "sha256": checksum(held, text)}))
+    text = json.dumps(state, allow_nan=False)  # keys keep their order, as rows need
+    # one entry, because safetensors writes several in no fixed order
+    write_atomic(path, save(held, {ENTRY: checksum(held, text) + text}))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -41,8 +44,9 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise DamagedFile(f"{path}: no such file") from None
     except (SafetensorError, OSError, ValueError) as error:
         raise DamagedFile(f"{path}: damaged: {error}") from None
-    text = metadata.get("state", "")
-    if metadata.get("sha256") != checksum(tensors, text):
+    entry = metadata.get(ENTRY, "")
+    found, text = entry[:64], entry[64:]
+    if found != checksum(tensors, text):
         raise DamagedFile(f"{path}: damaged: its checksum does not fit its contents")
     return tensors, json.loads(text)
 

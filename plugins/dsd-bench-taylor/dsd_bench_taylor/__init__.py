@@ -1,0 +1,1 @@
+"""A plugin of dsd-bench: the pruner ``taylor``, and what watches dead ReLU units."""

@@ -1,0 +1,53 @@
+"""The pruner ``taylor``."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dsd_bench.pruners import Pruner, PruneView
+from dsd_bench_taylor.plugin import TaylorParams
+
+
+class Taylor(Pruner):
+    """Score the sum over training batches of ``(w * dL/dw)^2`` (Molchanov et al. 2019).
+
+    To first order, the squared change of a batch's loss when ``w`` goes to zero. ``L`` is the mean
+    cross-entropy of one batch, in eval mode and without regularizers. Each batch is squared
+    before the sum, so a weight that batches pull to opposite sides counts as important. The
+    built-in ``gradient`` adds the batches' gradients first, and there they cancel; with one
+    batch both rank alike.
+    """
+
+    params: TaylorParams
+
+    def scores(self, view: PruneView) -> dict[str, Tensor]:
+        """Return the scores, of the weights' shapes; a weight that the loss ignores scores 0."""
+        parameters = dict(view.model.named_parameters(remove_duplicate=False))
+        weights = {name: parameters[name] for name in view.masks.weights}
+        totals = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+        with _eval_mode(view.model):
+            for images, labels in view.batches(self.params.batches):
+                loss = functional.cross_entropy(view.model(images), labels)
+                # not backward(): the parameters' own .grad stay as they are
+                gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
+                for (name, weight), gradient in zip(weights.items(), gradients, strict=True):
+                    if gradient is not None:
+                        totals[name] += (weight.detach() * gradient).square()
+        return totals
+
+
+@contextlib.contextmanager
+def _eval_mode(model: nn.Module) -> Iterator[None]:
+    """Put ``model`` into eval mode, so that no buffer moves, and every module's flag back after."""
+    flags = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, flag in flags.items():
+            module.training = flag

@@ -1,0 +1,602 @@
+"""The command line: what it imports, says, refuses and survives."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pandas
+import pytest
+
+from dsd_bench import __version__, load_runs
+from dsd_bench.cli.main import COMMANDS, cli
+from dsd_bench.components import KINDS
+from dsd_bench.plugins import catalogue
+from dsd_bench.store.locks import locked
+from dsd_bench.store.runs import StoredRun, load_run
+from dsd_bench.training import Training
+
+Command = Callable[..., tuple[int, str, str]]
+TinyRun = Callable[..., dict[str, Any]]
+
+IMPORTS = """
+import contextlib, io, json, sys
+from dsd_bench.cli.main import call
+
+HEAVY = {"torch", "torchvision", "timm", "sklearn", "pandas", "scipy"}
+found = {}
+for words in json.loads(sys.argv[1]):
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert call(words) == 0, words
+    found[" ".join(words)] = sorted(HEAVY & set(sys.modules))
+print(json.dumps(found))
+"""
+
+
+def imports(cwd: Path, *commands: list[str]) -> dict[str, list[str]]:
+    """Return the heavy modules that a fresh process has after each of some commands."""
+    words = [sys.executable, "-c", IMPORTS, json.dumps(commands)]
+    done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)  # type: ignore[no-any-return]
+
+
+def test_help_and_lists_import_nothing_heavy(tmp_path: Path) -> None:
+    words = [["--help"], ["--version"], *([name, "--help"] for name in COMMANDS)]
+    words += [["run", "--pruner", "magnitude", "--reg", "kd", "--help"], ["plugins", "--json"]]
+    words += [["info", "model", "timm"], ["info", "regularizer", "augment"], ["plugins"]]
+    assert imports(tmp_path, *words) == {" ".join(command): [] for command in words}
+
+
+def test_a_default_run_imports_torch_alone(tmp_path: Path) -> None:
+    default = ["run", "--rounds", "1", "--epochs", "1", "--seeds", "0"]
+    found = imports(tmp_path, default, [*default, "--seeds", "1", "--executor", "inline"])
+    assert list(found.values()) == [[], ["torch"]]  # workers do the work of the first
+
+
+def test_python_m_is_the_command() -> None:
+    words = [sys.executable, "-m", "dsd_bench", "--version"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout == f"dsd-bench, version {__version__}\n"
+
+
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    words = f'"{sys.executable}" -m dsd_bench plugins --json | head -1'
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {words}"], capture_output=True, check=False)
+    assert (done.stdout, done.stderr, done.returncode) == (b"{\n", b"", 0)
+
+
+# --- help -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_summary_is_the_commands(name: str) -> None:
+    """The group lists commands without importing them, so it could list what is not there."""
+    found = cli.get_command(click.Context(cli), name)
+    assert isinstance(found, click.Command)
+    assert found.name == name
+
+
+def test_help_of_a_run_shows_the_chosen_components_alone(command: Command) -> None:
+    code, out, _ = command("run", "--pruner", "magnitude", "--reg", "kd", "--help")
+    text = " ".join(out.split())
+    assert code == 0
+    assert "fraction=X Fraction of the remaining weights to prune per round (> 0, < 1; default: 0.2)" in text
+    assert "scope=global|layer" in text
+    assert re.search(r"alpha=X Weight of the teacher's part;.* \(>= 0, <= 1; default: 0.8\)", text)
+    assert re.search(r"temperature=X .* \(> 0; default: 10.0\)", text)
+    assert "teacher=TEXT" in text
+    for other in ("batches=", "policy=", "p=X", "weight=X", "step=N", "hidden=TEXT"):
+        assert other not in text
+    assert "Pruner magnitude" not in command("run", "--help")[1]
+
+
+def test_help_of_a_run_names_a_wrong_component(command: Command) -> None:
+    code, out, _ = command("run", "--stop", "patiense", "--help")
+    assert code == 0
+    assert "did you mean 'patience'" in " ".join(out.split())
+
+
+def test_every_option_of_a_run_has_help(command: Command) -> None:
+    run = cli.get_command(click.Context(cli), "run")
+    assert run is not None
+    shown = [option for option in run.params if not getattr(option, "hidden", False)]
+    assert len(shown) > 30
+    assert all(getattr(option, "help", None) for option in shown)
+
+
+def test_info_describes_a_component(command: Command) -> None:
+    code, out, _ = command("info", "regularizer", "kd")
+    assert code == 0
+    for expected in (
+        "regularizer kd: knowledge distillation",
+        "alpha=X",
+        "(>= 0, <= 1; default: 0.8)",
+        "AAAI 2024, eq. 2",
+        "distribution  dsd-bench",
+    ):
+        assert expected in out
+    origin = re.search(r"origin +(\S+)", out)
+    assert origin is not None
+    assert Path(origin[1]).is_file()
+
+
+@pytest.mark.parametrize("entry", catalogue().entries(), ids=lambda e: f"{e.kind}-{e.component.name}")
+def test_info_knows_every_component_and_parameter(entry: Any, command: Command) -> None:
+    code, out, _ = command("info", entry.kind, entry.component.name)
+    assert code == 0
+    assert entry.component.summary in out
+    for name, field in entry.component.params.model_fields.items():
+        assert f"{name}=" in out
+        assert field.description
+        assert field.description[1:] in out
+
+
+def test_plugins_as_json(command: Command) -> None:
+    code, out, _ = command("plugins", "--json")
+    value = json.loads(out)
+    assert code == 0
+    assert list(value) == ["components", "failed"]
+    keys = {"kind", "name", "version", "distribution", "origin", "summary"}
+    assert all(set(component) == keys for component in value["components"])
+    assert {component["kind"] for component in value["components"]} == set(KINDS)
+    assert all(Path(component["origin"]).is_file() for component in value["components"])
+
+
+def test_plugins_for_people(command: Command) -> None:
+    code, out, _ = command("plugins")
+    assert code == 0
+    lines = out.splitlines()
+    assert [line for line in lines if not line.startswith(" ")] == list(KINDS)
+    assert any(line.split()[0] == "timm:TEXT" for line in lines)
+    assert len(lines) == len(KINDS) + len(catalogue().entries())
+
+
+def test_hooks_are_traced_on_request(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "dsd_bench", "--trace-hooks", "--no-plugins", "plugins", "--json"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert "register_pruners" in done.stderr
+    assert {c["distribution"] for c in json.loads(done.stdout)["components"]} == {"dsd-bench"}
+
+
+# --- what is refused ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("rnu", "no such command 'rnu'; did you mean 'run'?"),
+        ("run --round 3", "--round"),
+        ("run --pruner magnitud", "did you mean 'magnitude'? choose from: gradient, magnitude"),
+        ("run --pruner magnitude:fraction=2", "fraction=2"),
+        ("run --pruner=", "'' does not start with a component's name"),
+        ("run --seeds=", "'' is not a seed"),
+        ("run --reg kd:alpa=1", "unknown key 'alpa'; did you mean 'alpha'?"),
+        ("run --reg kd:teacher=ffff", "no run 'ffff'"),
+        ("run --reg augment:cutuot", "did you mean 'cutout'?"),
+        ("run --metric entropie", "did you mean 'entropy'?"),
+        ("run --executor lokal", "did you mean 'local'?"),
+        ("run --lr fast", "lr=fast"),
+        ("run --lr nan", "lr=nan"),
+        ("run --epochs 0", "dense_epochs=0"),
+        ("run --rounds -1", "rounds=-1"),
+        ("run --rounds 2 --target-sparsity 0.5", "not both"),
+        ("run --seeds 2-0", "write 0-2"),
+        ("run --data-seed x", "--data-seed: 'x' is not a seed"),
+        ("run --dataset digits:val_size=0", "--selection test"),
+        ("run --dataset cifar10", "add --download"),
+        ("run --dataset imagefolder:nowhere", "there is no folder nowhere"),
+        ("run --teacher-model mpl --reg kd", "teacher: --model"),
+        ("run --jobs 0", "--jobs"),
+        ("info regulariser kd", "did you mean 'regularizer'?"),
+        ("info pruner magnitud", "did you mean 'magnitude'?"),
+        ("info pruner", "choose from: gradient, magnitude, random, structured-l1"),
+        ("show zz", "no run 'zz' in runs (0 runs there)"),
+        ("submit zz", "no run 'zz'"),
+        ("leaderboard --dir nowhere", "nowhere: no such folder"),
+    ],
+)
+def test_mistakes_are_named_with_exit_code_2(words: str, says: str, command: Command) -> None:
+    code, out, err = command(*words.split())
+    assert (code, out) == (2, "")
+    assert says in " ".join(err.split())
+    assert "Traceback" not in err
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("executor", ["inline", "local"])
+@pytest.mark.parametrize(("device", "says"), [("cuda:99", "torch .* sees"), ("gpu", "'gpu' is none of auto, cpu")])
+def test_a_wrong_device(device: str, says: str, executor: str, command: Command) -> None:
+    if (device, executor) == ("cuda:99", "local"):
+        pytest.skip("the other device in a worker is enough")
+    words = ["run", "--rounds", "1", "--seeds", "0", "--device", device, "--executor", executor]
+    code, _, err = command(*words)
+    assert code == 2
+    assert re.search(says, err)
+    assert "Traceback" not in err
+
+
+def test_all_mistakes_are_named_at_once(command: Command) -> None:
+    words = "run --pruner magnitud --reg kd:alpa=1 --reg l1:weight=-1 --lr x --dataset imagefolder:no"
+    _, _, err = command(*words.split())
+    assert err.startswith("error: 5 problems:\n")
+    for expected in ("magnitude", "alpha", "weight=-1", "lr=x", "no folder no"):
+        assert expected in err
+
+
+def test_a_file_in_place_of_the_folder_for_runs(tiny_run: TinyRun, command: Command) -> None:
+    Path("file").touch()
+    for folder in ("file", "file/runs"):
+        code, _, err = command("run", "--seeds", "0", "--runs-dir", folder)
+        assert code == 2
+        assert f"error: --runs-dir: {folder}: " in err
+        assert "choose a folder you may write" in err
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_may_not_be_written(command: Command) -> None:
+    Path("locked").mkdir(mode=0o555)
+    code, _, err = command("run", "--seeds", "0", "--runs-dir", "locked/runs")
+    assert code == 2
+    assert "--runs-dir: locked/runs" in err
+
+
+def test_a_bug_is_shown_as_one_line_unless_debugging(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr("dsd_bench.cli.run.resolve", broken)
+    code, _, err = command("run")
+    assert (code, err) == (1, "error: ZeroDivisionError: oops (a bug; --debug shows where)\n")
+    for words in (["run", "--debug"], ["--debug", "run"]):
+        code, _, err = command(*words)
+        assert code == 1
+        assert "in broken" in err
+
+
+# --- runs that fail or are stopped ----------------------------------------------------------
+
+
+def test_divergence_is_a_failure_with_one_line(tiny_run: TinyRun, command: Command) -> None:
+    found = tiny_run("--lr", "1e9", "--seeds", "0-1", code=1)
+    assert [entry["status"] for entry in found["runs"]] == ["failed", "failed"]
+    assert found["runs"][0]["best_round"] is None
+    for entry in found["runs"]:
+        assert re.match(r"round 0, epoch \d: the loss is no longer finite; .*--lr", entry["error"])
+    path = Path(found["runs"][0]["path"])
+    assert json.loads((path / "failure.json").read_text())["error"] == found["runs"][0]["error"]
+    assert "no longer finite" in (path / "log.txt").read_text()
+    code, out, err = command("show", path.name)
+    assert (code, err) == (0, "")
+    assert "No round is finished yet" in out
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_a_traceback_of_a_failed_run_only_on_request(place: str, command: Command) -> None:
+    words = ["run", "--lr", "1e9", "--rounds", "0", "--epochs", "1", "--seeds", "0"]
+    words += ["--executor", "inline"]
+    _, _, quiet = command(*words)
+    assert quiet.count("\n") == 1
+    _, _, loud = command(*(["--debug", *words] if place == "before" else [*words, "--debug"]))
+    assert "Traceback (most recent call last)" in loud
+
+
+def test_a_failed_teacher_fails_its_student_alone(tiny_run: TinyRun) -> None:
+    found = tiny_run("--reg", "kd", "--teacher-lr", "1e9", code=1)
+    (teacher,), (student,) = found["teachers"], found["runs"]
+    assert "no longer finite" in teacher["error"]
+    assert student["error"] == f"its teacher {teacher['run_id']} did not finish"
+
+
+@pytest.fixture
+def interrupted_after(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
+    """Press Ctrl-C once after that many steps."""
+    step = Training._step
+
+    def interrupt(steps: int) -> None:
+        left = [steps]
+
+        def counted(self: Training, index: Any) -> None:
+            left[0] -= 1
+            if left[0] == 0:
+                signal.raise_signal(signal.SIGINT)
+            step(self, index)
+
+        monkeypatch.setattr(Training, "_step", counted)
+
+    return interrupt  # type: ignore[return-value]
+
+
+def test_ctrl_c_says_how_to_resume(
+    tiny_run: TinyRun, plain: StoredRun, capsys: pytest.CaptureFixture[str],
+    command: Command, interrupted_after: Callable[[int], None],
+) -> None:  # fmt: skip
+    interrupted_after(8)  # six steps a round
+    words = "run --dataset digits:train_size=60,val_size=30 --model mlp:8 --batch-size 20 --rounds 2"
+    words += " --epochs 2 --seeds 0 --executor inline --json"
+    code, out, err = command(*words.split())
+    assert code == 130
+    (entry,) = json.loads(out)["runs"]
+    assert (entry["status"], entry["error"]) == ("interrupted", None)
+    assert "the same command resumes" in err
+    assert "Traceback" not in err
+    (again,) = tiny_run()["runs"]
+    assert again["run_id"] == entry["run_id"]
+    assert (again["status"], again["resumed_from_round"], again["reused"]) == ("done", 1, False)
+    rows = Path(again["path"]) / "rounds.jsonl"
+    assert rows.read_bytes() == (plain.path / "rounds.jsonl").read_bytes()
+
+
+def test_an_interrupted_run_can_be_shown_but_not_submitted(
+    tiny_run: TinyRun, command: Command, interrupted_after: Callable[[int], None]
+) -> None:
+    interrupted_after(8)
+    (entry,) = tiny_run(code=130)["runs"]
+    code, out, _ = command("show", entry["run_id"])
+    assert code == 0
+    assert "unfinished after round 0" in out
+    code, _, err = command("submit", entry["run_id"])
+    assert code == 2
+    assert "is unfinished; only finished runs count" in err
+    assert not Path("leaderboards").exists()
+
+
+def test_a_full_disk_costs_nothing_but_time(
+    tiny_run: TinyRun, plain: StoredRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls, limit = [0], [10**9]
+    real = os.fsync
+
+    def fsync(handle: int) -> None:
+        calls[0] += 1
+        if calls[0] > limit[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    tiny_run("--runs-dir", "counted")
+    total = calls[0]
+    for place in range(2, total - 1, total // 9):  # the last one only makes a rename durable
+        calls[0], limit[0] = 0, place
+        (entry,) = tiny_run("--runs-dir", f"full{place}", code=1)["runs"]
+        assert entry["status"] == "failed"
+        assert "the disk is full; free some space" in entry["error"]
+        limit[0] = 10**9
+        (again,) = tiny_run("--runs-dir", f"full{place}")["runs"]
+        path = Path(again["path"])
+        assert (path / "rounds.jsonl").read_bytes() == (plain.path / "rounds.jsonl").read_bytes()
+        assert not list(path.rglob("*.tmp"))
+        assert not (path / "failure.json").exists()
+
+
+def test_a_run_that_another_process_holds(
+    tiny_run: TinyRun, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dsd_bench.runner.LOCK_WAIT", 0.0)
+    (entry,) = tiny_run()["runs"]
+    path = Path(entry["path"])
+    (path / "result.json").unlink()
+    with locked(path / "lock"):
+        (held,) = tiny_run(code=1)["runs"]
+        code, _, err = command("run", "--config", str(path / "config.json"), "--force")
+    assert f"process {os.getpid()} is working on this run; wait for it" in held["error"]
+    assert code == 1
+    assert f"process {os.getpid()} is working on this run" in err
+    assert tiny_run()["runs"][0]["status"] == "done"
+
+
+# --- damaged files --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["config.json", "result.json", "rounds.jsonl"])
+@pytest.mark.parametrize("text", ["{", "[]\n"])
+def test_a_damaged_file_is_named_and_force_mends_it(
+    name: str, text: str, tiny_run: TinyRun, command: Command
+) -> None:
+    (entry,) = tiny_run()["runs"]
+    file = Path(entry["path"]) / name
+    whole = file.read_bytes()
+    file.write_text(text)
+    for words in (["show", entry["run_id"]], ["submit", entry["run_id"]]):
+        code, _, err = command(*words)
+        assert code == 2
+        assert str(file) in err
+        assert "Traceback" not in err
+    assert tiny_run("--force")["runs"][0]["status"] == "done"
+    assert file.read_bytes() == whole
+
+
+def test_a_changed_configuration_is_noticed(tiny_run: TinyRun, command: Command) -> None:
+    (entry,) = tiny_run()["runs"]
+    file = Path(entry["path"]) / "config.json"
+    file.write_text(file.read_text().replace('"lr": 0.03', '"lr": 0.5'))
+    code, _, err = command("submit", entry["run_id"])
+    assert code == 2
+    assert "the file was changed" in err
+
+
+def test_force_measures_a_further_metric(tiny_run: TinyRun) -> None:
+    tiny_run()
+    (entry,) = tiny_run("--metric", "sparsity", "--force")["runs"]
+    assert (Path(entry["path"]) / "metrics" / "sparsity.jsonl").exists()
+
+
+# --- files of options -----------------------------------------------------------------------
+
+
+def test_options_from_a_file(tiny_run: TinyRun) -> None:
+    Path("run.toml").write_text(
+        'pruner = {name = "random", scope = "layer"}\nreg = ["l1:weight=0.5", "dropout"]\n'
+        'stop = "patience"\nlr = 0.5\n'
+    )
+    (entry,) = tiny_run("--config", "run.toml", "--lr", "0.01")["runs"]
+    config = load_run(Path(entry["path"])).config
+    assert config["pruner"]["params"] == {"fraction": 0.2, "scope": "layer"}
+    assert [part["name"] for part in config["regularizers"]] == ["l1", "dropout"]
+    assert config["protocol"]["lr"] == 0.01
+
+
+def test_a_file_says_where_and_which_seed(command: Command) -> None:
+    Path("run.toml").write_text(
+        'dataset = "digits:train_size=60,val_size=30"\nseeds = 0\nrounds = 0\nepochs = 1\n'
+        'runs_dir = "mine"\n'
+    )
+    words = ("run", "--config", "run.toml", "--executor", "inline", "--json")
+    (entry,) = json.loads(command(*words)[1])["runs"]
+    assert (entry["seed"], Path(entry["path"]).parent) == (0, Path("mine"))
+    (entry,) = json.loads(command(*words, "--runs-dir", "other")[1])["runs"]
+    assert (Path(entry["path"]).parent, entry["reused"]) == (Path("other"), False)
+
+
+def test_options_from_a_runs_own_file(tiny_run: TinyRun, command: Command) -> None:
+    words = ("--reg", "kd:alpha=0.5", "--teacher-model", "mlp:4", "--stop", "target:0.1")
+    (first,) = tiny_run(*words, "--data-seed", "7")["runs"]
+    file = f"{first['path']}/config.json"
+    code, out, _ = command("run", "--config", file, "--json")
+    (again,) = json.loads(out)["runs"]
+    assert (code, again["run_id"], again["reused"]) == (0, first["run_id"], True)
+    code, out, _ = command("run", "--config", file, "--stop", "never", "--executor", "inline", "--json")
+    (other,) = json.loads(out)["runs"]
+    assert (code, other["resumed_from_round"]) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("a.toml", "lr = \n", "a.toml: Invalid value (at line 1, column 6)"),
+        ("a.toml", "round = 3", "a.toml: unknown option 'round'; did you mean 'rounds'?"),
+        ("a.toml", "rounds = 1\ntarget_sparsity = 0.5", "a.toml: give --rounds or"),
+        ("a.toml", "reg = 3", "--reg: 3 is neither"),
+        ("a.toml", "metric = 3", "there is no metric '3'"),
+        ("a.toml", "teacher = 3", "a.toml: teacher=3 is no table"),
+        ("a.toml", 'reg = {name = "l1", params = 3}', "--reg l1: params=3 is no table"),
+        ("a.toml", "pruner = 3", "--pruner: 3 is neither"),
+        ("a.toml", 'pruner = {nam = "random"}', "--pruner: {'nam': 'random'} is neither"),
+        ("a.toml", "[teacher]\nmodell = 3", "did you mean 'model'?"),
+        ("a.toml", "\udcff", "a.toml: "),
+        ("a.json", "{", "a.json: cannot be read as JSON"),
+        ("a.json", "{}", "a.json: schema None"),
+        ("none.toml", None, "none.toml: no such file"),
+        ("none.json", None, "none.json: no such file"),
+    ],
+)
+def test_wrong_files_of_options(name: str, text: str | None, says: str, command: Command) -> None:
+    if text is not None:
+        Path(name).write_bytes(text.encode(errors="surrogateescape"))
+    words = ["--reg", "kd"] if text and "teacher" in text else []
+    code, out, err = command("run", "--config", name, *words)
+    assert (code, out) == (2, "")
+    assert says in err
+    assert "Traceback" not in err
+
+
+# --- what is printed ------------------------------------------------------------------------
+
+
+def test_a_run_that_is_no_terminal_prints_plain_lines(command: Command, tiny_run: TinyRun) -> None:
+    words = "run --dataset digits:train_size=60,val_size=30 --model mlp:8 --rounds 2 --epochs 1"
+    code, out, err = command(*words.split(), "--seeds", "0-1", "--executor", "inline")
+    assert (code, err) == (0, "")
+    assert "\x1b" not in out
+    assert "protocol     2 rounds; 1 + 1 epochs" in out
+    assert len(re.findall(r"^\[seed \d\] round \d/2 sparsity", out, re.M)) == 6
+    assert "mean over seeds" in out
+    assert re.search(r"^dip +\S", out, re.M)
+    hint = re.search(r"dsd-bench (show \w{8} \w{8})", out)
+    assert hint is not None
+    assert command(*hint[1].split())[0] == 0
+    again = command(*words.split(), "--seeds", "0-1", "--executor", "inline")[1]
+    assert again.count("(finished: reused)") == 2
+    assert "[seed 0] round" not in again
+
+
+def test_json_is_alone_on_stdout(command: Command) -> None:
+    words = "run --dataset digits:train_size=60,val_size=30 --model mlp:8 --rounds 1 --epochs 1"
+    code, out, err = command(*words.split(), "--executor", "inline", "--json", "--seeds", "3")
+    assert code == 0
+    value = json.loads(out)
+    assert list(value) == ["runs", "teachers"]
+    keys = ["run_id", "path", "seed", "status", "reused", "resumed_from_round", "best_round", "error"]
+    (entry,) = value["runs"]
+    assert list(entry) == keys
+    assert entry["seed"] == 3
+    assert "[seed 3] round 1/1" in err
+
+
+def test_show_several_methods_overlaid(tiny_run: TinyRun, command: Command) -> None:
+    ids = [tiny_run("--pruner", name)["runs"][0]["run_id"] for name in ("magnitude", "random")]
+    code, out, err = command("show", *ids)
+    assert (code, err) == (0, "")
+    assert "● magnitude" in out
+    assert "◆ random" in out
+    assert "entropy, bits" in out
+    alone = command("show", ids[0])[1]
+    assert "random" not in alone
+    assert command("show", ids[0], ids[0][:6], f"runs/{ids[0]}")[1] == alone  # once is enough
+
+
+def test_show_of_an_ambiguous_prefix(tiny_run: TinyRun, command: Command) -> None:
+    (entry,) = tiny_run()["runs"]
+    twin = entry["run_id"][:5] + "f" * 11
+    config = json.loads((Path(entry["path"]) / "config.json").read_text())
+    (Path("runs") / twin).mkdir()
+    (Path("runs") / twin / "config.json").write_text(json.dumps({**config, "run_id": twin}))
+    code, _, err = command("show", entry["run_id"][:5])
+    assert code == 2
+    assert f"fits 2 runs in runs: {', '.join(sorted((entry['run_id'], twin)))}" in err
+    assert command("show", entry["run_id"][:6])[0] == 0
+
+
+def test_show_as_csv_is_the_table(tiny_run: TinyRun, command: Command) -> None:
+    found = tiny_run("--seeds", "0-1", "--noise", "none")
+    ids = [entry["run_id"] for entry in found["runs"]]
+    code, out, err = command("show", "--csv", *sorted(ids))
+    assert (code, err) == (0, "")
+    names = {"run_id": str, "curve_id": str}
+    table = pandas.read_csv(io.StringIO(out), dtype=names)
+    expected = load_runs("runs")
+    assert expected["train_accuracy_noisy"].isna().all()
+    pandas.testing.assert_frame_equal(table, expected, check_exact=True, check_dtype=False)
+    assert command("show", "--reporter", "csv", *sorted(ids))[1] == out
+
+
+def test_a_bad_reporter(tiny_run: TinyRun, command: Command) -> None:
+    (entry,) = tiny_run()["runs"]
+    for word, says in (("terminl", "did you mean 'terminal'"), ("terminal:height=1", "height=1")):
+        code, _, err = command("show", entry["run_id"], "--reporter", word)
+        assert code == 2
+        assert says in err
+
+
+def test_submit_and_leaderboard(tiny_run: TinyRun, command: Command) -> None:
+    ids = [entry["run_id"] for entry in tiny_run("--seeds", "0-1")["runs"]]
+    code, out, err = command("submit", *ids)
+    (row,) = (Path(line) for line in out.splitlines())
+    assert (code, err) == (0, "write the boards with: dsd-bench leaderboard\n")
+    assert json.loads(row.read_text())["seeds"][1]["run_id"] == ids[1]
+    assert command("leaderboard", "--check")[0] == 1  # not written yet
+    code, out, _ = command("leaderboard")
+    assert code == 0
+    boards = [Path(line) for line in out.splitlines()]
+    assert "magnitude" in boards[-1].read_text()
+    assert command("leaderboard", "--check") == (0, "", "")
+    written = [board.read_bytes() for board in boards]
+    boards[-1].write_bytes(written[-1] + b"\n")
+    code, out, err = command("leaderboard", "--check")
+    assert (code, out) == (1, "")
+    assert err.startswith(f"{boards[-1]}: differs")
+    assert command("submit", *reversed(ids), "--dir", "leaderboards")[0] == 0
+    assert command("leaderboard")[0] == 0
+    assert [board.read_bytes() for board in boards] == written

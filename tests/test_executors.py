@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dsd_bench import RunConfig, load_runs, run
+from dsd_bench.api import Finished, execute
+from dsd_bench.errors import RunError, UsageError
+from dsd_bench.executors import Job, Outcome, Settings
+from dsd_bench.executors.local import slots
+from dsd_bench.executors.schedule import Queue
+
+Make = Callable[..., RunConfig]
+
+
+def job(name: str, *needs: str) -> Job:
+    return Job(name, Path("nowhere") / name, needs)
+
+
+def drain(queue: Queue) -> list[str]:
+    started = []
+    while (next_job := queue.next()) is not None:
+        started.append(next_job.run_id)
+    return started
+
+
+def test_teachers_come_first() -> None:
+    queue = Queue([job("s", "t"), job("t"), job("other")])
+    assert drain(queue) == ["t", "other"]
+    queue.finish(Outcome("t", "done"))
+    assert drain(queue) == ["s"]
+
+
+def test_a_failure_costs_only_its_dependents() -> None:
+    queue = Queue([job("t"), job("s", "t"), job("s2", "s"), job("other")])
+    assert drain(queue) == ["t", "other"]
+    queue.finish(Outcome("t", "failed", "broken", exit_code=1))
+    queue.finish(Outcome("other", "done"))
+    assert drain(queue) == []
+    assert [o.status for o in queue.results()] == ["failed", "failed", "failed", "done"]
+    assert queue.results()[1].error == "its teacher t did not finish"
+
+
+def test_interruption_marks_what_has_not_ended() -> None:
+    queue = Queue([job("a"), job("b")])
+    drain(queue)
+    queue.finish(Outcome("a", "done"))
+    queue.interrupt()
+    assert [o.status for o in queue.results()] == ["done", "interrupted"]
+
+
+@pytest.mark.parametrize(
+    ("runs", "cores", "expected"), [(1, 2, 1), (3, 2, 3), (4, 2, 2), (9, 4, 4)]
+)
+def test_slots(monkeypatch: pytest.MonkeyPatch, runs: int, cores: int, expected: int) -> None:
+    monkeypatch.setattr("dsd_bench.executors.local.available_cores", lambda: cores)
+    assert slots(runs, 1) == expected
+
+
+def rows(finished: Finished) -> bytes:
+    return (finished.planned.job.path / "rounds.jsonl").read_bytes()
+
+
+def test_side_by_side_equals_one_after_another(tiny: Make, tmp_path: Path) -> None:
+    configs = [tiny(seed=seed, reg="kd:teacher=dense") for seed in (0, 1)]
+    inline = execute(configs, tmp_path / "a", Settings(), executor="inline")
+    local = execute(configs, tmp_path / "b", Settings(jobs=3), executor="local")
+    assert [f.outcome.status for f in inline + local] == ["done"] * 8
+    assert [rows(f) for f in inline] == [rows(f) for f in local]
+    assert len({rows(f) for f in inline}) == 4
+
+
+def test_a_killed_worker_costs_only_its_run(tiny: Make, tmp_path: Path) -> None:
+    configs = [tiny(seed=seed, epochs=400) for seed in (0, 1, 2)]
+    killed: list[str] = []
+
+    def kill_first(event: dict[str, Any]) -> None:
+        if event["event"] == "round" and not killed:
+            killed.append(event["run_id"])
+            lock = json.loads((tmp_path / event["run_id"] / "lock").read_text())
+            os.kill(lock["pid"], signal.SIGKILL)
+
+    finished = execute(configs, tmp_path, Settings(jobs=2), emit=kill_first)
+    status = {f.outcome.run_id: f.outcome.status for f in finished}
+    assert sorted(status.values()) == ["done", "done", "failed"]
+    assert status[killed[0]] == "failed"
+    again = execute(configs, tmp_path, Settings(jobs=2))
+    assert {f.outcome.status for f in again} == {"done"}
+    resumed = {f.outcome.run_id: f.outcome.resumed_from_round for f in again}
+    assert resumed[killed[0]] is not None
+    alone = run(configs[[c.run_id for c in configs].index(killed[0])], runs_dir=tmp_path / "alone")
+    assert (tmp_path / killed[0] / "rounds.jsonl").read_bytes() == (
+        alone.path / "rounds.jsonl"
+    ).read_bytes()
+
+
+def test_a_device_that_is_not_there_is_known_before_the_start(tiny: Make, tmp_path: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    with pytest.raises(UsageError, match="--device auto or cpu"):
+        execute([tiny()], tmp_path, Settings(device="cuda"))
+
+
+def test_run_and_load_runs_from_python(tiny: Make, tmp_path: Path) -> None:
+    finished = run(tiny(), runs_dir=tmp_path)
+    assert finished.result is not None
+    frame = load_runs(tmp_path)
+    assert list(frame["round"]) == [0, 1, 2]
+    assert frame["run_id"].unique().tolist() == [finished.run_id]
+    assert frame["test_accuracy"].tolist() == [r["test_accuracy"] for r in finished.rows]
+    with pytest.raises(RunError, match="no longer finite"):
+        run(tiny(lr=1e9), runs_dir=tmp_path)
+
+
+START = "import sys; from dsd_bench.cli.main import call; sys.exit(call(sys.argv[1:]))"
+
+
+@pytest.mark.parametrize(
+    ("number", "stops"), [(signal.SIGKILL, 4), (signal.SIGINT, 1), (signal.SIGTERM, 1)]
+)
+def test_stopped_at_random_instants_it_ends_with_the_same_bytes(
+    tiny: Make, tmp_path: Path, number: signal.Signals, stops: int
+) -> None:
+    reg = ["dropout", "augment:shift"]
+    config = tiny(seed=5, rounds=3, epochs=150, reg=reg, perturber="rewind:step=2")
+    whole = run(config, runs_dir=tmp_path / "whole").path
+    path = tmp_path / "cut" / config.run_id
+    words = [
+        *("run", "--config", str(whole / "config.json"), "--json", "--executor", "inline"),
+        *("--runs-dir", str(path.parent), "--checkpoint-seconds", "0.02"),
+    ]
+    draw = random.Random(number)
+    for _ in range(stops):
+        process = subprocess.Popen([sys.executable, "-c", START, *words], **QUIET)
+        before = newest(path)
+        while newest(path) == before and process.poll() is None:
+            time.sleep(0.002)
+        time.sleep(draw.random() * 0.3)
+        process.send_signal(number)
+        code = process.wait(60)
+        if not (path / "result.json").exists():
+            assert code == (-9 if number == signal.SIGKILL else 130)
+    done = subprocess.run([sys.executable, "-c", START, *words], capture_output=True, check=True)
+    entry = json.loads(done.stdout)["runs"][0]
+    assert entry["status"] == "done"
+    assert entry["reused"] or entry["resumed_from_round"] is not None
+    for name in ("rounds.jsonl", "best.safetensors", "dense.safetensors"):
+        assert (path / name).read_bytes() == (whole / name).read_bytes()
+
+
+QUIET: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+
+
+def newest(path: Path) -> float:
+    """When the last checkpoint was written, 0 if there is none."""
+    try:
+        return (path / "checkpoint.safetensors").stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0

@@ -1,0 +1,373 @@
+"""Finding plugins: what is broken is listed, and breaks nothing else."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+from dsd_bench import Component, hookimpl, hookspecs, plugins
+from dsd_bench.components import KINDS
+from dsd_bench.errors import UsageError
+from dsd_bench.plugins import BUILTIN, REGISTER, Catalogue, build
+
+HOOKS = {name: value for name, value in vars(hookspecs).items() if hasattr(value, "dsd_bench_spec")}
+
+
+def pruner(name: str = "mine") -> Component:
+    return Component(name, "mine.pruner:Mine", "prunes")
+
+
+def plugin(name: str = "mine", **functions: object) -> ModuleType:
+    """Return a module whose functions are marked as hooks."""
+    module = ModuleType(name)
+    for hook, function in functions.items():
+        setattr(module, hook, hookimpl(function))
+    return module
+
+
+def good(name: str = "good", component: str | None = None) -> ModuleType:
+    return plugin(name, register_pruners=lambda: [pruner(component or name)])
+
+
+def failures(known: Catalogue) -> list[tuple[str, str]]:
+    return [(failure.distribution, failure.error) for failure in known.failed]
+
+
+@pytest.fixture
+def known() -> Catalogue:
+    return build(third_party=False)
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Return a function that puts a distribution with one entry point where Python finds it."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def add(name: str, source: str, attribute: str = "") -> None:
+        module = name.replace("-", "_")
+        monkeypatch.delitem(sys.modules, module, raising=False)
+        (tmp_path / f"{module}.py").write_text(source)
+        info = tmp_path / f"{module}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[dsd_bench]\n{module} = {module}{attribute}\n")
+
+    return add
+
+
+def registers(name: str) -> str:
+    return (
+        "from dsd_bench import Component, hookimpl\n@hookimpl\ndef register_pruners():\n"
+        f"    return [Component('{name}', 'm:C', 's')]\n"
+    )
+
+
+# -- the hooks themselves
+
+
+@pytest.mark.parametrize("name", HOOKS)
+def test_every_hook_is_documented_and_annotated(name):
+    signature = inspect.signature(HOOKS[name])
+    assert len(inspect.getdoc(HOOKS[name]) or "") > 20
+    assert all(p.annotation is not p.empty for p in signature.parameters.values())
+
+
+def test_every_register_hook_has_a_kind_and_every_kind_a_hook():
+    assert set(REGISTER) == {name for name in HOOKS if name.startswith("register_")}
+    assert sorted(REGISTER.values()) == sorted(KINDS)
+
+
+@pytest.mark.parametrize("module", BUILTIN)
+def test_builtin_components_register_through_the_public_hooks_alone(module, known):
+    functions = vars(importlib.import_module(module)).items()
+    hooks = {name: value for name, value in functions if hasattr(value, "dsd_bench_impl")}
+    assert hooks
+    for name, hook in hooks.items():
+        for component in hook():
+            assert known.find(REGISTER[name], component.name) == component
+
+
+def test_every_builtin_module_of_the_package_is_listed():
+    folder = Path(plugins.__file__).parent
+    found = {f"dsd_bench.{path.parent.name}.builtin" for path in folder.glob("*/builtin.py")}
+    assert found == set(BUILTIN)
+
+
+@pytest.mark.parametrize("hook", REGISTER)
+def test_builtin_classes_have_the_base_class_that_the_hook_names(hook, known):
+    path = re.search(r":class:`([\w.]+)`", HOOKS[hook].__doc__).group(1)
+    module, _, name = path.rpartition(".")
+    base = getattr(importlib.import_module(module), name)
+    entries = known.entries(REGISTER[hook])
+    assert entries
+    for entry in entries:
+        assert issubclass(entry.component.load(), base), entry.component.name
+
+
+def test_nothing_of_the_builtin_components_fails(known):
+    assert known.failed == []
+    assert {entry.distribution for entry in known.entries()} == {"dsd-bench"}
+    assert all(entry.component.summary for entry in known.entries())
+
+
+# -- finding components
+
+
+def test_entries_are_sorted_by_kind_and_name(known):
+    keys = [(KINDS.index(entry.kind), entry.component.name) for entry in known.entries()]
+    assert keys == sorted(keys)
+    assert {"none", "reinit", "rewind"} <= set(known.names("perturber"))
+
+
+def test_a_wrong_name_gets_the_nearest_one_the_list_and_who_asked(known):
+    with pytest.raises(UsageError) as error:
+        known.get("pruner", "magnitud", "--pruner")
+    assert str(error.value) == (
+        "--pruner: there is no pruner 'magnitud'; did you mean 'magnitude'? "
+        f"choose from: {', '.join(known.names('pruner'))}"
+    )
+
+
+def test_a_name_of_another_kind_is_unknown(known):
+    assert known.find("pruner", "kd") is None
+    with pytest.raises(UsageError, match="there is no pruner 'kd'"):
+        known.get("pruner", "kd")
+
+
+def test_a_wrong_name_tells_of_plugins_that_failed(known):
+    known.add(plugin(register_pruners=lambda: 1 / 0), "dsd-bench-broken")
+    with pytest.raises(UsageError, match=r"\(1 plugins failed to load\)"):
+        known.get("pruner", "mine")
+
+
+def test_the_origin_is_the_implementing_file(known):
+    origin = known.get("pruner", "magnitude").origin
+    assert Path(origin) == Path(plugins.__file__).parent / "pruners" / "unstructured.py"
+
+
+def test_the_origin_of_a_missing_or_broken_module_is_said(known, install):
+    install("breaks", "raise OSError('no disk')")
+    components = [Component("a", "no_such_module:C", "s"), Component("b", "breaks.sub:C", "s")]
+    known.add(plugin(register_pruners=lambda: components), "dsd-bench-mine")
+    assert known.get("pruner", "a").origin == "no_such_module"
+    assert known.get("pruner", "b").origin == "breaks.sub (cannot be found: no disk)"
+
+
+# -- broken plugins
+
+
+def raises(error: BaseException):
+    def hook():
+        raise error
+
+    return hook
+
+
+def yields_then_fails():
+    yield pruner()
+    raise LookupError("the second one")
+
+
+def unhashable() -> object:
+    return SimpleNamespace(register_pruners=hookimpl(lambda: [pruner()]))
+
+
+def no_component() -> list[object]:
+    return ["mine"]
+
+
+BROKEN = {
+    "a hook that raises": (
+        plugin(register_pruners=raises(OSError("no licence"))),
+        "register_pruners: OSError: no licence",
+    ),
+    "a hook that exits": (plugin(register_pruners=raises(SystemExit(3))), "SystemExit: 3"),
+    "a generator that fails": (plugin(register_pruners=yields_then_fails), "the second one"),
+    "a component that is none": (
+        plugin(register_pruners=no_component),
+        "register_pruners returned 'mine', which is no Component",
+    ),
+    "a component outside a list": (plugin(register_pruners=pruner), "not iterable"),
+    "an invalid component": (
+        plugin(register_pruners=lambda: [pruner("My Pruner")]),
+        "register_pruners: ValueError: component name 'My Pruner'",
+    ),
+    "an unknown hook": (plugin(register_pruner=lambda: []), "unknown hook 'register_pruner'"),
+    "a wrong signature": (plugin(round_finished=lambda run_id, rows: None), "rows"),
+    "no hook at all": (ModuleType("mine"), "has no hook: mark its functions with @hookimpl"),
+    "nothing": (None, "has no hook"),
+    "an object that cannot be hashed": (unhashable(), "unhashable"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_plugin_is_listed_and_breaks_nothing_else(case, known):
+    broken, text = BROKEN[case]
+    before = known.entries()
+    known.add(broken, "dsd-bench-broken")
+    [(distribution, error)] = failures(known)
+    assert distribution == "dsd-bench-broken"
+    assert text in error
+    assert known.entries() == before
+    known.add(good(), "dsd-bench-good")
+    assert known.find("pruner", "good") == pruner("good")
+    assert len(known.failed) == 1
+
+
+def test_one_broken_hook_leaves_the_plugins_other_hooks(known):
+    half = plugin(register_pruners=raises(OSError()), register_metrics=lambda: [pruner("seen")])
+    known.add(half, "dsd-bench-half")
+    assert known.find("metric", "seen")
+    assert len(known.failed) == 1
+
+
+def test_a_builtin_name_cannot_be_taken(known):
+    builtin = known.get("pruner", "magnitude")
+    components = [pruner("magnitude"), pruner("another")]
+    known.add(plugin(register_pruners=lambda: components), "dsd-bench-mine")
+    assert known.get("pruner", "magnitude") == builtin
+    assert known.find("pruner", "another")
+    expected = "the name of pruner 'magnitude' is already taken by dsd-bench"
+    assert failures(known) == [("dsd-bench-mine", expected)]
+
+
+def test_a_name_may_be_used_for_each_kind(known):
+    known.add(plugin(register_metrics=lambda: [pruner("magnitude")]), "dsd-bench-mine")
+    assert known.failed == []
+    assert known.find("metric", "magnitude")
+
+
+def test_a_plugin_that_is_registered_twice_is_listed_and_keeps_working(known):
+    seen = []
+    twice = plugin(run_failed=lambda run_id, error: seen.append(error))
+    known.add(twice, "dsd-bench-a")
+    known.add(twice, "dsd-bench-b")
+    [(distribution, error)] = failures(known)
+    assert distribution == "dsd-bench-b"
+    assert error.endswith("is registered already")
+    known.notify("run_failed", pytest.fail, run_id="x", error="boom")
+    assert seen == ["boom"]
+
+
+# -- entry points
+
+
+def test_installed_plugins_are_found_and_carry_their_distribution(install):
+    install("dsd-bench-one", registers("one"))
+    entry = build(third_party=True).get("pruner", "one")
+    assert entry.distribution == "dsd-bench-one"
+
+
+@pytest.mark.parametrize(
+    ("source", "attribute", "text"),
+    [
+        ("import no_such_package", "", "ModuleNotFoundError: No module named 'no_such_package'"),
+        ("raise SystemExit('go away')", "", "SystemExit: go away"),
+        ("def broken(:", "", "SyntaxError"),
+        ("", ":missing", "AttributeError"),
+        ("", " is no module", "'dsd_bench_bad'"),
+    ],
+)
+def test_an_entry_point_that_fails_to_load_is_listed(install, source, attribute, text):
+    install("dsd-bench-bad", source, attribute)
+    install("dsd-bench-good", registers("good"))
+    known = build(third_party=True)
+    assert known.find("pruner", "good")
+    [error] = [error for owner, error in failures(known) if owner == "dsd-bench-bad"]
+    assert error.startswith("entry point 'dsd_bench_bad': ")
+    assert text in error
+
+
+def test_of_two_plugins_the_first_by_name_takes_a_components_name(install):
+    install("dsd-bench-b", registers("same"))
+    install("dsd-bench-a", registers("same"))
+    known = build(third_party=True)
+    assert known.get("pruner", "same").distribution == "dsd-bench-a"
+    text = "the name of pruner 'same' is already taken by dsd-bench-a"
+    assert ("dsd-bench-b", text) in failures(known)
+
+
+def test_a_distribution_without_metadata_goes_by_its_entry_point(install, tmp_path):
+    install("dsd-bench-torn", registers("torn"))
+    install("dsd-bench-whole", registers("whole"))
+    (tmp_path / "dsd_bench_torn-1.0.dist-info" / "METADATA").unlink()
+    known = build(third_party=True)
+    assert known.get("pruner", "torn").distribution == "dsd_bench_torn"
+    assert known.find("pruner", "whole")
+
+
+# -- switches
+
+
+def fresh_catalogue() -> Catalogue:
+    """Return what ``catalogue()`` would in a new process."""
+    return plugins.catalogue.__wrapped__()
+
+
+def test_the_switch_leaves_third_party_plugins_out(install, monkeypatch):
+    install("dsd-bench-one", registers("one"))
+    monkeypatch.setenv(plugins.DISABLE, "1")
+    known = fresh_catalogue()
+    assert known.find("pruner", "one") is None
+    assert known.find("pruner", "magnitude")
+    assert "dsd_bench_one" not in sys.modules
+    monkeypatch.setenv(plugins.DISABLE, "0")
+    assert fresh_catalogue().find("pruner", "one")
+
+
+def test_the_trace_switch_writes_every_hook_call(monkeypatch, capsys):
+    monkeypatch.setenv(plugins.DISABLE, "1")
+    monkeypatch.setenv(plugins.TRACE, "1")
+    known = fresh_catalogue()
+    known.add(plugin(run_failed=lambda run_id: None), "dsd-bench-mine")
+    known.notify("run_failed", pytest.fail, run_id="abc", error="boom")
+    traced = capsys.readouterr().err
+    assert "register_pruners" in traced
+    assert "run_failed" in traced
+    assert "error: boom" in traced
+
+
+def test_hook_calls_are_silent_without_the_switch(known, capsys):
+    known.add(plugin(run_failed=lambda run_id: None), "dsd-bench-mine")
+    known.notify("run_failed", pytest.fail, run_id="abc", error="boom")
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("value", "on"), [(None, False), ("", False), ("0", False), ("1", True), ("yes", True)]
+)
+def test_a_switch_is_off_when_unset_empty_or_zero(value, on):
+    environment = {} if value is None else {"SWITCH": value}
+    assert plugins.switched_on("SWITCH", environment) is on
+
+
+# -- observers
+
+
+@pytest.mark.parametrize("error", [OSError("no space"), SystemExit(1)])
+def test_a_failing_observer_is_reported_and_the_others_still_see_the_event(known, error):
+    seen = []
+
+    def fails(run_id):
+        raise error
+
+    known.add(plugin("first", round_finished=lambda run_id, row: seen.append(row)), "a")
+    known.add(plugin("failing", round_finished=fails), "b")
+    known.add(plugin("last", round_finished=lambda row: seen.append(row)), "c")
+    notes = []
+    known.notify("round_finished", notes.append, run_id="abc", row={"round": 1})
+    assert seen == [{"round": 1}] * 2
+    assert notes == [f"observer failing.round_finished: {type(error).__name__}: {error}"]
+
+
+def test_an_observer_of_one_event_hears_of_no_other(known):
+    seen = []
+    known.add(plugin(run_finished=lambda result: seen.append(result)), "a")
+    known.notify("run_started", pytest.fail, run_id="abc", config={}, path=Path())
+    assert seen == []

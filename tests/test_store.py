@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from dsd_bench.errors import DamagedFile, Locked, RunError, UsageError
+from dsd_bench.memory import Checkpoint
+from dsd_bench.store import files, locks
+from dsd_bench.store.folder import CHECKPOINT, PREVIOUS, RunFolder
+from dsd_bench.store.runs import find_run, load_run, stored_ids
+from dsd_bench.store.tensors import read_tensors, write_tensors
+
+TENSORS = {
+    "a": torch.arange(6.0).reshape(2, 3),
+    "half": torch.tensor([1.5, -0.0], dtype=torch.bfloat16),
+    "mask": torch.tensor([True, False]),
+    "scalar": torch.tensor(3),
+    "empty": torch.zeros(0),
+}
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
+
+
+def test_tensors_come_back(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    write_tensors(path, TENSORS, {"round": 3, "text": "\u00e9"})
+    tensors, state = read_tensors(path)
+    assert same(tensors, TENSORS)
+    assert state == {"round": 3, "text": "\u00e9"}
+
+
+def test_tensors_that_share_memory_can_be_written(tmp_path: Path) -> None:
+    tied = torch.ones(3)
+    write_tensors(tmp_path / "x", {"a": tied, "b": tied, "t": torch.ones(2, 3).t()}, {})
+    assert read_tensors(tmp_path / "x")[0]["t"].shape == (3, 2)
+
+
+def test_every_damaged_byte_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    write_tensors(path, {"a": torch.arange(4.0)}, {"round": 1})
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 3):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(DamagedFile):
+            read_tensors(path)
+    for length in (0, 5, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(DamagedFile):
+            read_tensors(path)
+    path.unlink()
+    with pytest.raises(DamagedFile, match="no such file"):
+        read_tensors(path)
+
+
+def checkpoint(round: int, kept: tuple[str, ...] = ()) -> Checkpoint:
+    rows = tuple({"round": r, "metrics": {"m": {"v": r}}} for r in range(round))
+    return Checkpoint(rows, round, True, {"epoch": 1, "step": 2}, TENSORS, ({"p": 1},), kept)
+
+
+def equal(one: Checkpoint | None, other: Checkpoint) -> bool:
+    return one is not None and one.state() == other.state() and same(one.tensors, other.tensors)
+
+
+def test_folder_restores_the_newest_checkpoint(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    assert folder.restore() is None
+    folder.save(checkpoint(1))
+    folder.save(checkpoint(2))
+    assert equal(folder.restore(), checkpoint(2))
+    rows = [json.loads(line) for line in (tmp_path / "rounds.jsonl").read_text().splitlines()]
+    assert rows == [{"round": 0}, {"round": 1}]
+    further = (tmp_path / "metrics" / "m.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in further] == [{"round": 0, "v": 0}, {"round": 1, "v": 1}]
+
+
+def test_folder_falls_back_to_the_previous_checkpoint(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.save(checkpoint(1))
+    folder.save(checkpoint(2))
+    (tmp_path / CHECKPOINT).write_bytes((tmp_path / CHECKPOINT).read_bytes()[:-3])
+    assert equal(folder.restore(), checkpoint(1))
+    assert len((tmp_path / "rounds.jsonl").read_text().splitlines()) == 1
+    assert "damaged" in (tmp_path / "log.txt").read_text()
+    (tmp_path / PREVIOUS).write_bytes(b"")
+    assert folder.restore() is None
+
+
+def test_killed_between_the_two_renames(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.save(checkpoint(1))
+    os.replace(tmp_path / CHECKPOINT, tmp_path / PREVIOUS)
+    assert equal(folder.restore(), checkpoint(1))
+
+
+def test_a_checkpoint_whose_kept_weights_are_damaged_is_not_used(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.save(checkpoint(1))
+    folder.keep("best-001", {"w": torch.ones(2)})
+    folder.save(checkpoint(2, kept=("best-001",)))
+    assert equal(folder.restore(), checkpoint(2, kept=("best-001",)))
+    (tmp_path / "weights" / "best-001.safetensors").write_bytes(b"x")
+    assert equal(folder.restore(), checkpoint(1))
+
+
+def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x"
+    files.write_atomic(path, b"old")
+
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(RunError, match="disk is full"):
+        files.write_atomic(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_lock_keeps_another_process_out(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    code = (
+        "import sys, time; from pathlib import Path; from dsd_bench.store.locks import locked\n"
+        f"with locked(Path({str(path)!r})):\n print('held', flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(Locked, match=f"process {holder.pid}"), locks.locked(path):
+            pass
+    finally:
+        holder.kill()
+        holder.wait()
+    with locks.locked(path):  # its owner is dead: taken over
+        assert json.loads(path.read_text())["pid"] == os.getpid()
+    assert not path.exists()
+
+
+def test_lock_without_flock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "_flock", lambda handle: False)
+    path = tmp_path / "lock"
+    entry = {"host": socket.gethostname(), "boot": locks._boot(), "pid": os.getppid()}
+    entry["started"] = locks._started(os.getppid())
+    path.write_text(json.dumps(entry))
+    with pytest.raises(Locked), locks.locked(path):
+        pass
+    path.write_text(json.dumps({**entry, "started": "another process of that id"}))
+    with locks.locked(path):
+        pass
+
+
+def test_lock_of_another_host_dies_with_its_heartbeat(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    path.write_text(json.dumps({"host": "elsewhere", "boot": "b", "pid": 1, "started": "1"}))
+    with pytest.raises(Locked, match="on elsewhere"), locks.locked(path):
+        pass
+    old = time.time() - locks.BEAT * locks.MISSED - 1
+    os.utime(path, (old, old))
+    with locks.locked(path):
+        pass
+
+
+def make_run(folder: Path, run_id: str) -> Path:
+    path = folder / run_id
+    path.mkdir(parents=True)
+    (path / "config.json").write_text(json.dumps({"run_id": run_id}))
+    return path
+
+
+def test_runs_are_found_by_id_prefix_or_path(tmp_path: Path) -> None:
+    one, two = make_run(tmp_path, "ab" + "0" * 14), make_run(tmp_path, "ac" + "0" * 14)
+    (tmp_path / "notes").mkdir()
+    assert stored_ids(tmp_path) == [one.name, two.name]
+    assert find_run("ab", tmp_path) == one
+    assert find_run(str(two), tmp_path) == two
+    for word, says in (("a", "fits 2 runs"), ("ff", "no run 'ff'"), ("../x", "no run")):
+        with pytest.raises(UsageError, match=says):
+            find_run(word, tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"run_id": "../../etc"}', '{"run_id": 3}'])
+def test_a_folder_that_is_no_run(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(UsageError, match=r"config\.json"):
+        load_run(tmp_path)

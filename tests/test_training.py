@@ -1,0 +1,161 @@
+"""The engine against a plain loop with torch's own pruning, and against itself taken up again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.nn.utils import prune
+
+from dsd_bench import RunConfig, device
+from dsd_bench.assembling import Sources, assemble
+from dsd_bench.config import Protocol
+from dsd_bench.errors import Diverged
+from dsd_bench.masks import Masks
+from dsd_bench.protocol import Experiment
+from dsd_bench.seeds import torch_stream
+from dsd_bench.training import Training, learning_rate, steps_per_epoch
+
+Make = Callable[..., RunConfig]
+
+
+def experiment(config: RunConfig, tmp_path: Path) -> Experiment:
+    place = device.setup("cpu", 1, False, config.protocol.precision)
+    return assemble(config, place, Sources(tmp_path, tmp_path))[0]
+
+
+def half_masks(model: nn.Module) -> Masks:
+    draw = torch.Generator().manual_seed(1)
+    dense = Masks.dense(model)
+    return Masks({n: torch.rand(m.shape, generator=draw) < 0.5 for n, m in dense.weights.items()})
+
+
+def start(config: RunConfig, tmp_path: Path, round: int = 1) -> Training:
+    made = experiment(config, tmp_path)
+    model = made.build(7)
+    masks = half_masks(model)
+    masks.apply(model)
+    return Training(made.parts, model, masks, round)
+
+
+def test_equals_a_plain_loop_with_torch_pruning(tiny: Make, tmp_path: Path) -> None:
+    config = tiny(epochs=4)
+    training = start(config, tmp_path)
+    plain = experiment(config, tmp_path).build(7)
+    for name, mask in training.masks.weights.items():
+        prune.custom_from_mask(plain.get_submodule(name.removesuffix(".weight")), "weight", mask)
+    training.run(lambda t: None)
+
+    data, protocol = training.parts.data, config.protocol
+    optimizer = torch.optim.SGD(
+        plain.parameters(), lr=protocol.lr, momentum=0.9, weight_decay=protocol.weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [2, 3], gamma=0.1)
+    images = data.train.images.float() * data.scale + data.shift_by
+    for epoch in range(4):
+        draw = torch_stream("cpu", config.seed, "round", 1, "order", epoch)
+        for index in torch.randperm(60, generator=draw).split(20):
+            optimizer.zero_grad()
+            loss = functional.cross_entropy(plain(images[index]), data.train.labels[index])
+            loss.backward()
+            optimizer.step()
+        schedule.step()
+    state = training.model.state_dict()
+    for name, mask in training.masks.weights.items():
+        module = plain.get_submodule(name.removesuffix(".weight"))
+        pruned = module.weight_orig.detach() * mask
+        torch.testing.assert_close(state[name], pruned, rtol=1e-5, atol=1e-7)
+        torch.testing.assert_close(
+            state[name.replace("weight", "bias")], module.bias.detach(), rtol=1e-5, atol=1e-7
+        )
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_pruned_weights_and_their_momentum_stay_zero(
+    tiny: Make, tmp_path: Path, optimizer: str
+) -> None:
+    training = start(tiny(optimizer=optimizer, reg=["l1:0.01", "l2:0.01"]), tmp_path)
+    seen = []
+
+    def check(now: Training) -> None:
+        parameters = dict(now.model.named_parameters())
+        for name, mask in now.masks.weights.items():
+            assert not parameters[name][~mask].any()
+            for value in now.optimizer.state[parameters[name]].values():
+                if isinstance(value, torch.Tensor) and value.shape == mask.shape:
+                    seen.append(name)
+                    assert not value[~mask].any()
+
+    training.run(check)
+    assert seen
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("after", [1, 3, 4, 8])
+def test_taken_up_again_it_ends_with_the_same_bits(
+    tiny: Make, tmp_path: Path, after: int, optimizer: str
+) -> None:
+    config = tiny(epochs=3, optimizer=optimizer, reg=["dropout:0.3", "augment:shift+cutout"])
+    whole = start(config, tmp_path)
+    whole.run(lambda t: None)
+    cut = start(config, tmp_path)
+    kept = {}
+
+    def stop(now: Training) -> None:
+        if now.steps_done == after:
+            kept["tensors"] = {k: v.clone() for k, v in now.tensors().items()}
+            kept["cursor"] = {**vars(now.cursor)}
+            raise Stop
+
+    with pytest.raises(Stop):
+        cut.run(stop)
+    torch.rand(5)  # whatever happens in between must not matter
+    again = start(config, tmp_path)
+    state = {k.removeprefix("model/"): v for k, v in kept["tensors"].items() if k[:6] == "model/"}
+    again.model.load_state_dict(state)
+    again.resume(kept["cursor"], kept["tensors"])
+    again.run(lambda t: None)
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(tensor, again.model.state_dict()[name])
+
+
+def test_divergence_is_an_error(tiny: Make, tmp_path: Path) -> None:
+    with pytest.raises(Diverged, match="smaller --lr"):
+        start(tiny(lr=1e9), tmp_path).run(lambda t: None)
+
+
+@pytest.mark.parametrize(
+    ("samples", "batch", "steps"),
+    [(100, 10, 10), (101, 10, 10), (102, 10, 11), (1, 1, 1), (5, 9, 1)],
+)
+def test_steps_per_epoch(samples: int, batch: int, steps: int) -> None:
+    assert steps_per_epoch(samples, min(batch, samples)) == steps
+
+
+def test_learning_rate_is_multi_step() -> None:
+    protocol = Protocol(rounds=1, dense_epochs=10, retrain_epochs=4, lr=1.0, retrain_lr_scale=0.5)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [5, 8], gamma=0.1)
+    for epoch in range(10):
+        assert learning_rate(protocol, 0, epoch) == pytest.approx(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    rates = [learning_rate(protocol, 3, epoch) for epoch in range(4)]
+    assert rates == pytest.approx([0.5, 0.5, 0.05, 0.005])
+
+
+def test_cached_teacher_answers_equal_computed_ones(tiny: Make, tmp_path: Path) -> None:
+    training = start(tiny(), tmp_path)
+    teacher = experiment(tiny(), tmp_path).build(9).eval()
+    index = torch.tensor([3, 1, 4])
+    assert training.inputs is not None
+    answer = training._teacher(teacher)(training.inputs[index], index)
+    torch.testing.assert_close(answer, teacher(training.inputs[index]).detach())
