@@ -86,8 +86,7 @@ class _Resolver:
         before = len(self.problems)
         options = self.options
         chosen = {
-            key: self._component(key, options.get(key, default))
-            for key, default in SINGLE.items()
+            key: self._component(key, options.get(key, default)) for key, default in SINGLE.items()
         }
         protocol = self._protocol()
         regularizers = tuple(self._regularizers(seed))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import importlib.metadata
 import importlib.util
@@ -126,11 +127,11 @@ class Catalogue:
                 self._collect(plugin, caller.name, distribution)
 
     def notify(self, hook: str, failed: Callable[[str], None], **arguments: Any) -> None:
-        """Call every observer of ``hook``; one that raises is reported to ``failed``."""
+        """Call every observer of ``hook`` with copies; one that raises is told to ``failed``."""
         for implementation in getattr(self.manager.hook, hook).get_hookimpls():
             only = [p for p in self.manager.get_plugins() if p is not implementation.plugin]
             try:
-                self.manager.subset_hook_caller(hook, only)(**arguments)
+                self.manager.subset_hook_caller(hook, only)(**copy.deepcopy(arguments))
             except _BROKEN as error:  # observers never cost the run
                 failed(f"observer {implementation.plugin_name}.{hook}: {_describe(error)}")
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import errno
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from dsd_bench.data.prepare import Prepared
 from dsd_bench.errors import DamagedFile, DsdError, Interrupted, RunError, UsageError
 from dsd_bench.executors import Event, Outcome, Settings
 from dsd_bench.memory import Checkpoint, Row
-from dsd_bench.options import component
+from dsd_bench.options import SINGLE, component
 from dsd_bench.plugins import catalogue
 from dsd_bench.protocol import End, Run, best_round, ended, weights_name
 from dsd_bench.stopping import StopCriterion
@@ -129,15 +129,14 @@ class _Execution:
         place = device.resolve(self.settings.device)
         memory = {"peak_memory_bytes": device.peak_memory(place)}
         self.folder.add_timing({"round": row["round"], **timing, **memory})
-        self._observe("round_finished", row=row)
+        self._observe("round_finished", row=_plain(row))
         self.emit("round", row=_plain(row))
 
     # -- the rest
 
     def _observe(self, hook: str, **values: Any) -> None:
-        """Show observers copies; what they raise is noted and costs nothing."""
-        copies = {k: v if isinstance(v, Path) else copy.deepcopy(v) for k, v in values.items()}
-        catalogue().notify(hook, self._note, run_id=self.run_id, **copies)
+        """Tell observers; what they raise is noted and costs nothing."""
+        catalogue().notify(hook, self._note, run_id=self.run_id, **values)
 
     def _note(self, text: str) -> None:
         self.folder.log(text)
@@ -154,9 +153,24 @@ class _Execution:
             "label_noise": dict(data.label_noise),
             "samples": {name: len(p.labels) if p else 0 for name, p in samples.items()},
             "plan": list(end.plans),
-            "versions": device.versions(),
+            "versions": device.versions() | plugin_versions(self.config),
             "hardware": device.hardware(place.device),
         }
+
+
+def plugin_versions(config: RunConfig) -> dict[str, str]:
+    """Return the versions of the third-party distributions whose components a run uses."""
+    single = {kind: getattr(config, kind).name for kind in SINGLE}
+    chosen = [*single.items(), *(("regularizer", r.name) for r in config.regularizers)]
+    chosen += [("metric", name) for name in config.metrics]
+    found = {catalogue().get(kind, name).distribution for kind, name in chosen}
+    versions = {}
+    for name in sorted(found - {"dsd-bench"}):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:  # a plugin without its distribution's metadata
+            versions[name] = "unknown"
+    return versions
 
 
 def adopt_rounds(path: Path, config: RunConfig) -> None:

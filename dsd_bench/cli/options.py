@@ -100,8 +100,7 @@ def field_help(field: FieldInfo) -> str:
     """Return a parameter's help with its unit, range and default."""
     notes = [note for note in (limits(field), default_text(field)) if note]
     unit = field_extra(field).get("unit")
-    words = field.description or ""
-    text = f"{words[:1].upper()}{words[1:]}{f' [{unit}]' if unit else ''}"
+    text = f"{field.description}{f' [{unit}]' if unit else ''}"
     return f"{text} ({'; '.join(notes)})" if notes else text
 
 

@@ -56,6 +56,10 @@ class RunCommand(Sectioned):
             title = f"{entry.kind.capitalize()} {entry.component.name}: {entry.component.summary}"
             with formatter.section(title):
                 formatter.write_dl(parameter_lines(entry) or [("(no parameters)", "")])
+        formatter.write_paragraph()
+        formatter.write_text(
+            "A data set's recipe replaces the protocol's defaults; what is resolved is printed."
+        )
         if not words:
             formatter.write_paragraph()
             formatter.write_text(

@@ -20,6 +20,7 @@ from dsd_bench.executors import Event, Executor, Job, Outcome, Settings
 from dsd_bench.executors.inline import stop_on_signals
 from dsd_bench.executors.schedule import Queue
 from dsd_bench.executors.worker import settings_to
+from dsd_bench.plugins import TRACE, switched_on
 
 Emit = Callable[[Event], None]
 GRACE = 30.0
@@ -152,7 +153,7 @@ class _Worker:
             [sys.executable, "-m", "dsd_bench.executors.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=None if settings.debug else self.errors,
+            stderr=None if settings.debug or switched_on(TRACE) else self.errors,
             env=worker_environment(settings),
         )
         self.send({"check": settings_to(settings)})

@@ -56,7 +56,8 @@ class Method:
             status = run.result.get("status", "done") if run.result else "unfinished"
             if status != "done":
                 reached = f"after round {run.rows[-1]['round']}" if run.rows else "before round 0"
-                states.append(f"seed {run.seed} {status} {reached}")
+                reason = f" ({run.error})" if run.error else ""
+                states.append(f"seed {run.seed} {status} {reached}{reason}")
         return ", ".join(states) or "done"
 
     def curve(self, column: str) -> list[Point]:

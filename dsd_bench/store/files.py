@@ -41,7 +41,7 @@ def explained(path: Path) -> Any:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             advice = "the disk is full; free some space, then give the same command again"
         elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            advice = "it may not be written; choose another folder with --runs-dir"
+            advice = "it may not be written; choose a folder that you may write"
         else:
             advice = str(error.strerror or error)
         raise RunError(f"{path}: {advice} (what was written before is kept)") from error

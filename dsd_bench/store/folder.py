@@ -6,7 +6,6 @@ before is kept, and used when the newest is damaged.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Iterable, Mapping
@@ -120,11 +119,3 @@ class RunFolder:
                 if name in row.get("metrics", {})
             ]
             write_rows(self.path / "metrics" / f"{name}.jsonl", further)
-
-
-def failure(path: Path) -> str | None:
-    """Return the message of the last failure that is recorded in a run folder."""
-    try:
-        return str(json.loads((path / "failure.json").read_text("utf-8"))["error"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

@@ -67,9 +67,10 @@ def _try(path: Path) -> int | None:
     try:
         flocked = _flock(handle)
         if flocked is not None and _same_file(handle, path) and not _held(handle, path, flocked):
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, json.dumps(_myself()).encode(), 0)
-            os.fsync(handle)
+            with explained(path):
+                os.ftruncate(handle, 0)
+                os.pwrite(handle, json.dumps(_myself()).encode(), 0)
+                os.fsync(handle)
             return handle
     except BaseException:
         os.close(handle)

@@ -23,6 +23,7 @@ class StoredRun:
         config: ``config.json``.
         rows: the lines of ``rounds.jsonl``, round 0 first.
         result: ``result.json``; None while the run is unfinished.
+        error: what its last attempt failed with (``failure.json``); None if it did not.
     """
 
     run_id: str
@@ -30,6 +31,7 @@ class StoredRun:
     config: dict[str, Any]
     rows: tuple[dict[str, Any], ...]
     result: dict[str, Any] | None
+    error: str | None = None
 
     @property
     def score(self) -> str:
@@ -53,7 +55,16 @@ def load_run(path: Path) -> StoredRun:
     if not isinstance(run_id, str) or not RUN_ID.match(run_id):
         raise UsageError(f"{path / 'config.json'}: no valid run_id; is this a run folder?")
     result = read_json(path / "result.json") if (path / "result.json").exists() else None
-    return StoredRun(run_id, path, config, tuple(read_rows(path / "rounds.jsonl")), result)
+    rows = tuple(read_rows(path / "rounds.jsonl"))
+    return StoredRun(run_id, path, config, rows, result, _failure(path))
+
+
+def _failure(path: Path) -> str | None:
+    """Return the message that is recorded of a run's last failure."""
+    try:
+        return str(read_json(path / "failure.json").get("error"))
+    except UsageError:
+        return None
 
 
 def read_json(path: Path) -> dict[str, Any]:
