@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
-from dsd_bench.config import ComponentConfig, RunConfig, TeacherConfig
+from dsd_bench.config import ComponentConfig, DatasetConfig, RunConfig, TeacherConfig
 from dsd_bench.data import Dataset, DatasetParams, RawData
 from dsd_bench.data.prepare import Prepared, prepare
 from dsd_bench.data.resident import Resident
@@ -62,6 +62,7 @@ def assemble(config: RunConfig, place: Place, sources: Sources) -> tuple[Experim
         place=place,
         seed=config.seed,
         regularizers=[component(known, "regularizer", chosen) for chosen in regularizers],
+        names=[chosen.name for chosen in regularizers],
         teachers=[
             load_teacher(chosen.teacher, data, place, sources) if chosen.teacher else None
             for chosen in regularizers
@@ -94,7 +95,7 @@ def load_data(config: RunConfig, sources: Sources) -> Prepared:
 @lru_cache(maxsize=1)
 def _raw(dataset: str, fingerprint: str, sources: Sources) -> tuple[RawData, DatasetParams]:
     """Read a data set; a process that does several runs reads it once."""
-    config = ComponentConfig.model_validate_json(dataset)
+    config = DatasetConfig.model_validate_json(dataset)
     made: Dataset = component(catalogue(), "dataset", config)
     found = made.fingerprint(sources.data_dir)
     if found != fingerprint:
@@ -132,7 +133,8 @@ def load_teacher(
     try:
         tensors = read_tensors(path / f"{teacher.weights}.safetensors")[0]
     except DamagedFile as error:
-        raise UsageError(f"teacher {teacher.run_id}: {error}; run it first") from None
+        command = f"dsd-bench run --config {path / 'config.json'} --force"
+        raise UsageError(f"teacher {teacher.run_id}: {error}; mend it with: {command}") from None
     model = build_model(teacher.config.model, 0, data.shape, data.classes, place)
     load_state(model, tensors, f"teacher {teacher.run_id}")
     return model.eval().requires_grad_(False)

@@ -75,12 +75,29 @@ class ComponentConfig(_Value):
     params: dict[str, Any]
 
 
+class DatasetConfig(ComponentConfig):
+    """A chosen data set; ``places`` names the parameters that only say where the data lie."""
+
+    places: tuple[str, ...] = ()
+
+    def placeless(self) -> ComponentConfig:
+        """Return it without those parameters: what counts for identity."""
+        params = {name: value for name, value in self.params.items() if name not in self.places}
+        return ComponentConfig(name=self.name, version=self.version, params=params)
+
+
 class TeacherConfig(_Value):
     """The run that a regularizer distils from, and which of its weights."""
 
     run_id: str
     weights: Literal["best", "dense"]
     config: RunConfig
+
+    @model_validator(mode="after")
+    def _own_id(self) -> TeacherConfig:
+        if self.run_id != self.config.run_id:
+            raise ValueError(f"its run_id {self.run_id} is not that of its configuration")
+        return self
 
 
 class RegularizerConfig(ComponentConfig):
@@ -97,7 +114,7 @@ class RunConfig(_Value):
     fingerprint: str
     protocol: Protocol
     model: ComponentConfig
-    dataset: ComponentConfig
+    dataset: DatasetConfig
     noise: ComponentConfig
     pruner: ComponentConfig
     perturber: ComponentConfig
@@ -127,10 +144,11 @@ class RunConfig(_Value):
     def identity(self) -> dict[str, Any]:
         """Return exactly what :attr:`run_id` hashes.
 
-        Further metrics only watch and are left out. A teacher counts as the id of its run and
-        which of its weights, however the user named it.
+        Further metrics only watch and are left out, and so is where the data lie. A teacher
+        counts as the id of its run and which of its weights, however the user named it.
         """
         value = self.model_dump(mode="json", exclude={"metrics"})
+        value["dataset"] = self.dataset.placeless().model_dump(mode="json")
         for regularizer in value["regularizers"]:
             if regularizer["teacher"] is None:
                 del regularizer["teacher"]

@@ -115,6 +115,8 @@ def setup(word: str, threads: int, deterministic: bool, precision: Precision) ->
     if precision == "tf32" and device.type != "cuda":
         raise UsageError("--precision tf32 needs an NVIDIA GPU; use fp32 or bf16 here")
     torch.set_num_threads(threads)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # whatever draws from the current device's generator
     tf32 = precision == "tf32"
     torch.backends.cuda.matmul.allow_tf32 = tf32
     torch.backends.cudnn.allow_tf32 = tf32
@@ -165,6 +167,12 @@ def peak_memory(device: torch.device) -> int | None:
         return None
     unit = 1 if platform.system() == "Darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def forget_peak(device: torch.device) -> None:
+    """Let the device's peak memory be measured anew; a process's own cannot be."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
 
 
 def versions() -> dict[str, str]:

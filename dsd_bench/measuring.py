@@ -62,7 +62,7 @@ def measure(view: MeasureView, metrics: Sequence[Metric]) -> Row:
     for metric in metrics:
         values |= metric.measure(view)
     for key, value in values.items():
-        if isinstance(value, float) and not math.isfinite(value):
+        if not _finite(value):
             raise Diverged(f"round {view.round}: {key} is {value}; try a smaller --lr")
     return {key: values.get(key) for key in ROW}
 
@@ -73,7 +73,16 @@ def measure_further(view: MeasureView, metrics: Mapping[str, Metric]) -> dict[st
     for name, metric in metrics.items():
         with preserved_globals():
             answer = copy.deepcopy(dict(metric.measure(view)))
-        if any(isinstance(v, float) and not math.isfinite(v) for v in answer.values()):
+        if not _finite(answer):
             raise RunError(f"metric '{name}' gave a value that is not finite; it may give None")
         values[name] = answer
     return values
+
+
+def _finite(value: Any) -> bool:
+    """Whether every number within a JSON value is finite."""
+    if isinstance(value, Mapping):
+        return all(map(_finite, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)

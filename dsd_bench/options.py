@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from dsd_bench import params
 from dsd_bench.config import (
     ComponentConfig,
+    DatasetConfig,
     Protocol,
     RegularizerConfig,
     RunConfig,
@@ -44,6 +45,12 @@ KEYS = (*SINGLE, *PROTOCOL, *OTHER)
 """Every option of a layer."""
 
 DEFAULT_ROUNDS = 20
+
+WEIGHTS = ("best", "dense")
+"""The two words for a derived teacher; anything else names a run."""
+
+STUDENT_ONLY = {"dataset", "seeds", "data_seed", "data_dir", "runs_dir"}
+"""What a teacher cannot have of its own: both see the same split."""
 
 
 def resolve(*layers: Mapping[str, Any]) -> list[RunConfig]:
@@ -86,20 +93,28 @@ class _Resolver:
         before = len(self.problems)
         options = self.options
         chosen = {
-            key: self._component(key, options.get(key, default)) for key, default in SINGLE.items()
+            key: self._component(key, options.get(key, default))
+            for key, default in SINGLE.items()
+            if key != "dataset"
         }
+        dataset = self._dataset()
         protocol = self._protocol()
         regularizers = tuple(self._regularizers(seed))
+        distils = any(map(self._distils, self.options.get("reg") or []))
+        if self.options.get("teacher") and not distils:
+            text = "a teacher is described, but no regularizer distils; add --reg kd"
+            self.problems.append(f"{self.where}{text}")
         metrics = self._metrics(chosen["stop"])
-        fingerprint = self._fingerprint(chosen["dataset"])
+        fingerprint = self._fingerprint(dataset)
         data_seed = self._data_seed(seed)
-        self._check_selection(protocol, chosen["dataset"])
-        if len(self.problems) > before or protocol is None:
+        self._check_selection(protocol, dataset)
+        if len(self.problems) > before or protocol is None or dataset is None:
             return None
         return RunConfig(
             seed=seed,
             data_seed=data_seed,
             fingerprint=fingerprint,
+            dataset=dataset,
             protocol=protocol,
             regularizers=regularizers,
             metrics=metrics,
@@ -113,6 +128,14 @@ class _Resolver:
         entry, values = found
         version = entry.component.version
         return ComponentConfig(name=entry.component.name, version=version, params=values)
+
+    def _dataset(self) -> DatasetConfig | None:
+        made = self._component("dataset", self.options.get("dataset", SINGLE["dataset"]))
+        if made is None:
+            return None
+        fields = self.catalogue.get("dataset", made.name).component.params.model_fields.items()
+        places = tuple(name for name, field in fields if params.field_extra(field).get("place"))
+        return DatasetConfig(**dict(made), places=places)
 
     def _checked(self, option: str, word: Any) -> tuple[Entry, dict[str, Any]] | None:
         try:
@@ -129,7 +152,11 @@ class _Resolver:
             if found is None:
                 continue
             entry, values = found
-            teacher = self._teacher(values["teacher"], seed) if entry.component.teacher else None
+            teacher = None
+            if entry.component.teacher:
+                teacher = self._teacher(values["teacher"], seed, word)
+                if teacher is not None and values["teacher"] not in WEIGHTS:
+                    values["teacher"] = teacher.run_id  # a prefix may fit another run some day
             chosen.append(
                 RegularizerConfig(
                     name=entry.component.name,
@@ -140,22 +167,42 @@ class _Resolver:
             )
         return chosen
 
-    def _teacher(self, which: str, seed: int) -> TeacherConfig | None:
+    def _teacher(self, which: str, seed: int, word: Any) -> TeacherConfig | None:
         """Return the teacher's run: derived from the student, or one that exists."""
-        if which in ("best", "dense"):
+        weights = which if which in WEIGHTS else "best"
+        if which in WEIGHTS:
             config = self._derived_teacher().config(seed)
-            weights = which
+        elif isinstance(word, Mapping) and isinstance(word.get("teacher"), Mapping):
+            config = TeacherConfig.model_validate(word["teacher"]).config  # a run's config.json
         else:
-            config, weights = self._named_teacher(which), "best"
-        if config is None:
+            config = self._named_teacher(which)
+        if config is None or not self._same_data(config, seed):
             return None
         return TeacherConfig.model_validate(
             {"run_id": config.run_id, "weights": weights, "config": config}
         )
 
+    def _same_data(self, teacher: RunConfig, seed: int) -> bool:
+        """Refuse a teacher that may have been trained on the student's test images."""
+        dataset = self._dataset()
+        if dataset is None:
+            return False
+        pairs = {
+            "data_seed": (teacher.data_seed, self._data_seed(seed)),
+            "dataset": (teacher.dataset.placeless(), dataset.placeless()),
+            "fingerprint": (teacher.fingerprint, self._fingerprint(dataset)),
+        }
+        other = [f"{key} {its}, not {own}" for key, (its, own) in pairs.items() if its != own]
+        if other:
+            text = f"teacher {teacher.run_id} was trained on another split: {'; '.join(other)}"
+            self.problems.append(f"{self.where}{flag('reg')}: {text}")
+        return not other
+
     def _derived_teacher(self) -> _Resolver:
         """The student's configuration without distillation and stop rule, then ``[teacher]``."""
         own = normalise(self.options.get("teacher") or {}, f"{self.where}[teacher]")
+        for key in sorted(STUDENT_ONLY & set(own)):
+            self.problems.append(f"{self.where}[teacher]: {key} is always the student's")
         nested = own.pop("teacher", {})
         base = [
             {k: v for k, v in layer.items() if k not in ("stop", "teacher")} for layer in self.user
@@ -175,6 +222,8 @@ class _Resolver:
     def _named_teacher(self, word: str) -> RunConfig | None:
         try:
             path = find_run(word, self.runs_dir)
+            if path.resolve().parent != self.runs_dir.resolve():
+                raise UsageError(f"{path} does not lie in {self.runs_dir}; set --runs-dir")
             return RunConfig.from_json(read_json(path / "config.json"), str(path / "config.json"))
         except UsageError as error:
             self.problems.append(f"{self.where}{flag('reg')}: teacher: {error}")
@@ -254,7 +303,7 @@ def parse_component(option: str, word: Any, where: str) -> tuple[Entry, params.P
     else:
         name = component_name(word, where)
         values = {k: v for k, v in word.items() if k != "name"}
-        if set(values) <= {"version", "params", "teacher"} and "params" in values:
+        if set(values) <= {"version", "params", "teacher", "places"} and "params" in values:
             values = values["params"]
             if not isinstance(values, Mapping):
                 raise UsageError(f"{where} {name}: params={values!r} is no table")

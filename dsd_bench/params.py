@@ -36,6 +36,7 @@ def param(
     *,
     help: str,
     main: bool = False,
+    place: bool = False,
     unit: str | None = None,
     **constraints: Any,
 ) -> Any:
@@ -45,15 +46,16 @@ def param(
         default: its default; leave it out to make the parameter required.
         help: one line for people.
         main: whether a bare first value (``name:value``) sets it.
+        place: whether it only says where data lie: a run's id has their fingerprint instead.
         unit: its unit, shown in help.
         **constraints: pydantic's, such as ``ge``, ``gt``, ``le``, ``lt``, ``min_length``.
     """
-    extra: dict[str, Any] = {"main": main} | ({"unit": unit} if unit else {})
+    extra: dict[str, Any] = {"main": main, "place": place} | ({"unit": unit} if unit else {})
     return Field(default, description=help, json_schema_extra=extra, **constraints)
 
 
 def field_extra(field: FieldInfo) -> dict[str, Any]:
-    """Return what :func:`param` noted of a field beside its type (``main``, ``unit``)."""
+    """Return what :func:`param` noted of a field: ``main``, ``place``, ``unit``."""
     return field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
 
 

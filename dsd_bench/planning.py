@@ -15,6 +15,7 @@ from dsd_bench.labels import label
 from dsd_bench.plugins import catalogue
 from dsd_bench.store.files import write_json
 from dsd_bench.store.locks import locked
+from dsd_bench.store.runs import finished, read_json
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def plan(configs: Sequence[RunConfig], runs_dir: Path, force: bool = False) -> l
         needs = tuple(dict.fromkeys(teacher.run_id for teacher in teachers(config)))
         fresh = force and run_id in wanted
         job = Job(run_id, path, needs, label(config.to_json(), catalogue().find), fresh)
-        done = (path / "result.json").exists() and not fresh
+        done = finished(path) and not fresh
         planned[run_id] = Planned(config, job, run_id not in wanted, done)
 
     for config in configs:
@@ -77,14 +78,24 @@ def prepare_folders(planned: Iterable[Planned], runs_dir: Path) -> None:
             item.job.path.mkdir(exist_ok=True)
     except OSError as error:
         raise UsageError(
-            f"--runs-dir: {error.filename}: {error.strerror}; choose a folder you may write"
+            f"--runs-dir: cannot make the folder {error.filename} ({error.strerror}); "
+            "choose one that you may write"
         ) from None
-    if not os.access(runs_dir, os.W_OK):
-        raise UsageError(f"--runs-dir: {runs_dir} may not be written; choose another folder")
+    for path in (runs_dir, *(item.job.path for item in planned if not item.reused)):
+        if not os.access(path, os.W_OK):
+            raise UsageError(f"--runs-dir: {path} may not be written; choose another folder")
     for item in planned:
-        target = item.job.path / "config.json"
-        if item.job.fresh or not target.exists():
-            write_json(target, item.config.to_json())
+        if not item.reused or not readable(item.job.path / "config.json"):
+            write_json(item.job.path / "config.json", item.config.to_json())
+
+
+def readable(path: Path) -> bool:
+    """Whether ``path`` is a whole ``config.json``."""
+    try:
+        RunConfig.from_json(read_json(path))
+    except UsageError:
+        return False
+    return True
 
 
 def clear(path: Path) -> None:

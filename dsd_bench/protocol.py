@@ -305,6 +305,7 @@ class Run:
     def _load(self, tensors: Tensors) -> None:
         self.model = self._build("init")
         self.model.load_state_dict(self._on_device(part(tensors, "model")))
+        self.model.eval()  # as a training leaves it
         self.masks = Masks.from_tensors(self._on_device(part(tensors, "masks")))
 
     def _on_device(self, tensors: Tensors) -> Tensors:

@@ -23,14 +23,11 @@ from dsd_bench.plugins import catalogue
 from dsd_bench.protocol import End, Run, best_round, ended, weights_name
 from dsd_bench.stopping import StopCriterion
 from dsd_bench.store.files import write_json
-from dsd_bench.store.folder import CHECKPOINT, RunFolder
+from dsd_bench.store.folder import CHECKPOINT, PREVIOUS, RunFolder
 from dsd_bench.store.locks import locked
-from dsd_bench.store.runs import read_json, stored_ids
-from dsd_bench.store.tensors import read_tensors
+from dsd_bench.store.runs import finished, read_json, read_rows, stored_ids
 
 Emit = Callable[[Event], None]
-LOCK_WAIT = 20.0
-"""Seconds to wait for another process that is just letting go of a run."""
 
 
 def carry_out(
@@ -52,7 +49,9 @@ def carry_out(
     run_id = path.name
     try:
         config = RunConfig.from_json(read_json(path / "config.json"), str(path / "config.json"))
-        with locked(path / "lock", LOCK_WAIT):
+        if config.run_id != run_id:
+            raise UsageError(f"{path}: the folder holds run {config.run_id}; name it so")
+        with locked(path / "lock", _Waiting(run_id, emit, stopping)):
             return _Execution(path, config, settings, emit, stopping).run(fresh)
     except Interrupted as error:
         return Outcome(run_id, "interrupted", str(error), exit_code=error.exit_code)
@@ -63,6 +62,20 @@ def carry_out(
         _record(path, run_id, known, emit)
         trace = "".join(traceback.format_exception(error))
         return Outcome(run_id, "failed", str(known), exit_code=known.exit_code, traceback=trace)
+
+
+class _Waiting:
+    """Waits for another process that works on the same run; says so once, and can be stopped."""
+
+    def __init__(self, run_id: str, emit: Emit, stopping: Callable[[], bool]) -> None:
+        self.run_id, self.emit, self.stopping, self.told = run_id, emit, stopping, False
+
+    def __call__(self, text: str) -> None:
+        if self.stopping():
+            raise Interrupted(f"stopped while {text}")
+        if not self.told:
+            self.told = True
+            self.emit({"event": "note", "run_id": self.run_id, "text": f"waiting: {text}"})
 
 
 class _Execution:
@@ -77,18 +90,19 @@ class _Execution:
         stopping: Callable[[], bool],
     ) -> None:
         self.path, self.config, self.settings = path, config, settings
-        self.run_id, self.folder, self.stopping = path.name, RunFolder(path), stopping
-        self._emit = emit
+        self.run_id, self.stopping, self._emit = path.name, stopping, emit
+        self.folder = RunFolder(path, config.curve_id, lambda text: self.emit("note", text=text))
 
     def run(self, fresh: bool) -> Outcome:
         """Carry the run to its end under the lock."""
-        if (self.path / "result.json").exists():
+        if finished(self.path):
             return Outcome(self.run_id, "done")
+        self.folder.tidy()
         precision = self.config.protocol.precision
         settings = self.settings
         place = device.setup(settings.device, settings.threads, settings.deterministic, precision)
-        if not fresh and not (self.path / CHECKPOINT).exists():
-            adopt_rounds(self.path, self.config)
+        if not fresh and not any((self.path / name).exists() for name in (CHECKPOINT, PREVIOUS)):
+            adopt_rounds(self.folder, self.config)
         sources = Sources(
             self.path.parent, settings.data_dir, settings.download, settings.checkpoint_seconds
         )
@@ -131,6 +145,7 @@ class _Execution:
         self.folder.add_timing({"round": row["round"], **timing, **memory})
         self._observe("round_finished", row=_plain(row))
         self.emit("round", row=_plain(row))
+        device.forget_peak(place)
 
     # -- the rest
 
@@ -173,30 +188,33 @@ def plugin_versions(config: RunConfig) -> dict[str, str]:
     return versions
 
 
-def adopt_rounds(path: Path, config: RunConfig) -> None:
-    """Begin ``path`` with the rounds of the run of the same curve that has gone furthest."""
+def adopt_rounds(folder: RunFolder, config: RunConfig) -> None:
+    """Begin a run with the rounds of the run of the same curve that has gone furthest."""
     stop: StopCriterion = component(catalogue(), "stop", config.stop)
-    donors = []
-    for other in stored_ids(path.parent):
-        if other == path.name:
-            continue
+    for donor in donors(folder.path, config):
         try:
-            value = read_json(path.parent / other / "config.json")
-            if value.get("curve_id") != config.curve_id:
-                continue
-            tensors, state = read_tensors(path.parent / other / CHECKPOINT)
-        except (UsageError, DamagedFile):
-            continue
-        checkpoint = usable(Checkpoint.from_state(state, tensors), config, stop)
-        if checkpoint is not None:
-            donors.append((len(checkpoint.rows), other, checkpoint))
-    for _, other, checkpoint in sorted(donors, key=lambda d: (-d[0], d[1])):
-        try:
-            RunFolder(path).adopt(path.parent / other, checkpoint)
+            checkpoint = usable(RunFolder(donor, config.curve_id).read(), config, stop)
+            if checkpoint is not None:
+                folder.adopt(donor, checkpoint)
+                return
         except DamagedFile as error:
-            RunFolder(path).log(f"cannot go on from {other}: {error}")
+            folder.log(f"cannot go on from {donor.name}: {error}")
+
+
+def donors(path: Path, config: RunConfig) -> list[Path]:
+    """Return the folders of other runs of the same curve, those with most rounds first."""
+    found = []
+    for name in stored_ids(path.parent):
+        other = path.parent / name
+        try:
+            value = read_json(other / "config.json")
+            if name == path.name or value.get("curve_id") != config.curve_id:
+                continue
+            if RunConfig.from_json(value).curve_id == config.curve_id:
+                found.append((-len(read_rows(other / "rounds.jsonl")), name, other))
+        except UsageError:  # a damaged neighbour is no reason to fail
             continue
-        return
+    return [other for _, _, other in sorted(found)]
 
 
 def usable(checkpoint: Checkpoint, config: RunConfig, stop: StopCriterion) -> Checkpoint | None:
@@ -209,7 +227,8 @@ def usable(checkpoint: Checkpoint, config: RunConfig, stop: StopCriterion) -> Ch
             # nothing is left to train: the rows and the best of their weights are enough
             best = weights_name(best_round(rows[:count], config.score))
             kept = tuple(dict.fromkeys(["dense", best]))
-            return Checkpoint(rows[:count], count, False, {}, {}, checkpoint.plans, kept)
+            plans = tuple(plan for plan in checkpoint.plans if plan["from_round"] < count)
+            return Checkpoint(rows[:count], count, False, {}, {}, plans, kept)
     return checkpoint if checkpoint.tensors else None
 
 

@@ -79,7 +79,7 @@ def capture_globals() -> Tensors:
         "rest": torch.tensor([*tail, gauss or 0.0], dtype=torch.float64),
         "torch": torch.get_rng_state(),
     }
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         state["cuda"] = torch.cuda.get_rng_state()
     return state
 

@@ -1,8 +1,7 @@
 """One training to completion.
 
 The data live on the device; a step gathers its batch there, so nothing is done per sample in
-Python and nothing waits for the host within an epoch. A step reads only buffers that keep their
-place (index, masks, learning rate), so that a whole step can be recorded as a graph.
+Python and nothing waits for the host within an epoch.
 """
 
 from __future__ import annotations
@@ -47,6 +46,7 @@ class Ingredients:
         place: device, layout and precision.
         seed: the run's seed; every stream of the training is keyed by it and the round.
         regularizers: the chain, in order.
+        names: the components' names of the chain; they key its streams.
         teachers: a teacher model for each regularizer that distils, else None.
     """
 
@@ -55,6 +55,7 @@ class Ingredients:
     place: Place
     seed: int
     regularizers: Sequence[Regularizer] = ()
+    names: Sequence[str] = ()
     teachers: Sequence[nn.Module | None] = ()
 
 
@@ -71,12 +72,12 @@ class Training:
         self.optimizer = make_optimizer(parts.protocol, model)
         self.transform = self._stream("transform")
         self.generators = [
-            self._stream("regularizer", place, type(regularizer).__name__)
-            for place, regularizer in enumerate(parts.regularizers)
+            self._stream("regularizer", place, name) for place, name in enumerate(parts.names)
         ]
         parameters = dict(model.named_parameters())
         self.masked = [(parameters[name], mask) for name, mask in masks.all()]
         self.losses = torch.zeros((), device=self.device)
+        self._resumed: Tensors = {}
         self.augmented = parts.data.transforms or any(r.augments for r in parts.regularizers)
         # Without augmentation every epoch sees the same numbers: normalise them once.
         self.inputs = None if self.augmented else parts.data.normalise(self.train.images)
@@ -101,6 +102,7 @@ class Training:
         self.model.train()
         with ExitStack() as stack:
             self._begin_regularizers(stack)
+            self._restore_generators()
             while self.cursor.epoch < self.epochs:
                 self._epoch(after_step)
         self.model.eval()
@@ -193,9 +195,8 @@ class Training:
                 else:
                     self.cursor.scalars[f"{index}/{key}"] = value
         held |= {f"globals/{k}": v for k, v in capture_globals().items()}
-        held["generators/transform"] = self.transform.get_state()
-        for place, generator in enumerate(self.generators):
-            held[f"generators/{place}"] = generator.get_state()
+        held["losses"] = self.losses
+        held |= {f"generators/{k}": g.get_state() for k, g in self._generators().items()}
         return held
 
     def resume(self, cursor: Mapping[str, Any], tensors: Tensors) -> None:
@@ -210,11 +211,32 @@ class Training:
             index, _, key = name.partition("/")
             slots.setdefault(int(index), {})[key] = value
         self.optimizer.load_state_dict({**state, "state": slots})
-        generators = part(tensors, "generators")
-        self.transform.set_state(generators["transform"])
-        for place, generator in enumerate(self.generators):
-            generator.set_state(generators[str(place)])
-        restore_globals(part(tensors, "globals"))
+        self.losses.copy_(tensors["losses"])
+        self._resumed = tensors
+
+    def _generators(self) -> dict[str, torch.Generator]:
+        """Every generator of the training by name; the name tells the kind of device."""
+        named = {"transform": self.transform} | {
+            str(place): generator for place, generator in enumerate(self.generators)
+        }
+        return {f"{self.device.type}/{name}": generator for name, generator in named.items()}
+
+    def _restore_generators(self) -> None:
+        """Set generators to where a checkpoint left them, after the regularizers' beginnings.
+
+        A generator's state means nothing on another kind of device: there a run goes on with
+        streams of its own, as its recorded plan says.
+        """
+        if not self._resumed:
+            return
+        states = part(self._resumed, "generators")
+        for name, generator in self._generators().items():
+            if name in states:
+                generator.set_state(states[name].cpu())
+            else:
+                generator.manual_seed(stream(self.parts.seed, name, self.round, self.steps_done))
+        restore_globals(part(self._resumed, "globals"))
+        self._resumed = {}
 
 
 def remembered(model: nn.Module, inputs: Tensor, place: Place) -> Teacher:

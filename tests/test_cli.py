@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import json
@@ -10,6 +11,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -98,7 +100,7 @@ def test_help_of_a_run_shows_the_chosen_components_alone(command: Command) -> No
         in text
     )
     assert "scope=global|layer" in text
-    assert re.search(r"alpha=X Weight of the teacher's part;.* \(>= 0, <= 1; default: 0.8\)", text)
+    assert re.search(r"alpha=X weight of the teacher's part;.* \(>= 0, <= 1; default: 0.8\)", text)
     assert re.search(r"temperature=X .* \(> 0; default: 10.0\)", text)
     assert "teacher=TEXT" in text
     for other in ("batches=", "policy=", "p=X", "weight=X", "step=N", "hidden=TEXT"):
@@ -404,20 +406,23 @@ def test_a_full_disk_costs_nothing_but_time(
         assert not (path / "failure.json").exists()
 
 
-def test_a_run_that_another_process_holds(
-    tiny_run: TinyRun, command: Command, monkeypatch: pytest.MonkeyPatch
+def test_a_run_that_another_process_holds_is_waited_for(
+    tiny_run: TinyRun, command: Command
 ) -> None:
-    monkeypatch.setattr("dsd_bench.runner.LOCK_WAIT", 0.0)
     (entry,) = tiny_run()["runs"]
     path = Path(entry["path"])
     (path / "result.json").unlink()
-    with locked(path / "lock"):
-        (held,) = tiny_run(code=1)["runs"]
-        code, _, err = command("run", "--config", str(path / "config.json"), "--force")
-    assert f"process {os.getpid()} is working on this run; wait for it" in held["error"]
-    assert code == 1
-    assert f"process {os.getpid()} is working on this run" in err
-    assert tiny_run()["runs"][0]["status"] == "done"
+    words = ("run", "--config", str(path / "config.json"), "--executor", "inline")
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(locked(path / "lock"))
+        code, _, err = command(*words, "--force")
+        assert code == 1
+        assert f"process {os.getpid()} is working on this run; wait for it" in err
+        threading.Timer(0.5, stack.close).start()
+        code, out, _ = command(*words)
+    assert code == 0
+    assert out.count(f"waiting: {path}: process {os.getpid()} is working on this run") == 1
+    assert not (path / "failure.json").exists()
 
 
 # --- damaged files --------------------------------------------------------------------------

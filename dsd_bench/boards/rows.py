@@ -145,7 +145,8 @@ def track_of(config: RunConfig) -> Track:
             "data_seed": None if config.data_seed == config.seed else config.data_seed,
             "schedule": {k: v for k, v in value["protocol"].items() if k not in apart},
             **{key: value["protocol"][key] for key in ("selection", "precision")},
-            **{key: value[key] for key in ("dataset", "fingerprint", "noise", "model")},
+            "dataset": config.dataset.placeless(),
+            **{key: value[key] for key in ("fingerprint", "noise", "model")},
         }
     )
 
@@ -210,19 +211,14 @@ def _parts(config: RunConfig) -> dict[str, Any]:
     """Return everything that a configuration fixes, flat, teachers described."""
     value = config.model_dump(mode="json", exclude={"metrics", "protocol", "regularizers"})
     protocol = config.protocol.model_dump(mode="json")
+    value["dataset"] = config.dataset.placeless().model_dump(mode="json")
     return {**value, **protocol, "regularizers": method_of(config).model_dump()["regularizers"]}
 
 
 def _teacher_ids(config: RunConfig) -> list[str]:
-    """Return the run ids of all teachers, the nearest first; a false one is an error."""
+    """Return the run ids of all teachers, the nearest first."""
     found = []
     for part in config.regularizers:
         if part.teacher:
-            if part.teacher.config.run_id != part.teacher.run_id:
-                raise UsageError(
-                    f"run {config.run_id}: regularizer '{part.name}' says its teacher is "
-                    f"{part.teacher.run_id}, whose configuration hashes to "
-                    f"{part.teacher.config.run_id}"
-                )
             found += [part.teacher.run_id, *_teacher_ids(part.teacher.config)]
     return found

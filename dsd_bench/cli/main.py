@@ -61,14 +61,12 @@ class Commands(click.Group):
 @click.option(
     "--trace-hooks", is_flag=True, help=f"Write every hook call to stderr (or {TRACE}=1)."
 )
-@click.pass_context
-def cli(ctx: click.Context, debug: bool, no_plugins: bool, trace_hooks: bool) -> None:
+def cli(debug: bool, no_plugins: bool, trace_hooks: bool) -> None:
     """Sparse double descent, measured fairly.
 
     Prune any network step by step with any pruner, perturber, regularizer and stop criterion, in
     one protocol; compare them on leaderboards. Try `dsd-bench run`: it needs no data and no GPU.
     """
-    ctx.obj = {"debug": debug}
     # environment variables, because worker processes need to know too
     if no_plugins:
         os.environ[DISABLE] = "1"
@@ -94,7 +92,7 @@ def call(arguments: list[str]) -> int:
         return 130
     except BrokenPipeError:  # the reader of our output has gone, as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return 130
     except DsdError as error:
         _complain(str(error), debug)
         return error.exit_code

@@ -86,7 +86,7 @@ def _how(*names: str, **kwargs: Any) -> Callable[[Command], Command]:
 @layer_options
 @click.option(
     "--config", type=click.Path(path_type=Path), cls=Option, heading="What is run",
-    metavar="FILE", help="TOML file with these options, or a run's config.json; options win.",
+    metavar="FILE", help="TOML file of what is run, or a run's config.json; options win.",
 )  # fmt: skip
 @_how("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, mps.")
 @_how("--threads", type=click.IntRange(1), default=1, help="CPU threads of a run (default: 1).")

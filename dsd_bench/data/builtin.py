@@ -25,7 +25,11 @@ class ImageFolderParams(DatasetParams):
     """Parameters of ``imagefolder``."""
 
     path: str = param(
-        ..., help="folder with train/CLASS/, test/CLASS/, val/CLASS/", main=True, min_length=1
+        ...,
+        help="folder with train/CLASS/, test/CLASS/, val/CLASS/",
+        main=True,
+        place=True,
+        min_length=1,
     )
     size: int | None = param(
         None,

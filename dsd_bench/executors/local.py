@@ -60,12 +60,16 @@ class _Pool:
 
     def work(self) -> None:
         """Keep every worker busy until no job is left, or until stopped."""
-        size = self.settings.jobs or slots(self.todo.unfinished, self.settings.threads)
-        self._start(1 if may_have_gpu(self.settings.device) else min(size, self.todo.unfinished))
+        self._start(1 if may_have_gpu(self.settings.device) else self._side_by_side())
         while self.todo.unfinished and not self.stop.is_set():
             self._handle(timeout=0.2)
         if self.stop.is_set():
             self._wind_down()
+
+    def _side_by_side(self) -> int:
+        """How many runs to have at once on the CPU."""
+        unfinished = self.todo.unfinished
+        return min(self.settings.jobs or slots(unfinished, self.settings.threads), unfinished)
 
     def _start(self, count: int, device: str | None = None) -> None:
         for _ in range(count):
@@ -84,6 +88,8 @@ class _Pool:
         elif message["event"] == "outcome":
             self.todo.finish(Outcome(**{k: v for k, v in message.items() if k != "event"}))
             worker.job = None
+            # a worker that was told to stop, by whomever, takes no more runs
+            worker.leaving = message["status"] == "interrupted"
             self._feed()
         else:
             self.emit(message)
@@ -92,13 +98,16 @@ class _Pool:
         if "error" in message:
             raise UsageError(message["error"])
         worker.ready = True
-        if len(self.workers) == 1 and message["device"] != "cpu":
+        if len(self.workers) == 1:
             self._spread(worker, message)
         self._feed()
 
     def _spread(self, first: _Worker, message: Event) -> None:
-        """Start the other workers of a GPU machine, each with a device of its own."""
+        """Start the other workers, on a machine with GPUs each with a device of its own."""
         kind, count = message["device"].partition(":")[0], int(message["count"])
+        if kind == "cpu":
+            self._start(self._side_by_side() - 1)
+            return
         wanted = min(self.settings.jobs or count, self.todo.unfinished)
         if message["count"] > 1:
             first.settings = replace(first.settings, device=f"{kind}:0")
@@ -108,7 +117,7 @@ class _Pool:
 
     def _feed(self) -> None:
         for worker in self.workers:
-            if worker.ready and worker.job is None and not self.stop.is_set():
+            if worker.ready and not (worker.job or worker.leaving or self.stop.is_set()):
                 worker.job = self.todo.next()
                 if worker.job is not None:
                     worker.send_job(worker.job)
@@ -146,7 +155,7 @@ class _Worker:
     def __init__(
         self, settings: Settings, inbox: queue.Queue[tuple[_Worker, Event | None]]
     ) -> None:
-        self.settings, self.ready = settings, False
+        self.settings, self.ready, self.leaving = settings, False, False
         self.job: Job | None = None
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115 closed in close()
         self.process = subprocess.Popen(
@@ -177,12 +186,10 @@ class _Worker:
         return self.errors.read().decode(errors="replace").strip()[-2000:]
 
     def close(self) -> None:
-        """End the process: politely, then not."""
+        """End the process: politely (it writes a checkpoint), then not."""
         assert self.process.stdin is not None
         with contextlib.suppress(OSError):
             self.process.stdin.close()
-        if self.job is not None:
-            self.process.kill()
         try:
             self.process.wait(timeout=5)
         except subprocess.TimeoutExpired:
@@ -193,7 +200,8 @@ class _Worker:
     def _hear(self, inbox: queue.Queue[tuple[_Worker, Event | None]]) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            inbox.put((self, json.loads(line)))
+            with contextlib.suppress(ValueError):  # a start-up hook of Python's may print, too
+                inbox.put((self, json.loads(line)))
         inbox.put((self, None))
 
 

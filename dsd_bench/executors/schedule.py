@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dsd_bench.executors import Job, Outcome
+from dsd_bench.store.runs import finished
 
 
 class Queue:
@@ -15,7 +16,7 @@ class Queue:
         self.outcomes: dict[str, Outcome] = {}
         self.running: set[str] = set()
         for job in self.jobs:
-            if (job.path / "result.json").exists() and not job.fresh:
+            if finished(job.path) and not job.fresh:
                 self.outcomes[job.run_id] = Outcome(job.run_id, "done")
 
     def next(self) -> Job | None:

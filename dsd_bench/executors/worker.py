@@ -27,8 +27,13 @@ def main() -> None:
     out = _private_output()
     stop = threading.Event()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
-    signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
-    requests: queue.Queue[Message | None] = queue.Queue()
+    requests: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+
+    def leave(number: int, frame: Any) -> None:
+        stop.set()
+        requests.put(None)
+
+    signal.signal(signal.SIGTERM, leave)
     threading.Thread(target=_listen, args=(requests, stop), daemon=True).start()
 
     def send(message: Message) -> None:
@@ -38,7 +43,7 @@ def main() -> None:
         except (BrokenPipeError, ValueError):
             stop.set()  # nobody listens any more
 
-    while (request := requests.get()) is not None:
+    while (request := requests.get()) is not None and not stop.is_set():
         if "check" in request:
             send(_check(settings_from(request["check"])))
         else:
@@ -53,7 +58,7 @@ def _private_output() -> TextIO:
     return os.fdopen(handle, "w", encoding="utf-8")
 
 
-def _listen(requests: queue.Queue[Message | None], stop: threading.Event) -> None:
+def _listen(requests: queue.SimpleQueue[Message | None], stop: threading.Event) -> None:
     for line in sys.stdin:
         request = json.loads(line)
         if "stop" in request:

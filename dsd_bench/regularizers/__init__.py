@@ -54,7 +54,9 @@ class Step:
 class Regularizer:
     """Base of all regularizers; override what you need.
 
-    The methods that run every step must not synchronise with the host (no ``.item()``).
+    The methods that run every step must not synchronise with the host (no ``.item()``). What
+    changes from step to step must follow from the model and the generator alone: those are what a
+    checkpoint holds.
     """
 
     augments = False

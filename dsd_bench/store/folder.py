@@ -7,8 +7,9 @@ before is kept, and used when the newest is damaged.
 from __future__ import annotations
 
 import os
+import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,10 @@ KEPT = "weights"
 class RunFolder:
     """The memory of one run on disk; hold its lock while you use it."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(
+        self, path: Path, curve_id: str = "", tell: Callable[[str], None] = lambda text: None
+    ) -> None:
+        self.path, self.curve_id, self._tell = path, curve_id, tell
 
     def restore(self) -> Checkpoint | None:
         """Return the newest undamaged checkpoint and bring the rows' files to its state."""
@@ -38,27 +41,48 @@ class RunFolder:
             if not (self.path / name).exists():
                 continue
             try:
-                tensors, state = read_tensors(self.path / name)
-                checkpoint = Checkpoint.from_state(state, tensors)
-                for kept in checkpoint.kept:
+                checkpoint = self.read(name)
+                for kept in needed(checkpoint.kept):
                     self.recall(kept)
             except DamagedFile as error:
-                self.log(f"{error}; going back to the checkpoint before it")
+                self._warn(f"{error}; going back to the checkpoint before it")
                 continue
             self._write_rows(checkpoint.rows)
             return checkpoint
         if (self.path / CHECKPOINT).exists():
-            self.log("no undamaged checkpoint is left; beginning anew")
+            self._warn("no undamaged checkpoint is left; beginning anew")
+            self._write_rows(())
         return None
+
+    def read(self, name: str = CHECKPOINT) -> Checkpoint:
+        """Read one checkpoint.
+
+        Raises:
+            DamagedFile: if it is damaged, or of another curve.
+        """
+        tensors, state = read_tensors(self.path / name)
+        if state.get("curve_id") != self.curve_id:
+            raise DamagedFile(f"{self.path / name}: it is a checkpoint of another run")
+        try:
+            return Checkpoint.from_state(state, tensors)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DamagedFile(f"{self.path / name}: of another version: {error!r}") from None
+
+    def tidy(self) -> None:
+        """Remove what a killed process left half-written; hold the lock."""
+        for pattern in (".*.tmp", "*/.*.tmp", f"{CHECKPOINT}.new", "failure.json"):
+            for path in self.path.glob(pattern):
+                path.unlink(missing_ok=True)
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write the checkpoint beside the last one, then the rows."""
         newest = self.path / CHECKPOINT
         fresh = self.path / f"{CHECKPOINT}.new"
-        write_tensors(fresh, checkpoint.tensors, checkpoint.state())
+        state = {"curve_id": self.curve_id, **checkpoint.state()}
+        write_tensors(fresh, checkpoint.tensors, state)
         with explained(newest):
             if newest.exists():
-                os.replace(newest, self.path / PREVIOUS)
+                _link(newest, self.path / PREVIOUS)
             os.replace(fresh, newest)
             sync_folder(self.path)
         self._write_rows(checkpoint.rows)
@@ -92,7 +116,6 @@ class RunFolder:
         ``result.json`` comes last and means done.
         """
         write_tensors(self.path / "best.safetensors", self.recall(name), {"name": name})
-        (self.path / "failure.json").unlink(missing_ok=True)
         write_json(self.path / "result.json", result)
 
     def adopt(self, donor: Path, checkpoint: Checkpoint) -> None:
@@ -101,6 +124,10 @@ class RunFolder:
             self.keep(name, RunFolder(donor).recall(name))
         self.save(checkpoint)
         self.log(f"goes on from {len(checkpoint.rows)} rounds of {donor.name}")
+
+    def _warn(self, text: str) -> None:
+        self.log(text)
+        self._tell(text)
 
     def _kept(self, name: str) -> Path:
         folder = self.path if name == "dense" else self.path / KEPT
@@ -119,3 +146,21 @@ class RunFolder:
                 if name in row.get("metrics", {})
             ]
             write_rows(self.path / "metrics" / f"{name}.jsonl", further)
+
+
+def needed(kept: Iterable[str]) -> list[str]:
+    """Return the kept weights without which a run cannot end: not those that were beaten."""
+    names = list(kept)
+    beaten = [name for name in names if name.startswith("best-")][:-1]
+    return [name for name in names if name not in beaten]
+
+
+def _link(path: Path, other: Path) -> None:
+    """Give ``path`` the second name ``other``, so that at no instant it has none."""
+    temporary = other.with_name(f".{other.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(path, temporary)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(path, temporary)
+    os.replace(temporary, other)

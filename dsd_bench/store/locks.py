@@ -15,7 +15,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,21 +32,23 @@ MISSED = 6
 
 
 @contextlib.contextmanager
-def locked(path: Path, wait: float = 0.0) -> Iterator[None]:
+def locked(path: Path, waiting: Callable[[str], None] | None = None) -> Iterator[None]:
     """Hold the lock file ``path`` inside the block.
 
     Args:
         path: the lock file; it is removed afterwards.
-        wait: seconds to wait for a living holder to let go.
+        waiting: is called with a sentence several times a second while another living process
+            holds the lock, and may raise to give up. Without it there is no waiting.
 
     Raises:
-        Locked: naming the holder, if it still holds after ``wait``.
+        Locked: naming the holder, if there is one and no ``waiting``.
     """
-    deadline = time.monotonic() + wait
     while (handle := _try(path)) is None:
-        if time.monotonic() > deadline:
-            raise Locked(f"{path.parent}: {describe(path)} is working on this run; wait for it")
-        time.sleep(0.1)
+        text = f"{path.parent}: {describe(path)} is working on this run"
+        if waiting is None:
+            raise Locked(f"{text}; wait for it")
+        waiting(text)
+        time.sleep(0.2)
     stop = threading.Event()
     beat = threading.Thread(target=_beat, args=(path, stop), daemon=True)
     beat.start()
@@ -56,7 +58,8 @@ def locked(path: Path, wait: float = 0.0) -> Iterator[None]:
         stop.set()
         beat.join()
         with contextlib.suppress(OSError):
-            path.unlink()
+            if _read(path) == _myself():  # else it was taken over while this process slept
+                path.unlink()
         os.close(handle)
 
 

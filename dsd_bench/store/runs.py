@@ -67,6 +67,16 @@ def _failure(path: Path) -> str | None:
         return None
 
 
+def finished(path: Path) -> bool:
+    """Whether a run folder holds a whole ``result.json`` of its own."""
+    try:
+        result = read_json(path / "result.json")
+    except UsageError:
+        return False
+    whole = {"best_round", "stopped_by", "samples"} <= result.keys()
+    return whole and result.get("run_id") == path.name and result.get("status") == "done"
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object from ``path``; a missing or damaged file is a :class:`UsageError`."""
     try:
@@ -74,7 +84,9 @@ def read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file") from None
     except (OSError, ValueError) as error:
-        raise UsageError(f"{path}: cannot be read as JSON: {error}") from None
+        raise UsageError(
+            f"{path}: cannot be read as JSON: {error}; if it is a run's, run the same command again"
+        ) from None
     if not isinstance(value, dict):
         raise UsageError(f"{path}: holds no JSON object")
     return value
