@@ -67,6 +67,15 @@ class Masks:
             }
         )
 
+    def ordered(self, model: nn.Module) -> Masks:
+        """Return the same masks in the model's order, which breaks ties and orders the rows.
+
+        Files do not keep it.
+        """
+        weights = {name: self.weights[name] for name in prunable_parameters(model)}
+        tied = {n: self.tied[n] for n, _ in model.named_parameters() if n in self.tied}
+        return Masks(weights, tied)
+
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Masks:
         """Return the masks that :meth:`tensors` wrote; keys without its prefixes are ignored.

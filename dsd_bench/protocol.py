@@ -187,7 +187,7 @@ class Run:
             raise RunError(f"pruner '{name}' brought pruned weights back or lost a layer")
         if masks.nonzero >= self.masks.nonzero:
             raise RunError(f"pruner '{name}' pruned nothing in round {round}")
-        self.masks = masks
+        self.masks = masks.ordered(self.model)
         self.masks.apply(self.model)
 
     def _perturb(self, round: int) -> None:
@@ -306,7 +306,8 @@ class Run:
         self.model = self._build("init")
         self.model.load_state_dict(self._on_device(part(tensors, "model")))
         self.model.eval()  # as a training leaves it
-        self.masks = Masks.from_tensors(self._on_device(part(tensors, "masks")))
+        masks = Masks.from_tensors(self._on_device(part(tensors, "masks")))
+        self.masks = masks.ordered(self.model)
 
     def _on_device(self, tensors: Tensors) -> Tensors:
         return {name: tensor.to(self.parts.place.device) for name, tensor in tensors.items()}

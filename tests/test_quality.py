@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from dsd_bench.boards.check import check
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "dsd_bench"
 
@@ -52,6 +54,10 @@ def test_linting() -> None:
 
 def test_types() -> None:
     run("mypy")
+
+
+def test_the_boards_are_what_their_rows_give() -> None:
+    assert check(ROOT / "leaderboards") == []
 
 
 def top(module: str) -> str | None:
