@@ -115,7 +115,7 @@ def carry(
 
 def check_data(configs: Sequence[RunConfig], settings: Settings) -> None:
     """Raise :class:`dsd_bench.errors.DataError` if data of any run or teacher are missing."""
-    from dsd_bench.options import component
+    from dsd_bench.choosing import component
     from dsd_bench.planning import teachers
 
     seen = set()

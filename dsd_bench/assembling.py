@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
+from dsd_bench.choosing import component
 from dsd_bench.config import ComponentConfig, DatasetConfig, RunConfig, TeacherConfig
 from dsd_bench.data import Dataset, DatasetParams, RawData
 from dsd_bench.data.prepare import Prepared, prepare
@@ -15,7 +16,6 @@ from dsd_bench.data.resident import Resident
 from dsd_bench.device import Place
 from dsd_bench.errors import DamagedFile, DataError, UsageError
 from dsd_bench.measuring import BUILTIN
-from dsd_bench.options import component
 from dsd_bench.plugins import catalogue
 from dsd_bench.protocol import Experiment
 from dsd_bench.seeds import seeded_globals

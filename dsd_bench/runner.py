@@ -13,12 +13,13 @@ import torch
 
 from dsd_bench import device
 from dsd_bench.assembling import Sources, assemble
+from dsd_bench.choosing import component
 from dsd_bench.config import RunConfig
 from dsd_bench.data.prepare import Prepared
 from dsd_bench.errors import DamagedFile, DsdError, Interrupted, RunError, UsageError
 from dsd_bench.executors import Event, Outcome, Settings
+from dsd_bench.layers import SINGLE
 from dsd_bench.memory import Checkpoint, Row
-from dsd_bench.options import SINGLE, component
 from dsd_bench.plugins import catalogue
 from dsd_bench.protocol import End, Run, best_round, ended, weights_name
 from dsd_bench.stopping import StopCriterion

@@ -14,9 +14,9 @@ import torch
 
 from dsd_bench import RunConfig, load_model, load_runs
 from dsd_bench.assembling import Sources, load_data
+from dsd_bench.choosing import component_name
 from dsd_bench.data.digits import Digits
 from dsd_bench.measuring import ROW
-from dsd_bench.options import component_name
 from dsd_bench.plugins import build
 from dsd_bench.store.runs import StoredRun, load_run
 from dsd_bench.store.tensors import read_tensors

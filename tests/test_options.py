@@ -8,7 +8,8 @@ import pytest
 
 from dsd_bench import RunConfig
 from dsd_bench.errors import UsageError
-from dsd_bench.options import parse_seeds, read_layer, resolve
+from dsd_bench.layers import parse_seeds, read_layer
+from dsd_bench.options import resolve
 
 Make = Callable[..., RunConfig]
 

@@ -21,7 +21,8 @@ LAYERS = [
     {"hookspecs", "seeds", "memory"},
     {"executors", "pruners", "perturbers", "regularizers", "stopping", "models", "data", "noise"}
     | {"metrics", "masks", "config", "store", "plugins", "labels", "analysis", "reports"},
-    {"device", "options"},
+    {"device", "choosing", "layers"},
+    {"options"},
     {"training", "planning"},
     {"measuring"},
     {"protocol"},

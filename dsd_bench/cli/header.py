@@ -24,11 +24,19 @@ def print_header(console: Console, planned: Sequence[Planned], runs_dir: Path) -
         console.print(Text(text, style="yellow"))
     for item in planned:
         role = "teacher" if item.teacher else "run"
-        state = "  (finished: reused)" if item.reused else ""
+        state = _reused(item) if item.reused else ""
         name = label(item.config.to_json(), catalogue().find) if item.teacher else ""
         text = f"{role:<13}{runs_dir / item.job.run_id}  seed {item.config.seed}  {name}{state}"
         console.print(Text(text), soft_wrap=True)
     console.print()
+
+
+def _reused(item: Planned) -> str:
+    """Say that a run is reused, and which further metrics it lacks."""
+    folder = item.job.path / "metrics"
+    lacking = [name for name in item.config.metrics if not (folder / f"{name}.jsonl").exists()]
+    text = f"; without {', '.join(lacking)}, which --force measures" if lacking else ""
+    return f"  (finished: reused{text})"
 
 
 def describe(config: RunConfig) -> list[tuple[str, str]]:

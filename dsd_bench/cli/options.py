@@ -11,7 +11,7 @@ import click
 from pydantic.fields import FieldInfo
 
 from dsd_bench.config import Protocol
-from dsd_bench.options import flag
+from dsd_bench.layers import flag
 from dsd_bench.params import field_extra
 
 COMPONENTS = {

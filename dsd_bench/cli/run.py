@@ -12,12 +12,14 @@ import click
 from rich.console import Console
 
 from dsd_bench import api
+from dsd_bench.choosing import component_name
 from dsd_bench.cli.describe import parameter_lines
 from dsd_bench.cli.header import print_header
 from dsd_bench.cli.options import COMPONENTS, LAYER, TEACHER, Option, Sectioned, layer_options
 from dsd_bench.errors import DsdError, UsageError
 from dsd_bench.executors import Settings
-from dsd_bench.options import component_name, read_layer, resolve
+from dsd_bench.layers import read_layer
+from dsd_bench.options import resolve
 from dsd_bench.planning import Planned, plan
 from dsd_bench.plugins import Entry, catalogue
 from dsd_bench.reports.live import LiveView, PlainView, View
