@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dsd_bench.components import Component
-from dsd_bench.hookspecs import hookimpl
-from dsd_bench.params import Params, param
-
 if TYPE_CHECKING:
     from dsd_bench.api import load_model, load_runs, run
+    from dsd_bench.components import Component
     from dsd_bench.config import RunConfig
+    from dsd_bench.hookspecs import hookimpl
+    from dsd_bench.params import Params, param
 
 __version__ = "0.1.0"
 __all__ = [
@@ -29,6 +28,10 @@ __all__ = [
 ]
 
 _LAZY = {
+    "Component": "dsd_bench.components",
+    "Params": "dsd_bench.params",
+    "hookimpl": "dsd_bench.hookspecs",
+    "param": "dsd_bench.params",
     "RunConfig": "dsd_bench.config",
     "run": "dsd_bench.api",
     "load_runs": "dsd_bench.api",
@@ -37,7 +40,7 @@ _LAZY = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import the heavier public names when they are first used."""
+    """Import a public name when it is first used, so that ``--help`` answers at once."""
     import importlib
 
     if name not in _LAZY:

@@ -6,9 +6,8 @@ import copy
 import importlib
 import importlib.metadata
 import importlib.util
-import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -18,11 +17,7 @@ import pluggy
 from dsd_bench import hookspecs
 from dsd_bench.components import KINDS, Component
 from dsd_bench.errors import UsageError, suggest
-
-DISABLE = "DSD_BENCH_NO_PLUGINS"
-"""Environment switch: any value but ``0`` loads built-in components only."""
-TRACE = "DSD_BENCH_TRACE_HOOKS"
-"""Environment switch: any value but ``0`` writes every hook call to standard error."""
+from dsd_bench.switches import DISABLE, TRACE, switched_on
 
 REGISTER = {
     "register_pruners": "pruner",
@@ -176,11 +171,6 @@ class Catalogue:
 
 def _describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
-
-
-def switched_on(name: str, environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether an environment switch is set to anything but the empty string or ``0``."""
-    return environment.get(name, "0") not in ("", "0")
 
 
 def build(third_party: bool, trace: bool = False) -> Catalogue:

@@ -81,7 +81,7 @@ def test_side_by_side_equals_one_after_another(tiny: Make, tmp_path: Path) -> No
 
 
 def test_a_killed_worker_costs_only_its_run(tiny: Make, tmp_path: Path) -> None:
-    configs = [tiny(seed=seed, epochs=400) for seed in (0, 1, 2)]
+    configs = [tiny(seed=seed, epochs=150) for seed in (0, 1, 2)]
     killed: list[str] = []
 
     def kill_first(event: dict[str, Any]) -> None:
@@ -128,7 +128,7 @@ START = "import sys; from dsd_bench.cli.main import call; sys.exit(call(sys.argv
 
 
 @pytest.mark.parametrize(
-    ("number", "stops"), [(signal.SIGKILL, 4), (signal.SIGINT, 1), (signal.SIGTERM, 1)]
+    ("number", "stops"), [(signal.SIGKILL, 3), (signal.SIGINT, 1), (signal.SIGTERM, 1)]
 )
 def test_stopped_at_random_instants_it_ends_with_the_same_bytes(
     tiny: Make, tmp_path: Path, number: signal.Signals, stops: int

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "dsd_bench"
 
 LAYERS = [
-    {"errors"},
+    {"errors", "switches"},
     {"params"},
     {"components"},
     {"hookspecs", "seeds", "memory"},

@@ -13,7 +13,7 @@ import click
 
 from dsd_bench import __version__
 from dsd_bench.errors import DsdError, suggest
-from dsd_bench.plugins import DISABLE, TRACE
+from dsd_bench.switches import DISABLE, TRACE
 
 COMMANDS = {
     "run": ("dsd_bench.cli.run", "Prune and retrain step by step; with no option, on real data."),
