@@ -12,7 +12,7 @@ from torch import nn
 
 from dsd_bench.errors import Diverged, RunError
 from dsd_bench.masks import Masks
-from dsd_bench.memory import Row
+from dsd_bench.memory import ROW, Row
 from dsd_bench.metrics import MeasureView, Metric, Outputs
 from dsd_bench.metrics.passes import forward_pass
 from dsd_bench.seeds import preserved_globals
@@ -20,13 +20,6 @@ from dsd_bench.training import Ingredients
 
 BUILTIN = ("sparsity", "classification", "entropy", "macs")
 """The metrics that fill ``rounds.jsonl``, always on."""
-
-ROW = (
-    *("round", "sparsity", "nonzero", "train_loss", "train_accuracy", "train_accuracy_clean"),
-    *("train_accuracy_noisy", "val_accuracy", "val_loss", "test_accuracy", "test_loss"),
-    *("entropy", "entropy_per_layer", "sparsity_per_layer", "macs_dense", "macs_effective"),
-)
-"""The keys of a row, in their order."""
 
 
 def look(parts: Ingredients, model: nn.Module, masks: Masks, round: int) -> MeasureView:

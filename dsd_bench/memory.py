@@ -13,6 +13,13 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
+ROW = (
+    *("round", "sparsity", "nonzero", "train_loss", "train_accuracy", "train_accuracy_clean"),
+    *("train_accuracy_noisy", "val_accuracy", "val_loss", "test_accuracy", "test_loss"),
+    *("entropy", "entropy_per_layer", "sparsity_per_layer", "macs_dense", "macs_effective"),
+)
+"""The keys of a row, in their order."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:

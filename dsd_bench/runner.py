@@ -24,7 +24,7 @@ from dsd_bench.plugins import catalogue
 from dsd_bench.protocol import End, Run, best_round, ended, weights_name
 from dsd_bench.stopping import StopCriterion
 from dsd_bench.store.files import write_json
-from dsd_bench.store.folder import CHECKPOINT, PREVIOUS, RunFolder
+from dsd_bench.store.folder import RunFolder
 from dsd_bench.store.locks import locked
 from dsd_bench.store.runs import finished, read_json, read_rows, stored_ids
 
@@ -102,7 +102,7 @@ class _Execution:
         precision = self.config.protocol.precision
         settings = self.settings
         place = device.setup(settings.device, settings.threads, settings.deterministic, precision)
-        if not fresh and not any((self.path / name).exists() for name in (CHECKPOINT, PREVIOUS)):
+        if not fresh and not self.folder.has_checkpoint:
             adopt_rounds(self.folder, self.config)
         sources = Sources(
             self.path.parent, settings.data_dir, settings.download, settings.checkpoint_seconds

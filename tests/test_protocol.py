@@ -17,8 +17,7 @@ from dsd_bench import RunConfig, device
 from dsd_bench.assembling import Sources, assemble
 from dsd_bench.errors import Interrupted, RunError, UsageError
 from dsd_bench.masks import Masks
-from dsd_bench.measuring import ROW
-from dsd_bench.memory import Forgetful, Row
+from dsd_bench.memory import ROW, Forgetful, Row
 from dsd_bench.protocol import End, Run, best_round, ended
 from dsd_bench.pruners import Pruner, PruneView
 from dsd_bench.stopping import StopCriterion

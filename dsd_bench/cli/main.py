@@ -96,7 +96,7 @@ def call(arguments: list[str]) -> int:
     except DsdError as error:
         _complain(str(error), debug)
         return error.exit_code
-    except Exception as error:
+    except Exception as error:  # the last resort: a user gets a sentence, not a traceback
         _complain(f"{type(error).__name__}: {error} (a bug; --debug shows where)", debug)
         return 1
     return int(code or 0)

@@ -50,7 +50,7 @@ def _header(file: Path) -> Size:
     try:
         with Image.open(file) as image:
             return image.height, image.width
-    except Exception as error:
+    except Exception as error:  # as in _read
         raise _unreadable(file, error) from error
 
 

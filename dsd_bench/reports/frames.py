@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dsd_bench.analysis import best_round
 from dsd_bench.labels import method_words
+from dsd_bench.memory import ROW
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,22 +31,7 @@ IDENTITY = (
 )
 """The columns that say which run a line is of; components as the words a user would type."""
 
-MEASURED = (
-    "round",
-    "sparsity",
-    "nonzero",
-    "train_loss",
-    "train_accuracy",
-    "train_accuracy_clean",
-    "train_accuracy_noisy",
-    "val_accuracy",
-    "val_loss",
-    "test_accuracy",
-    "test_loss",
-    "entropy",
-    "macs_dense",
-    "macs_effective",
-)
+MEASURED = tuple(key for key in ROW if not key.endswith("_per_layer"))
 """The scalar columns of ``rounds.jsonl``; accuracies and sparsities in 0..1, entropy in bits."""
 
 

@@ -35,6 +35,11 @@ class RunFolder:
     ) -> None:
         self.path, self.curve_id, self._tell = path, curve_id, tell
 
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether there is a checkpoint, damaged or not."""
+        return any((self.path / name).exists() for name in (CHECKPOINT, PREVIOUS))
+
     def restore(self) -> Checkpoint | None:
         """Return the newest undamaged checkpoint and bring the rows' files to its state."""
         for name in (CHECKPOINT, PREVIOUS):
@@ -49,7 +54,7 @@ class RunFolder:
                 continue
             self._write_rows(checkpoint.rows)
             return checkpoint
-        if (self.path / CHECKPOINT).exists():
+        if self.has_checkpoint:
             self._warn("no undamaged checkpoint is left; beginning anew")
             self._write_rows(())
         return None
