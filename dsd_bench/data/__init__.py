@@ -86,6 +86,25 @@ class RawData:
     test_size: int = 0
 
 
+@dataclass(frozen=True)
+class Outline:
+    """What is known of a data set without reading it: enough to say what training will cost.
+
+    Attributes:
+        shape: one image's ``(C, H, W)`` as the model gets it.
+        classes: number of classes.
+        train: images that training and validation are drawn from, without the test part.
+        test: images of the test part.
+        val: images of an official validation part; None: held out of train.
+    """
+
+    shape: tuple[int, int, int]
+    classes: int
+    train: int
+    test: int
+    val: int | None = None
+
+
 class Dataset:
     """Base of all data sets. Only :meth:`load` may need torch or torchvision."""
 
@@ -99,6 +118,10 @@ class Dataset:
         override the recipe one by one.
         """
         return {}
+
+    def outline(self) -> Outline | None:
+        """Return sizes that are known without any file; None where only the files tell."""
+        return None
 
     def fingerprint(self, data_dir: Path) -> str:
         """Return what identifies the data: published checksums, or a digest of the files.

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy
 
-from dsd_bench.data import Dataset, RawData, Samples
+from dsd_bench.data import Dataset, Outline, RawData, Samples
 from dsd_bench.data.downloads import downloading
 from dsd_bench.data.recipes import cifar_schedule
 from dsd_bench.errors import DataError
@@ -37,6 +37,10 @@ class _CIFAR(Dataset):
     def recipe(self, model: str | None) -> Mapping[str, Any]:
         """Return Table 4's schedule for ``model``."""
         return cifar_schedule(model)
+
+    def outline(self) -> Outline:
+        """Return the published sizes."""
+        return Outline((3, 32, 32), self.classes, train=50_000, test=10_000)
 
     def fingerprint(self, data_dir: Path) -> str:
         """Return a digest of the published checksums; the files need not be there."""

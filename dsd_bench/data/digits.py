@@ -14,7 +14,7 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
-from dsd_bench.data import Dataset, RawData, Samples
+from dsd_bench.data import Dataset, Outline, RawData, Samples
 from dsd_bench.errors import DataError
 
 SHA256 = "68aea062d35a127749050fa0e52dca09d6569ac08092c925610e0954e172dde2"
@@ -48,6 +48,10 @@ class Digits(Dataset):
             "rounds": 20,
             "seeds": "0-2",
         }
+
+    def outline(self) -> Outline:
+        """Return the sizes, 597 test images taken off."""
+        return Outline((1, 8, 8), 10, train=1_200, test=597)
 
     def fingerprint(self, data_dir: Path) -> str:
         """Return the digest of the decoded data, which :meth:`load` verifies."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,22 @@ class Part:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def gather(self, index: Tensor) -> Tensor:
+        """Return the images at ``index`` ``(B,)`` as uint8 ``(B, C, H, W)`` on the device."""
+        return self.images[index]
+
+    def batches(self, order: Tensor, size: int, first: int, key: int) -> Iterator[Tensor]:
+        """Yield an epoch's images, ``size`` at a time, from batch number ``first`` on.
+
+        Args:
+            order: the epoch's order ``(N,)``; batch k is ``order[k * size : (k + 1) * size]``.
+            size: images a batch.
+            first: the first batch to yield (a resumed training has done those before it).
+            key: seeds whatever is drawn while images are decoded; resident ones draw nothing.
+        """
+        for index in torch.split(order, size)[first:]:
+            yield self.gather(index)
 
 
 @dataclass(frozen=True)
