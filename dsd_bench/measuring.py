@@ -32,11 +32,10 @@ def look(parts: Ingredients, model: nn.Module, masks: Masks, round: int) -> Meas
             return None
         return forward_pass(
             model,
-            samples.images,
+            samples.chunks(place.eval_batch(data.shape)),
             samples.labels,
             samples.clean,
             normalise=data.normalise,
-            batch_size=place.eval_batch(data.shape),
             count_relu=name == "train",
             autocast=place.autocast,
         )

@@ -273,6 +273,26 @@ def test_noise_is_given_the_true_classes():
     assert [(labels.tolist(), classes) for labels, classes in seen] == [(clean.tolist(), 10)]
 
 
+def test_noise_may_be_told_which_classes_are_confused():
+    seen = []
+
+    class Watch(LabelNoise):
+        def corrupt_knowing(self, labels, confused, draw):
+            seen.append(confused.tolist())
+            return labels
+
+    for confused in (None, (0, 0, 1, 2)):
+        data = raw(numpy.arange(40) % 4, 4, confused=confused)
+        prepare(data, DatasetParams(val_size=0), Watch(Params()), 0)
+    assert seen == [[1, 2, 3, 0], [0, 0, 1, 2]]
+
+
+@pytest.mark.parametrize("confused", [(0, 1, 2), (0, 1, 2, 4), (-1, 0, 0, 0)])
+def test_confused_classes_must_be_classes(confused):
+    with pytest.raises(DataError, match="confused must name one of 4 classes for each"):
+        prepare(raw(numpy.arange(40) % 4, 4, confused=confused), DatasetParams(), None, 0)
+
+
 def test_what_noise_did_is_told():
     class Shift(LabelNoise):
         def corrupt(self, labels, classes, draw):

@@ -16,6 +16,8 @@ from dsd_bench import RunConfig, load_model, load_runs
 from dsd_bench.assembling import Sources, load_data
 from dsd_bench.choosing import component_name
 from dsd_bench.data.digits import Digits
+from dsd_bench.data.files import ImageFiles
+from dsd_bench.data.images import read_images
 from dsd_bench.measuring import ROW
 from dsd_bench.plugins import build
 from dsd_bench.store.runs import StoredRun, load_run
@@ -43,7 +45,13 @@ POLICIES = [
 ]
 TEACHERS = ["kd", "kd:teacher=dense", "kd:alpha=0.5,temperature=4"]
 STOPS = ["never", "target:0.3", "patience:tolerance=0", "entropy-gate:drop=0,tolerance=0"]
-NOISES = {"none": 0.0, "symmetric:rate=0.25": 15 / 60, "uniform:rate=0.5": None}
+NOISES = {
+    "none": 0.0,
+    "symmetric:rate=0.25": 15 / 60,
+    "uniform:rate=0.5": None,
+    "asymmetric:0.3": 18 / 60,
+    "pairflip:0.3": 18 / 60,
+}
 MODELS = {
     "mlp:hidden=6x5": 64 * 6 + 6 * 5 + 5 * 10,
     "vgg-like:depth=1,width_exponent=2": None,
@@ -53,7 +61,21 @@ MODELS = {
     "torchvision:squeezenet1_1": None,
 }
 """Models and their prunable weights on digits, where those are quickly counted."""
-DATASETS = ["digits:train_size=60", "cifar10", "cifar100", "imagefolder:."]
+DATASETS = {
+    "digits:train_size=60,val_size=30": (10, [1, 8, 8], (60, 30, 597)),
+    "cifar10:val_size=4": (10, [3, 32, 32], (16, 4, 4)),
+    "cifar100:val_size=1": (100, [3, 32, 32], (3, 1, 4)),
+    "cifar10n:rand2,val_size=4": (10, [3, 32, 32], (16, 4, 4)),
+    "cifar100n:val_size=1": (100, [3, 32, 32], (3, 1, 4)),
+    "flowers102": (102, [3, 224, 224], (6, 3, 4)),
+    "imagenet:val_size=3": (3, [3, 224, 224], (15, 3, 6)),
+    "tiny-imagenet:val_size=3": (3, [3, 64, 64], (15, 3, 6)),
+    "mnist": (10, [1, 28, 28], (27, 3, 10)),
+    "fashion-mnist": (10, [1, 28, 28], (27, 3, 10)),
+    "mnist5k:train_size=60": (10, [1, 28, 28], (60, 20, 1000)),
+    "imagefolder:.": (2, [3, 6, 5], (18, 2, 6)),
+}
+"""Classes, one image's shape, and samples to train, validate and test on, as faked."""
 METRICS = ["classification", "entropy", "sparsity", "macs"]
 EXECUTORS = ["inline", "local"]
 REPORTERS = ["terminal:height=6", "csv"]
@@ -118,9 +140,11 @@ def accuracy_on_test(run: StoredRun, data_dir: Path) -> float:
     """Return the accuracy of the best weights on the test part, without the tool's measuring."""
     data = load_data(RunConfig.from_json(run.config), Sources(run.path.parent, data_dir.absolute()))
     mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (data.mean, data.std))
-    images = (torch.from_numpy(data.test.images) / 255 - mean) / std
+    images = data.test.images
+    pixels = read_images(images) if isinstance(images, ImageFiles) else images
+    inputs = (torch.from_numpy(pixels) / 255 - mean) / std
     with torch.no_grad():
-        answers = load_model(run.path, data_dir=data_dir)(images).argmax(1)
+        answers = load_model(run.path, data_dir=data_dir)(inputs).argmax(1)
     return float((answers == torch.from_numpy(data.test.clean)).double().mean())
 
 
@@ -264,26 +288,12 @@ def test_models(word: str, tiny_run: TinyRun, tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("word", "classes", "shape", "samples"),
-    [
-        (DATASETS[0] + ",val_size=30", 10, [1, 8, 8], (60, 30, 597)),
-        ("cifar10:val_size=4", 10, [3, 32, 32], (16, 4, 4)),
-        ("cifar100:val_size=1", 100, [3, 32, 32], (3, 1, 4)),
-        ("imagefolder:.", 2, [3, 6, 5], (18, 2, 6)),
-    ],
-)
+@pytest.mark.parametrize("word", DATASETS)
 def test_data_sets(
-    word: str,
-    classes: int,
-    shape: list[int],
-    samples: tuple[int, ...],
-    request: Any,
-    tiny_run: TinyRun,
+    word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_run: TinyRun
 ) -> None:
-    kind = word.partition(":")[0]
-    if kind != "digits":
-        request.getfixturevalue("folder" if kind == "imagefolder" else "cifar")
+    classes, shape, samples = DATASETS[word]
+    fakes.install(component_name(word, "dataset"), tmp_path, monkeypatch)
     words = ["--dataset", word, "--data-dir", ".", "--noise", "symmetric:0.5", "--lr", "0.01"]
     run = only(tiny_run(*words, "--rounds", "1"))
     assert run.result is not None

@@ -167,7 +167,7 @@ def relu_outputs(model, inputs):
 def test_relu_counts_are_those_of_brute_force(batch_size):
     model, (images, labels, clean) = Twice(), data(10)
     outputs = forward_pass(
-        model, images, labels, clean, normalise, batch_size=batch_size, count_relu=True
+        model, images.split(batch_size), labels, clean, normalise, count_relu=True
     )
     expected = [(out > 0).sum(0) for out in relu_outputs(model, normalise(images))]
     assert [count.shape for count in outputs.relu_counts] == [(3, 4, 4), (2, 2, 2), (4,)]
@@ -177,7 +177,7 @@ def test_relu_counts_are_those_of_brute_force(batch_size):
 
 def test_pass_gives_logits_in_order_and_both_labels():
     model, (images, labels, clean) = Twice(), data(10)
-    outputs = forward_pass(model, images, labels, clean, normalise, batch_size=3)
+    outputs = forward_pass(model, images.split(3), labels, clean, normalise)
     with torch.no_grad():
         torch.testing.assert_close(outputs.logits, model.eval()(normalise(images)))
     assert torch.equal(outputs.labels, labels)
@@ -192,7 +192,7 @@ def test_pass_leaves_the_model_as_it_was():
     before = {name: value.clone() for name, value in model.state_dict().items()}
     flags = [module.training for module in model.modules()]
     state = torch.get_rng_state()
-    forward_pass(model, images, labels, clean, normalise, batch_size=5, count_relu=True)
+    forward_pass(model, images.split(5), labels, clean, normalise, count_relu=True)
     assert [module.training for module in model.modules()] == flags
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     assert torch.equal(torch.get_rng_state(), state)
@@ -202,8 +202,8 @@ def test_pass_leaves_the_model_as_it_was():
 def test_pass_in_low_precision():
     model, (images, labels, clean) = Twice(), data(300)
     autocast = partial(torch.autocast, "cpu", torch.bfloat16)
-    run = partial(forward_pass, model, images, labels, clean, normalise, count_relu=True)
-    low, full = run(batch_size=300, autocast=autocast), run(batch_size=300)
+    run = partial(forward_pass, model, [images], labels, clean, normalise, count_relu=True)
+    low, full = run(autocast=autocast), run()
     assert low.logits.dtype == torch.float32
     assert not torch.equal(low.logits, full.logits)
     with autocast():
@@ -225,7 +225,7 @@ class Table(nn.Module):
 
 def test_a_relu_of_parameters_is_not_counted():
     images, labels, clean = data(11)  # the last batch has as many images as the table has rows
-    outputs = forward_pass(Table(), images, labels, clean, normalise, batch_size=8, count_relu=True)
+    outputs = forward_pass(Table(), images.split(8), labels, clean, normalise, count_relu=True)
     assert [count.shape for count in outputs.relu_counts] == [(16,)]
 
 
@@ -235,14 +235,16 @@ def test_relus_that_depend_on_the_batch_are_refused():
 
     model = nn.Identity()
     model.forward = model_forward
+    images, labels, clean = data(6)
     with pytest.raises(RunError, match="ReLU"):
-        forward_pass(model, *data(6), normalise, batch_size=4, count_relu=True)
+        forward_pass(model, images.split(4), labels, clean, normalise, count_relu=True)
 
 
 def test_relus_inside_fused_attention_are_counted():
     layer = nn.TransformerEncoderLayer(4, 2, 6, batch_first=True)
+    images, labels, clean = data(5)
     outputs = forward_pass(
-        nn.Sequential(nn.Flatten(1, 2), layer), *data(5), normalise, batch_size=5, count_relu=True
+        nn.Sequential(nn.Flatten(1, 2), layer), [images], labels, clean, normalise, count_relu=True
     )
     assert [count.shape for count in outputs.relu_counts] == [(4, 6)]
     assert torch.backends.mha.get_fastpath_enabled()

@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
+import fakes
 import numpy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dsd_bench.data import Samples
+from dsd_bench.data.builtin import register_datasets
+from dsd_bench.data.cifar import SUPERCLASSES, next_within
+from dsd_bench.data.prepare import prepare
 from dsd_bench.errors import UsageError
 from dsd_bench.noise import LabelNoise
 from dsd_bench.noise.builtin import register_label_noise
@@ -42,7 +49,10 @@ def test_uniform_touches_exactly_round_rate_n_samples(n, rate, seed):
     assert (noisy != 0).sum() == round(rate * n)
 
 
-@pytest.mark.parametrize("name", ["none", "symmetric", "uniform"])
+RATED = ["symmetric", "uniform", "asymmetric", "pairflip"]
+
+
+@pytest.mark.parametrize("name", ["none", *RATED])
 def test_the_true_labels_stay_untouched(name):
     labels = numpy.arange(100) % 10
     before = labels.copy()
@@ -57,7 +67,7 @@ def test_none_changes_nothing_and_draws_nothing():
     assert draw.random() == stream().random()
 
 
-@pytest.mark.parametrize("name", ["symmetric", "uniform"])
+@pytest.mark.parametrize("name", RATED)
 def test_the_stream_alone_decides(name):
     labels, noise = numpy.arange(200) % 10, make(name, rate=0.4)
     first, same, other = (noise.corrupt(labels, 10, stream(seed)) for seed in (0, 0, 1))
@@ -90,24 +100,100 @@ def test_more_noise_only_adds_samples():
 
 @pytest.mark.parametrize(
     ("name", "rate"),
-    [("symmetric", 1.0), ("symmetric", -0.1), ("uniform", 1.1), ("uniform", float("nan"))],
+    [
+        *(("symmetric", 1.0), ("symmetric", -0.1), ("uniform", 1.1), ("uniform", float("nan"))),
+        *(("asymmetric", 1.1), ("asymmetric", -0.1), ("pairflip", 1.1), ("pairflip", -0.1)),
+    ],
 )
 def test_rates_out_of_range_are_refused(name, rate):
     with pytest.raises(UsageError, match="rate"):
         make(name, rate=rate)
 
 
-@pytest.mark.parametrize("name", ["symmetric", "uniform"])
+@pytest.mark.parametrize("name", RATED)
 def test_the_rate_must_be_said(name):
     with pytest.raises(UsageError, match="'rate' is required"):
         make(name)
 
 
-@pytest.mark.parametrize("name", ["symmetric", "uniform"])
+@pytest.mark.parametrize("name", RATED)
 def test_validation_labels_are_clean_by_default(name):
     assert make(name, rate=0.1).params.validation is False
 
 
-def test_symmetric_needs_another_class():
-    with pytest.raises(UsageError, match="at least 2 classes"):
-        make("symmetric", rate=0.5).corrupt(numpy.zeros(4, dtype=int), 1, stream())
+@pytest.mark.parametrize("name", ["symmetric", "asymmetric", "pairflip"])
+def test_another_class_is_needed(name):
+    with pytest.raises(UsageError, match=f"'{name}' needs at least 2 classes"):
+        make(name, rate=0.5).corrupt(numpy.zeros(4, dtype=int), 1, stream())
+
+
+@given(n=counts, rate=st.floats(0, 1), classes=st.integers(2, 12), seed=seeds)
+def test_pairflip_makes_exactly_round_rate_n_labels_the_next_class(n, rate, classes, seed):
+    labels = stream(seed + 1).integers(0, classes, n)
+    noisy = make("pairflip", rate=rate).corrupt(labels, classes, stream(seed))
+    wrong = noisy != labels
+    assert wrong.sum() == round(rate * n)
+    assert (noisy[wrong] == (labels[wrong] + 1) % classes).all()
+
+
+@given(data=st.data(), n=counts, rate=st.floats(0, 1), seed=seeds)
+def test_asymmetric_takes_a_share_of_the_confused_for_what_they_are_confused_with(
+    data, n, rate, seed
+):
+    confused = numpy.array(data.draw(st.lists(st.integers(0, 4), min_size=5, max_size=5)))
+    labels = stream(seed + 1).integers(0, 5, n)
+    noisy = make("asymmetric", rate=rate).corrupt_knowing(labels, confused, stream(seed))
+    candidates = [label for label in labels.tolist() if confused[label] != label]
+    wrong = noisy != labels
+    assert wrong.sum() == round(rate * len(candidates))
+    assert (noisy[wrong] == confused[labels[wrong]]).all()
+    assert noisy.dtype == numpy.int64
+
+
+def test_asymmetric_without_further_knowledge_takes_the_next_class():
+    labels = numpy.arange(100) % 10
+    noisy = make("asymmetric", rate=1).corrupt(labels, 10, stream())
+    assert (noisy == (labels + 1) % 10).all()
+
+
+CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+PATRINI = {"truck": "automobile", "bird": "airplane", "deer": "horse", "cat": "dog", "dog": "cat"}
+
+
+def split(data: str, root, noise: LabelNoise, monkeypatch):
+    fakes.install(data, root, monkeypatch)
+    component = {c.name: c for c in register_datasets()}[data]
+    params = validate(component.params, {"val_size": 0}, data)
+    raw = component.create(params).load(root, False)
+    clean = numpy.repeat(numpy.arange(raw.classes), 20)
+    images = numpy.zeros((len(clean), 3, 1, 1), dtype=numpy.uint8)
+    return prepare(replace(raw, train=Samples(images, clean)), params, noise, 0)
+
+
+def test_on_cifar10_asymmetric_is_the_literatures(tmp_path, monkeypatch):
+    found = split("cifar10", tmp_path, make("asymmetric", rate=0.4), monkeypatch)
+    matrix = numpy.array(found.label_noise["matrix"])
+    assert found.label_noise["rate"] == 0.4 * 5 / 10
+    for true, name in enumerate(CIFAR10):
+        expected = {true}
+        if name in PATRINI:
+            expected.add(CIFAR10.index(PATRINI[name]))
+            assert 0.1 < 1 - matrix[true, true] < 0.7
+        assert set(numpy.flatnonzero(matrix[true])) == expected
+
+
+def test_on_cifar100_asymmetric_stays_within_the_superclass(tmp_path, monkeypatch):
+    found = split("cifar100", tmp_path, make("asymmetric", rate=0.25), monkeypatch)
+    train = found.train
+    wrong = train.labels != train.clean
+    assert wrong.sum() == 500
+    assert (train.labels[wrong] == numpy.array(next_within(SUPERCLASSES))[train.clean[wrong]]).all()
+
+
+def test_elsewhere_asymmetric_and_pairflip_are_the_same(tmp_path, monkeypatch):
+    kinds = (make(name, rate=0.3) for name in ("asymmetric", "pairflip"))
+    first, second = (
+        split("mnist", tmp_path / str(place), noise, monkeypatch).train.labels
+        for place, noise in enumerate(kinds)
+    )
+    assert (first == second).all()

@@ -15,7 +15,11 @@ import numpy
 from numpy.typing import NDArray
 from pydantic import field_validator
 
+from dsd_bench.data.files import ImageFiles as ImageFiles
 from dsd_bench.params import Params, param
+
+Images = NDArray[numpy.uint8] | ImageFiles
+"""Images ``(N, C, H, W)``: in memory, or files that are decoded when they are needed."""
 
 
 class DatasetParams(Params):
@@ -48,13 +52,13 @@ class Samples:
     """Images and labels.
 
     Attributes:
-        images: uint8 ``(N, C, H, W)``, 0..255.
+        images: uint8 ``(N, C, H, W)``, 0..255: an array, or files of which this is the shape.
         labels: int64 ``(N,)``, the given labels.
         clean: int64 ``(N,)``, the true classes; None if nothing else than ``labels`` is known
             (then ``labels`` count as true).
     """
 
-    images: NDArray[numpy.uint8]
+    images: Images
     labels: NDArray[numpy.int64]
     clean: NDArray[numpy.int64] | None = None
 
@@ -73,6 +77,10 @@ class RawData:
         flip: whether the standard transform mirrors images.
         shift: the standard transform's largest random shift in pixels.
         test_size: see ``test``.
+        crop: whether the standard transform cuts a random box out of every training image while
+            it is decoded, resizes it and mirrors half of them; image files only.
+        confused: for each class the one it is taken for by the noise ``asymmetric``, itself for
+            never; None: each for the next one.
     """
 
     train: Samples
@@ -84,6 +92,8 @@ class RawData:
     shift: int = 0
     val: Samples | None = None
     test_size: int = 0
+    crop: bool = False
+    confused: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)

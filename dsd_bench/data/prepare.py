@@ -14,12 +14,12 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
-from dsd_bench.data import DatasetParams, RawData, Samples
+from dsd_bench.data import DatasetParams, Images, RawData, Samples
+from dsd_bench.data.files import ImageFiles
 from dsd_bench.errors import DataError, UsageError
-from dsd_bench.noise import LabelNoise
+from dsd_bench.noise import LabelNoise, next_class
 from dsd_bench.seeds import numpy_stream
 
-Images = NDArray[numpy.uint8]
 Labels = NDArray[numpy.int64]
 Index = NDArray[numpy.int64]
 
@@ -29,7 +29,7 @@ class Part:
     """Train, validation or test part.
 
     Attributes:
-        images: uint8 ``(N, C, H, W)``, 0..255.
+        images: uint8 ``(N, C, H, W)``, 0..255, or files of which this is the shape.
         labels: int64 ``(N,)``, what a training or a score is told.
         clean: int64 ``(N,)``, the true classes.
     """
@@ -54,6 +54,7 @@ class Prepared:
         mean, std: per channel, of images scaled to 0..1.
         flip: whether the training augmentation mirrors images.
         shift: its largest random shift in pixels, 0 = none.
+        crop: whether it cuts a random box out of every image while it is decoded.
         label_noise: what was realised on the train part, as ``result.json`` has it: ``rate``, the
             fraction of wrong labels, and ``matrix[i][j]``, the fraction of true class i that is
             labelled j (a class without samples: zeros).
@@ -67,6 +68,7 @@ class Prepared:
     std: tuple[float, ...]
     flip: bool
     shift: int
+    crop: bool
     label_noise: dict[str, Any]
 
 
@@ -87,23 +89,29 @@ def prepare(
     """
     check_raw(raw)
     train, val, test = _split(raw, params, numpy_stream(data_seed, "split"))
-    noisy = _corrupt(train, raw.classes, noise, numpy_stream(data_seed, "noise"))
+    noisy = _corrupt(train, raw, noise, numpy_stream(data_seed, "noise"))
     standard = params.transform == "standard"
     return Prepared(
         train=noisy,
-        val=None if val is None else _validation(val, raw.classes, noise, data_seed),
+        val=None if val is None else _validation(val, raw, noise, data_seed),
         test=Part(test.images, test.clean, test.clean),
         classes=raw.classes,
         mean=raw.mean,
         std=raw.std,
         flip=standard and raw.flip,
         shift=raw.shift if standard else 0,
+        crop=standard and raw.crop,
         label_noise=realised(noisy, raw.classes),
     )
 
 
 def check_raw(raw: RawData) -> None:
     """Raise :class:`DataError` where arrays do not fit each other or the number of classes."""
+    if raw.crop and not isinstance(raw.train.images, ImageFiles):
+        raise DataError("crop=True is for image files, but the train images are an array")
+    confused = raw.confused or next_class(raw.classes)
+    if len(confused) != raw.classes or not set(confused) <= set(range(raw.classes)):
+        raise DataError(f"confused must name one of {raw.classes} classes for each of them")
     for name, samples in (("train", raw.train), ("val", raw.val), ("test", raw.test)):
         if samples is None:
             continue
@@ -132,16 +140,36 @@ def _split(
     else:
         test = _part(raw.test)
     val = _part(raw.val) if raw.val else None
-    if val is None and params.val_size:
-        size = _fit("val_size", _validation_size(params.val_size, len(left)), len(left))
-        drawn, left = _hold_out(everything.clean, left, size, draw)
+    train_size, held = part_sizes(params, len(left), official_val=val is not None)
+    if val is None and held:
+        drawn, left = _hold_out(everything.clean, left, held, draw)
         val = _take(everything, drawn)
     if params.train_size is not None:
-        if params.train_size > len(left):
-            held = f" after test and validation, of {len(everything)}"
-            raise UsageError(f"train_size={params.train_size}: {len(left)} samples are left{held}")
-        left, _ = _hold_out(everything.clean, left, params.train_size, draw)
+        left, _ = _hold_out(everything.clean, left, train_size, draw)
     return _take(everything, left), val, test
+
+
+def part_sizes(params: DatasetParams, available: int, official_val: bool) -> tuple[int, int]:
+    """Return how many samples train and how many are held out of them for validation.
+
+    Args:
+        params: of the data set.
+        available: samples that both are drawn from, the test part taken off.
+        official_val: whether the set has a validation part of its own; then none is held out.
+
+    Raises:
+        UsageError: for sizes that do not fit.
+    """
+    held = 0
+    if params.val_size and not official_val:
+        held = _fit("val_size", _validation_size(params.val_size, available), available)
+    left = available - held
+    if params.train_size is None:
+        return left, held
+    if params.train_size > left:
+        after = f" after test and validation, of {available}"
+        raise UsageError(f"train_size={params.train_size}: {left} samples are left{after}")
+    return params.train_size, held
 
 
 def _validation_size(val_size: float, count: int) -> int:
@@ -202,20 +230,21 @@ def _take(part: Part, index: Index) -> Part:
     return Part(part.images[index], part.labels[index], part.clean[index])
 
 
-def _validation(val: Part, classes: int, noise: LabelNoise | None, data_seed: int) -> Part:
+def _validation(val: Part, raw: RawData, noise: LabelNoise | None, data_seed: int) -> Part:
     """Return the validation part with clean labels, or noisy ones if the noise says so."""
     if getattr(noise and noise.params, "validation", False):
-        return _corrupt(val, classes, noise, numpy_stream(data_seed, "noise", "validation"))
+        return _corrupt(val, raw, noise, numpy_stream(data_seed, "noise", "validation"))
     return Part(val.images, val.clean, val.clean)
 
 
 def _corrupt(
-    part: Part, classes: int, noise: LabelNoise | None, draw: numpy.random.Generator
+    part: Part, raw: RawData, noise: LabelNoise | None, draw: numpy.random.Generator
 ) -> Part:
     """Return ``part`` with noise on top of labels that may be wrong already."""
     if noise is None:
         return part
-    noisy = noise.corrupt(part.clean, classes, draw)
+    confused = numpy.array(raw.confused or next_class(raw.classes), dtype=numpy.int64)
+    noisy = noise.corrupt_knowing(part.clean, confused, draw)
     labels = numpy.where(noisy != part.clean, noisy, part.labels)
     return Part(part.images, labels, part.clean)
 

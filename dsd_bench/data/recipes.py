@@ -1,8 +1,11 @@
-"""Schedules that several data sets share."""
+"""Schedules that several data sets share, and ImageNet's statistics."""
 
 from __future__ import annotations
 
 from typing import Any
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Per channel, of images scaled to 0..1, as torchvision's models take them."""
 
 
 def cifar_schedule(model: str | None) -> dict[str, Any]:
@@ -15,7 +18,7 @@ def cifar_schedule(model: str | None) -> dict[str, Any]:
         "model": model or "resnet18",
         "noise": "none",
         "optimizer": "sgd",
-        "lr": 0.001 if model in ("vgg-like", "mlp") else 0.1,
+        "lr": 0.001 if _plain(model) else 0.1,
         "momentum": 0.9,
         "weight_decay": 1e-4,
         "batch_size": 128,
@@ -26,3 +29,59 @@ def cifar_schedule(model: str | None) -> dict[str, Any]:
         "target_sparsity": 0.998,
         "seeds": "0",
     }
+
+
+def flowers_schedule(model: str | None) -> dict[str, Any]:
+    """Return Table 4's protocol for Flowers-102; VGG-like as for CIFAR (App. I.2)."""
+    whole = cifar_schedule(model)
+    return (
+        whole if _plain(model) else {**whole, "lr": 0.001, "weight_decay": 1e-5, "batch_size": 64}
+    )
+
+
+def imagenet_schedule(model: str | None) -> dict[str, Any]:
+    """Return Table 4's protocol for ImageNet (App. I.3 has batches of 128)."""
+    return {
+        **cifar_schedule(model),
+        "lr": 0.1,
+        "batch_size": 1024,
+        "dense_epochs": 90,
+        "retrain_epochs": 90,
+        "milestones": [1 / 3, 2 / 3],
+    }
+
+
+def tiny_imagenet_schedule(model: str | None) -> dict[str, Any]:
+    """Return the protocol of He et al. (ICML 2022, their code's README) for Tiny ImageNet.
+
+    Plain networks train with the learning rate that the paper uses for them on CIFAR.
+    """
+    return {
+        **cifar_schedule(model),
+        "lr": 0.001 if _plain(model) else 0.2,
+        "batch_size": 512,
+        "dense_epochs": 200,
+        "retrain_epochs": 200,
+    }
+
+
+def mnist_schedule(model: str | None) -> dict[str, Any]:
+    """Return the protocol of He et al. (ICML 2022, their code) for an MLP 784-300-100-10.
+
+    Other models train as on CIFAR.
+    """
+    if model not in (None, "mlp"):
+        return cifar_schedule(model)
+    return {
+        **cifar_schedule(model),
+        "model": model or "mlp:hidden=300x100",
+        "lr": 0.1,
+        "momentum": 0.0,
+        "weight_decay": 0.0,
+        "milestones": [],
+    }
+
+
+def _plain(model: str | None) -> bool:
+    """Whether a model is known to have no residual connections."""
+    return model in ("vgg-like", "mlp")

@@ -1,40 +1,51 @@
-"""Data that live on the device, as uint8; what is done to a batch is done there."""
+"""Data on the device, as uint8; what is done to a batch is done there."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
 
+from dsd_bench.data.files import ImageFiles
 from dsd_bench.regularizers.batched import random_flip, random_shift
 
 if TYPE_CHECKING:
     from dsd_bench.data import prepare
 
 
-@dataclass(frozen=True)
 class Part:
-    """One part of the data on the device.
+    """One part of the data: labels on the device, images that come there when asked for.
 
     Attributes:
-        images: uint8 ``(N, C, H, W)``, 0..255.
         labels: int64 ``(N,)``, given.
         clean: int64 ``(N,)``, true where known.
+        streamed: whether images are decoded each time they are asked for, and perhaps
+            augmented while they are; else they lie on the device.
     """
 
-    images: Tensor
-    labels: Tensor
-    clean: Tensor
+    streamed: ClassVar[bool]
+
+    def __init__(self, labels: Tensor, clean: Tensor) -> None:
+        self.labels, self.clean = labels, clean
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """One image's ``(C, H, W)``."""
+        raise NotImplementedError
+
     def gather(self, index: Tensor) -> Tensor:
         """Return the images at ``index`` ``(B,)`` as uint8 ``(B, C, H, W)`` on the device."""
-        return self.images[index]
+        raise NotImplementedError
+
+    def chunks(self, size: int) -> Iterator[Tensor]:
+        """Yield all images in order as :meth:`gather` gives them, ``size`` at a time."""
+        raise NotImplementedError
 
     def batches(self, order: Tensor, size: int, first: int, key: int) -> Iterator[Tensor]:
         """Yield an epoch's images, ``size`` at a time, from batch number ``first`` on.
@@ -45,6 +56,38 @@ class Part:
             first: the first batch to yield (a resumed training has done those before it).
             key: seeds whatever is drawn while images are decoded; resident ones draw nothing.
         """
+        raise NotImplementedError
+
+
+class ResidentPart(Part):
+    """One part of the data that lives on the device.
+
+    Attributes:
+        images: uint8 ``(N, C, H, W)``, 0..255.
+    """
+
+    streamed = False
+
+    def __init__(self, images: Tensor, labels: Tensor, clean: Tensor) -> None:
+        super().__init__(labels, clean)
+        self.images = images
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """One image's ``(C, H, W)``."""
+        _, channels, height, width = self.images.shape
+        return channels, height, width
+
+    def gather(self, index: Tensor) -> Tensor:
+        """Return the images at ``index`` ``(B,)``."""
+        return self.images.index_select(0, index)  # 20 times faster on a CPU than images[index]
+
+    def chunks(self, size: int) -> Iterator[Tensor]:
+        """Yield views of ``size`` images."""
+        return iter(torch.split(self.images, size))
+
+    def batches(self, order: Tensor, size: int, first: int, key: int) -> Iterator[Tensor]:
+        """Yield an epoch's images: see :class:`Part`."""
         for index in torch.split(order, size)[first:]:
             yield self.gather(index)
 
@@ -59,6 +102,7 @@ class Resident:
         scale, shift_by: per channel ``(C, 1, 1)``: normalised = image * scale + shift_by.
         flip: whether training images are mirrored at random.
         shift: largest random shift of training images in pixels, 0 for none.
+        crop: whether they are random boxes, cut out and mirrored by :meth:`Part.batches`.
         memory_format: layout of normalised images.
     """
 
@@ -70,22 +114,34 @@ class Resident:
     shift_by: Tensor
     flip: bool
     shift: int
+    crop: bool
     memory_format: torch.memory_format
 
     @classmethod
     def place(
-        cls, data: prepare.Prepared, device: torch.device, memory_format: torch.memory_format
+        cls,
+        data: prepare.Prepared,
+        device: torch.device,
+        memory_format: torch.memory_format,
+        share: Callable[[int], slice] = lambda count: slice(0, count),
     ) -> Resident:
-        """Copy prepared data to ``device``."""
+        """Copy prepared data to ``device``, but for images that are to stay files.
 
-        def part(of: prepare.Part) -> Part:
-            arrays = (of.images, of.labels, of.clean)
-            return Part(*(torch.from_numpy(array).to(device) for array in arrays))
+        ``share`` says which of a training batch's images this process decodes of those.
+        """
+
+        def part(of: prepare.Part, crop: bool = False) -> Part:
+            labels, clean = (torch.from_numpy(array).to(device) for array in (of.labels, of.clean))
+            if isinstance(of.images, ImageFiles):
+                from dsd_bench.data.streamed import StreamedPart
+
+                return StreamedPart(of.images, labels, clean, crop=crop, share=share)
+            return ResidentPart(torch.from_numpy(of.images).to(device), labels, clean)
 
         std = torch.tensor(data.std, dtype=torch.float64).view(-1, 1, 1)
         mean = torch.tensor(data.mean, dtype=torch.float64).view(-1, 1, 1)
         return cls(
-            train=part(data.train),
+            train=part(data.train, data.crop),
             val=part(data.val) if data.val is not None else None,
             test=part(data.test),
             classes=data.classes,
@@ -93,19 +149,19 @@ class Resident:
             shift_by=(-mean / std).float().to(device),
             flip=data.flip,
             shift=data.shift,
+            crop=data.crop,
             memory_format=memory_format,
         )
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """One image's ``(C, H, W)``."""
-        _, channels, height, width = self.train.images.shape
-        return channels, height, width
+        return self.train.shape
 
     @property
     def transforms(self) -> bool:
         """Whether the standard transform changes training images."""
-        return self.flip or self.shift > 0
+        return self.flip or self.shift > 0 or self.crop
 
     def normalise(self, images: Tensor) -> Tensor:
         """Turn uint8 ``(B, C, H, W)`` into normalised float32."""
@@ -113,7 +169,7 @@ class Resident:
         return floats.mul_(self.scale).add_(self.shift_by)
 
     def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Apply the data set's standard transform, with a draw for each image."""
+        """Apply what is left of the standard transform after decoding, a draw for each image."""
         if self.flip:
             images = random_flip(images, generator)
         if self.shift:

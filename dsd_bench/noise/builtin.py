@@ -27,6 +27,26 @@ class UniformParams(NoiseParams):
     rate: float = param(..., help="fraction of the labels that are redrawn", ge=0, le=1, main=True)
 
 
+class AsymmetricParams(NoiseParams):
+    """Parameters of ``asymmetric``."""
+
+    rate: float = param(
+        ...,
+        help="fraction of the samples of confused classes that are taken for the other class",
+        ge=0,
+        le=1,
+        main=True,
+    )
+
+
+class PairFlipParams(NoiseParams):
+    """Parameters of ``pairflip``."""
+
+    rate: float = param(
+        ..., help="fraction of the labels that become the next class", ge=0, le=1, main=True
+    )
+
+
 @hookimpl
 def register_label_noise() -> list[Component]:
     """Return the built-in label noises."""
@@ -47,5 +67,19 @@ def register_label_noise() -> list[Component]:
             "round(rate*N) labels are redrawn from all classes, the true one included",
             UniformParams,
             citation="He et al., Sparse Double Descent, ICML 2022",
+        ),
+        Component(
+            "asymmetric",
+            "dsd_bench.noise.labels:Asymmetric",
+            "classes are taken for similar ones: cat for dog on CIFAR-10, elsewhere the next",
+            AsymmetricParams,
+            citation="Patrini et al., Making Deep Neural Networks Robust to Label Noise, CVPR 2017",
+        ),
+        Component(
+            "pairflip",
+            "dsd_bench.noise.labels:PairFlip",
+            "round(rate*N) labels become the next class, the last one the first",
+            PairFlipParams,
+            citation="Han et al., Co-teaching, NeurIPS 2018",
         ),
     ]
