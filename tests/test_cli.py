@@ -24,9 +24,9 @@ from dsd_bench import __version__, load_runs
 from dsd_bench.cli.main import COMMANDS, cli
 from dsd_bench.components import KINDS
 from dsd_bench.plugins import catalogue
+from dsd_bench.stepping import Stepper
 from dsd_bench.store.locks import locked
 from dsd_bench.store.runs import StoredRun, load_run
-from dsd_bench.training import Training
 
 Command = Callable[..., tuple[int, str, str]]
 TinyRun = Callable[..., dict[str, Any]]
@@ -326,18 +326,18 @@ def test_a_failed_teacher_fails_its_student_alone(tiny_run: TinyRun) -> None:
 @pytest.fixture
 def interrupted_after(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
     """Press Ctrl-C once after that many steps."""
-    step = Training._step
+    step = Stepper.__call__
 
     def interrupt(steps: int) -> None:
         left = [steps]
 
-        def counted(self: Training, index: Any) -> None:
+        def counted(self: Stepper, *batch: Any) -> None:
             left[0] -= 1
             if left[0] == 0:
                 signal.raise_signal(signal.SIGINT)
-            step(self, index)
+            step(self, *batch)
 
-        monkeypatch.setattr(Training, "_step", counted)
+        monkeypatch.setattr(Stepper, "__call__", counted)
 
     return interrupt  # type: ignore[return-value]
 

@@ -13,11 +13,17 @@ import click
 
 from dsd_bench import __version__
 from dsd_bench.errors import DsdError, suggest
-from dsd_bench.switches import DISABLE, TRACE
+from dsd_bench.switches import DISABLE, TRACE, launched
 
 COMMANDS = {
     "run": ("dsd_bench.cli.run", "Prune and retrain step by step; with no option, on real data."),
     "show": ("dsd_bench.cli.show", "Show runs as curves, tables or CSV."),
+    "ledger": ("dsd_bench.cli.ledger", "What every training cost, in multiply-accumulates."),
+    "replay": ("dsd_bench.cli.replay", "Apply stop rules to finished curves without training."),
+    "sweep": ("dsd_bench.cli.sweep", "Run the grid of a suite: a figure or table of a paper."),
+    "table": ("dsd_bench.cli.suites", "Lay out a suite's runs beside its source's numbers."),
+    "plot": ("dsd_bench.cli.suites", "Draw a suite's runs along its source's axes."),
+    "analyze": ("dsd_bench.cli.analyze", "Tell phases, depth and sweet spot of finished curves."),
     "plugins": ("dsd_bench.cli.plugins", "List every component by kind, and broken plugins."),
     "info": ("dsd_bench.cli.plugins", "Describe one component: parameters, citation, origin."),
     "submit": ("dsd_bench.cli.boards", "Make leaderboard rows of finished runs."),
@@ -82,6 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def call(arguments: list[str]) -> int:
     """Run the command line and return its exit code; errors are printed, not raised."""
     debug = "--debug" in arguments
+    if launched()[0] > 0:  # the leader of torchrun's processes speaks for all
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     try:
         code: Any = cli(arguments, prog_name="dsd-bench", standalone_mode=False)
     except click.ClickException as error:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +11,28 @@ import click
 from rich.console import Console
 
 from dsd_bench import api
+from dsd_bench.analysis import images_tested
 from dsd_bench.choosing import component_name
+from dsd_bench.cli.carrying import (
+    exit_code,
+    how,
+    how_options,
+    open_view,
+    print_problems,
+    settings_of,
+)
 from dsd_bench.cli.describe import parameter_lines
 from dsd_bench.cli.header import print_header
 from dsd_bench.cli.options import COMPONENTS, LAYER, TEACHER, Option, Sectioned, layer_options
-from dsd_bench.errors import DsdError, UsageError
-from dsd_bench.executors import Settings
+from dsd_bench.errors import UsageError
 from dsd_bench.layers import read_layer
 from dsd_bench.options import resolve
-from dsd_bench.planning import Planned, plan
+from dsd_bench.planning import plan
 from dsd_bench.plugins import Entry, catalogue
-from dsd_bench.reports.live import LiveView, PlainView, View
 from dsd_bench.reports.summary import print_summary
-from dsd_bench.store.runs import StoredRun
 
-EXIT = {"done": 0, "failed": 1, "interrupted": 130}
 PLACES = {"data_dir": "data", "runs_dir": "runs"}
 """Options that a file may hold as well, with their defaults."""
-Command = Callable[..., Any]
 
 
 class RunCommand(Sectioned):
@@ -80,28 +83,15 @@ def _entry(key: str, word: str) -> Entry:
     return catalogue().get(kind, component_name(word, f"--{key}"), f"--{key}")
 
 
-def _how(*names: str, **kwargs: Any) -> Callable[[Command], Command]:
-    return click.option(*names, cls=Option, heading="How it is run", **kwargs)
-
-
 @click.command(cls=RunCommand, context_settings={"help_option_names": ["-h", "--help"]})
 @layer_options
 @click.option(
     "--config", type=click.Path(path_type=Path), cls=Option, heading="What is run",
     metavar="FILE", help="TOML file of what is run, or a run's config.json; options win.",
 )  # fmt: skip
-@_how("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, mps.")
-@_how("--threads", type=click.IntRange(1), default=1, help="CPU threads of a run (default: 1).")
-@_how("--jobs", type=click.IntRange(1), help="Runs side by side (default: as many as fit).")
-@_how("--deterministic", is_flag=True, help="Refuse operations that are not deterministic.")
-@_how("--data-dir", type=click.Path(path_type=Path), help="Where data sets lie (default: data).")
-@_how("--download", is_flag=True, help="Allow downloads of data and pretrained weights.")
-@_how("--runs-dir", type=click.Path(path_type=Path), help="Where runs are kept (default: runs).")
-@_how("--executor", default="local", metavar="NAME", help="local (worker processes) or inline.")
-@_how("--checkpoint-seconds", type=click.FloatRange(0), default=30.0, hidden=True)
-@_how("--force", is_flag=True, help="Begin finished runs anew.")
-@_how("--json", "as_json", is_flag=True, help="Print the outcome as JSON alone on stdout.")
-@_how("--debug", is_flag=True, help="Show tracebacks.")
+@how_options
+@how("--force", is_flag=True, help="Begin finished runs anew.")
+@how("--json", "as_json", is_flag=True, help="Print the outcome as JSON alone on stdout.")
 def run(config: Path | None, **given: Any) -> int:
     """Prune, perturb, retrain, measure, until done; resume what was interrupted.
 
@@ -110,14 +100,14 @@ def run(config: Path | None, **given: Any) -> int:
     """
     layer = read_layer(config) if config else {}
     places = {key: Path(given[key] or layer.get(key, word)) for key, word in PLACES.items()}
-    runs_dir, settings = places["runs_dir"], _settings(given, places["data_dir"])
+    runs_dir, settings = places["runs_dir"], settings_of(given, places["data_dir"])
     catalogue().get("executor", given["executor"], "--executor")
     configs = resolve({**layer, **places}, command_layer(given))
     api.check_data(configs, settings)
     planned = plan(configs, runs_dir, given["force"])
     console = Console(stderr=given["as_json"])
     print_header(console, planned, runs_dir)
-    with _view(console, planned) as view:
+    with open_view(console, planned) as view:
         finished = api.carry(
             planned, runs_dir, settings, executor=given["executor"], emit=view.handle
         )
@@ -125,22 +115,8 @@ def run(config: Path | None, **given: Any) -> int:
         click.echo(json.dumps(outcome_json(finished), indent=1))
     else:
         _print_end(console, finished, runs_dir)
-    _print_problems(finished, settings.debug)
+    print_problems(finished, settings.debug)
     return exit_code(finished)
-
-
-def _settings(given: Mapping[str, Any], data_dir: Path) -> Settings:
-    before = click.get_current_context().find_root().params  # dsd-bench --debug run
-    return Settings(
-        device=given["device"],
-        threads=given["threads"],
-        jobs=given["jobs"],
-        deterministic=given["deterministic"],
-        data_dir=data_dir.absolute(),
-        download=given["download"],
-        checkpoint_seconds=given["checkpoint_seconds"],
-        debug=given["debug"] or bool(before.get("debug")),
-    )
 
 
 def command_layer(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -154,14 +130,6 @@ def command_layer(given: Mapping[str, Any]) -> dict[str, Any]:
 def _value(value: Any) -> Any:
     """Turn an option that may be repeated into a list, None if it was not given."""
     return (list(value) or None) if isinstance(value, tuple) else value
-
-
-def _view(console: Console, planned: Sequence[Planned]) -> View:
-    jobs = [item.job for item in planned if not item.reused]
-    configs = {item.job.run_id: item.config.to_json() for item in planned}
-    if console.is_terminal and not console.is_dumb_terminal and jobs:
-        return LiveView(console, jobs, configs)
-    return PlainView(sys.stderr if console.stderr else sys.stdout, jobs, configs)
 
 
 def outcome_json(finished: Sequence[api.Finished]) -> dict[str, Any]:
@@ -191,32 +159,4 @@ def _print_end(console: Console, finished: Sequence[api.Finished], runs_dir: Pat
     if shown:
         folder = "" if runs_dir == Path("runs") else f" --runs-dir {runs_dir}"
         hint = f"dsd-bench show {' '.join(run.run_id[:8] for run in shown)}{folder}"
-        print_summary(console, shown, hint, test_samples(shown), catalogue().find)
-
-
-def test_samples(runs: Sequence[StoredRun]) -> int | None:
-    """Return the size of the test part if all finished runs agree on it."""
-    sizes = {run.result["samples"]["test"] for run in runs if run.result}
-    return sizes.pop() if len(sizes) == 1 else None
-
-
-def _print_problems(finished: Sequence[api.Finished], debug: bool) -> None:
-    for item in finished:
-        if item.outcome.status == "failed":
-            place = f"run {item.outcome.run_id} (seed {item.planned.config.seed})"
-            click.echo(f"error: {place}: {item.outcome.error}", err=True)
-            if debug and item.outcome.traceback:
-                click.echo(item.outcome.traceback, err=True)
-    if any(item.outcome.status == "interrupted" for item in finished):
-        click.echo("interrupted; the same command resumes where it stopped", err=True)
-
-
-def exit_code(finished: Sequence[api.Finished]) -> int:
-    """Return 130 if anything was interrupted, else the failures' code, else 0."""
-    states = {item.outcome.status for item in finished}
-    if "interrupted" in states:
-        return EXIT["interrupted"]
-    codes = {item.outcome.exit_code for item in finished if item.outcome.status == "failed"}
-    if codes == {UsageError.exit_code}:
-        return UsageError.exit_code
-    return DsdError.exit_code if codes else 0
+        print_summary(console, shown, hint, images_tested(shown), catalogue().find)

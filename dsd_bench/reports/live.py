@@ -23,6 +23,7 @@ from dsd_bench.reports.plot import Plot, Series
 from dsd_bench.reports.progress import Progress, RunState, planned_rounds
 from dsd_bench.reports.words import duration, glyphs, percent, plural
 
+_MOST_CURVES = 6
 _PLOT_ROWS = 9
 _FRAMES_PER_SECOND = 4
 _STATUS = {"waiting": "dim", "running": "", "done": "green", "failed": "bold red"}
@@ -279,11 +280,20 @@ def _accuracy_name(states: Sequence[RunState]) -> str:
 
 
 def _mean_series(states: Sequence[RunState]) -> tuple[list[Series], str]:
-    """Average the runs of one label; runs that are asked for come before their teachers."""
+    """Average the runs of one label; runs that are asked for come before their teachers.
+
+    Of many labels only those under way are drawn.
+    """
     name = _accuracy_name(states)
     groups: dict[tuple[bool, str], list[RunState]] = {}
     for run in states:
         groups.setdefault((run.teacher, run.job.label), []).append(run)
+    if len(groups) > _MOST_CURVES:
+        groups = {
+            key: members
+            for key, members in groups.items()
+            if any(run.status == "running" for run in members)
+        }
     found = []
     for (teacher, label), members in sorted(groups.items(), key=lambda item: item[0][0]):
         points = mean_curve([list(run.rows.values()) for run in members], f"{name}_accuracy")

@@ -45,6 +45,7 @@ class RunState:
         error: why it failed.
         resumed: whether it went on from a checkpoint.
         started_from: epochs that lay behind it when its training began here; None before.
+        alone: whether all jobs are of one method, so that the seed tells runs apart.
     """
 
     job: Job
@@ -60,11 +61,15 @@ class RunState:
     error: str | None = None
     resumed: bool = False
     started_from: int | None = None
+    alone: bool = True
 
     @property
     def name(self) -> str:
-        """``seed 0`` or ``teacher seed 0``."""
-        return f"{'teacher ' if self.teacher else ''}seed {self.config['seed']}"
+        """``seed 0`` or ``teacher seed 0``; with the method where there are several."""
+        seed = f"seed {self.config['seed']}"
+        if self.alone or not self.job.label:
+            return f"teacher {seed}" if self.teacher else seed
+        return f"{self.job.label}, {seed}"
 
     @property
     def last_row(self) -> Mapping[str, Any] | None:
@@ -74,7 +79,8 @@ class RunState:
     def epochs_before(self, index: int) -> int:
         """Return the epochs of all trainings before round ``index``."""
         protocol = self.config["protocol"]
-        dense, retrain = protocol["dense_epochs"], protocol["retrain_epochs"]
+        dense = protocol["dense_epochs"]
+        retrain = protocol["retrain_epochs"] + protocol.get("redense_epochs", 0)
         return 0 if index == 0 else int(dense + (index - 1) * retrain)
 
     @property
@@ -112,8 +118,10 @@ class Progress:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         needed = {run_id for job in jobs for run_id in job.needs}
+        alone = len({job.label for job in jobs if job.run_id not in needed}) <= 1
         self.runs = {
-            job.run_id: RunState(job, configs[job.run_id], job.run_id in needed) for job in jobs
+            job.run_id: RunState(job, configs[job.run_id], job.run_id in needed, alone=alone)
+            for job in jobs
         }
         self.changes = 0
         self._clock = clock

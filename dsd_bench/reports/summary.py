@@ -105,7 +105,7 @@ def _dip(summary: Summary, signs: Glyphs) -> list[_Fact]:
     if not summary.shared:
         return []
     if summary.dip is None:
-        return [("dip", "none: the curve does not fall and recover")]
+        return [("dip", f"none: {summary.evidence.reason}")]
     dip, depth = summary.dip, summary.descent
     value = mean_std(dip.mean, dip.std, signs)
     text = (
@@ -115,13 +115,9 @@ def _dip(summary: Summary, signs: Glyphs) -> list[_Fact]:
 
 
 def _verdict(summary: Summary) -> str:
-    depth = f"depth {percent(summary.descent.depth)} points"
-    if summary.threshold is None:
-        return f"{depth} (cannot be told from noise without the size of the test set)"
-    limit = f"the {percent(summary.threshold)} that noise explains"
-    if summary.double_descent:
-        return f"sparse double descent: {depth}, more than {limit}"
-    return f"no double descent: {depth}, within {limit}"
+    """Give the evidence's own words, after what they say."""
+    words = {True: "sparse double descent: ", False: "no double descent: ", None: "cannot tell: "}
+    return words[summary.double_descent] + summary.evidence.reason
 
 
 def _sweet(summary: Summary, signs: Glyphs) -> list[_Fact]:

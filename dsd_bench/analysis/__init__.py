@@ -1,0 +1,77 @@
+"""What curves over seeds say; docs/analysis.md has every definition with a figure.
+
+Pure functions of the rows of finished or unfinished runs. Accuracies and sparsities are in 0..1
+throughout; importing it loads nothing heavy.
+"""
+
+from dsd_bench.analysis.curves import (
+    Point,
+    Row,
+    Spread,
+    crossing,
+    mean_curve,
+    shared_part,
+    spread,
+)
+from dsd_bench.analysis.descent import Descent, depth_threshold, descent
+from dsd_bench.analysis.dodging import Dodge, dodge
+from dsd_bench.analysis.evidence import (
+    CANNOT_TELL,
+    DOUBLE_DESCENT,
+    NO_DOUBLE_DESCENT,
+    Evidence,
+    judge,
+    unimodal,
+)
+from dsd_bench.analysis.measures import Compression, area, compression, peak
+from dsd_bench.analysis.memorisation import Memorisation, memorisation
+from dsd_bench.analysis.phases import Phase, phase_of, phases
+from dsd_bench.analysis.study import Study, study
+from dsd_bench.analysis.summary import (
+    Selected,
+    Stopped,
+    Summary,
+    accuracy_column,
+    best_round,
+    images_tested,
+    summarise,
+)
+
+__all__ = [
+    "CANNOT_TELL",
+    "DOUBLE_DESCENT",
+    "NO_DOUBLE_DESCENT",
+    "Compression",
+    "Descent",
+    "Dodge",
+    "Evidence",
+    "Memorisation",
+    "Phase",
+    "Point",
+    "Row",
+    "Selected",
+    "Spread",
+    "Stopped",
+    "Study",
+    "Summary",
+    "accuracy_column",
+    "area",
+    "best_round",
+    "compression",
+    "crossing",
+    "depth_threshold",
+    "descent",
+    "dodge",
+    "images_tested",
+    "judge",
+    "mean_curve",
+    "memorisation",
+    "peak",
+    "phase_of",
+    "phases",
+    "shared_part",
+    "spread",
+    "study",
+    "summarise",
+    "unimodal",
+]

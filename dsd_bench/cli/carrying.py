@@ -1,0 +1,94 @@
+"""What every command that carries runs out shares: how to run, the view, the end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from dsd_bench import api
+from dsd_bench.cli.options import Option
+from dsd_bench.errors import DsdError, UsageError
+from dsd_bench.executors import Settings
+from dsd_bench.planning import Planned
+from dsd_bench.reports.live import LiveView, PlainView, View
+
+EXIT = {"done": 0, "failed": 1, "interrupted": 130}
+Command = Callable[..., Any]
+
+
+def how(*names: str, **kwargs: Any) -> Callable[[Command], Command]:
+    """Return an option that says how something is run, not what."""
+    return click.option(*names, cls=Option, heading="How it is run", **kwargs)
+
+
+def how_options(command: Command) -> Command:
+    """Give a command the options that :func:`settings_of` reads."""
+    for option in reversed(HOW):
+        command = option(command)
+    return command
+
+
+HOW = (
+    how("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, mps."),
+    how("--threads", type=click.IntRange(1), default=1, help="CPU threads of a run (default: 1)."),
+    how("--jobs", type=click.IntRange(1), help="Runs side by side (default: as many as fit)."),
+    how("--deterministic", is_flag=True, help="Refuse operations that are not deterministic."),
+    how("--data-dir", type=click.Path(path_type=Path), help="Where data sets lie (default: data)."),
+    how("--download", is_flag=True, help="Allow downloads of data and pretrained weights."),
+    how("--runs-dir", type=click.Path(path_type=Path), help="Where runs are kept (default: runs)."),
+    how("--executor", default="local", metavar="NAME", help="local (worker processes) or inline."),
+    how("--checkpoint-seconds", type=click.FloatRange(0), default=30.0, hidden=True),
+    how("--debug", is_flag=True, help="Show tracebacks."),
+)
+
+
+def settings_of(given: Mapping[str, Any], data_dir: Path) -> Settings:
+    """Return where and how to run, as the options say."""
+    before = click.get_current_context().find_root().params  # dsd-bench --debug run
+    return Settings(
+        device=given["device"],
+        threads=given["threads"],
+        jobs=given["jobs"],
+        deterministic=given["deterministic"],
+        data_dir=data_dir.absolute(),
+        download=given["download"],
+        checkpoint_seconds=given["checkpoint_seconds"],
+        debug=given["debug"] or bool(before.get("debug")),
+    )
+
+
+def open_view(console: Console, planned: Sequence[Planned]) -> View:
+    """Return the live view on a terminal, else plain lines."""
+    jobs = [item.job for item in planned if not item.reused]
+    configs = {item.job.run_id: item.config.to_json() for item in planned}
+    if console.is_terminal and not console.is_dumb_terminal and jobs:
+        return LiveView(console, jobs, configs)
+    return PlainView(sys.stderr if console.stderr else sys.stdout, jobs, configs)
+
+
+def print_problems(finished: Sequence[api.Finished], debug: bool) -> None:
+    """Say which runs failed and why, and how to go on after an interruption."""
+    for item in finished:
+        if item.outcome.status == "failed":
+            place = f"run {item.outcome.run_id} (seed {item.planned.config.seed})"
+            click.echo(f"error: {place}: {item.outcome.error}", err=True)
+            if debug and item.outcome.traceback:
+                click.echo(item.outcome.traceback, err=True)
+    if any(item.outcome.status == "interrupted" for item in finished):
+        click.echo("interrupted; the same command resumes where it stopped", err=True)
+
+
+def exit_code(finished: Sequence[api.Finished]) -> int:
+    """Return 130 if anything was interrupted, else the failures' code, else 0."""
+    states = {item.outcome.status for item in finished}
+    if "interrupted" in states:
+        return EXIT["interrupted"]
+    codes = {item.outcome.exit_code for item in finished if item.outcome.status == "failed"}
+    if codes == {UsageError.exit_code}:
+        return UsageError.exit_code
+    return DsdError.exit_code if codes else 0
