@@ -1,0 +1,145 @@
+"""From a configuration to the MACs of one image and the images of a training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from dsd_bench.choosing import component
+from dsd_bench.config import ComponentConfig, RunConfig
+from dsd_bench.data import Dataset
+from dsd_bench.data.prepare import part_sizes
+from dsd_bench.errors import DsdError
+from dsd_bench.masks import prunable_parameters
+from dsd_bench.metrics.cost import StepMacs, count_step
+from dsd_bench.plugins import catalogue
+from dsd_bench.seeds import seeded_globals
+from dsd_bench.training import steps_per_epoch
+
+SMALL = 3 * 64 * 64
+"""Numbers of an image up to which a real pass is quicker than one without values, for which
+torch imports its compiler (2 s)."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a cost needs to know of the data.
+
+    Attributes:
+        shape: one image's ``(C, H, W)``.
+        classes: number of classes.
+        train: samples of the train part.
+        measured: samples of all parts, which every round measures once.
+    """
+
+    shape: tuple[int, int, int]
+    classes: int
+    train: int
+    measured: int
+
+
+def known_sizes(config: RunConfig) -> Sizes | None:
+    """Return the sizes as far as the data set tells them without its files, else None.
+
+    Raises:
+        UsageError: if the sizes asked for do not fit the data.
+    """
+    dataset: Dataset = component(catalogue(), "dataset", config.dataset)
+    told = dataset.outline()
+    if told is None:
+        return None
+    train, held = part_sizes(dataset.params, told.train, told.val is not None)
+    measured = train + (held if told.val is None else told.val) + told.test
+    return Sizes(told.shape, told.classes, train, measured)
+
+
+def read_sizes(config: RunConfig, data_dir: Path) -> Sizes:
+    """Return the sizes of data that only their files tell of; reads them all.
+
+    Raises:
+        DataError: if they are missing, damaged or other than when the run was planned.
+    """
+    from dsd_bench.assembling import Sources, load_data
+
+    data = load_data(config, Sources(Path(), data_dir))
+    _, channels, height, width = data.train.images.shape
+    measured = sum(len(part) for part in (data.train, data.val, data.test) if part)
+    return Sizes((channels, height, width), data.classes, len(data.train), measured)
+
+
+def images_of_training(config: RunConfig, round: int, samples: int) -> tuple[int, int]:
+    """Return the images that pass the network in the training of ``round``.
+
+    The second number is of those that pass it once more after its pruned weights came back
+    (``redense_epochs``), 0 where they do not.
+
+    Args:
+        config: the run.
+        round: the dense training may have another length than the rest.
+        samples: size of the train part.
+    """
+    protocol = config.protocol
+    batch = min(protocol.batch_size, samples)
+    epoch = min(samples, steps_per_epoch(samples, batch) * batch)
+    return epoch * protocol.epochs(round), epoch * protocol.redense_epochs if round else 0
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A model, counted.
+
+    Attributes:
+        step: the MACs of one image, forward and backward.
+        prunable: weights of each prunable parameter, by name.
+    """
+
+    step: StepMacs
+    prunable: Mapping[str, int]
+
+
+def count_model(config: ComponentConfig, shape: tuple[int, int, int], classes: int) -> Counted:
+    """Count the model of ``config``, once a process.
+
+    For large images it is built without values (device ``meta``) if it allows that.
+
+    Args:
+        config: the model's.
+        shape: one image's ``(C, H, W)``.
+        classes: number of classes.
+
+    Raises:
+        UsageError: if the model cannot take such images.
+    """
+    return _count(config.model_dump_json(), shape, classes)
+
+
+@lru_cache(maxsize=256)
+def _count(word: str, shape: tuple[int, int, int], classes: int) -> Counted:
+    config = ComponentConfig.model_validate_json(word)
+    if math.prod(shape) > SMALL:
+        try:
+            return _count_on("meta", config, shape, classes)
+        except DsdError:
+            raise
+        except Exception:  # some models look at values while they are built or run
+            return _count_on("cpu", config, shape, classes)
+    return _count_on("cpu", config, shape, classes)
+
+
+def _count_on(
+    device: str, config: ComponentConfig, shape: tuple[int, int, int], classes: int
+) -> Counted:
+    if config.params.get("pretrained"):  # the same network, and nothing to fetch
+        config = config.model_copy(update={"params": config.params | {"pretrained": False}})
+    factory = component(catalogue(), "model", config)
+    with torch.device(device), seeded_globals(0):
+        model: nn.Module = factory.build(shape, classes, download=False)
+        step = count_step(model, torch.zeros(1, *shape))
+    prunable = {name: weight.numel() for name, weight in prunable_parameters(model).items()}
+    return Counted(step, prunable)

@@ -1,0 +1,61 @@
+"""Finished curves from run folders, checked for what a replay needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from dsd_bench.config import RunConfig
+from dsd_bench.costs.ledger import read_ledger
+from dsd_bench.errors import UsageError
+from dsd_bench.replay import Curve
+from dsd_bench.store.runs import StoredRun, finished, read_rows
+
+WHOLE = ("rounds", "target-sparsity", "nothing-left")
+"""What ends a curve that no stop criterion cut short."""
+
+
+def read_curve(run: StoredRun, data_dir: Path = Path("data")) -> Curve:
+    """Return the curve of a finished run with what its trainings cost.
+
+    Args:
+        run: the run folder.
+        data_dir: where data sets lie; read only for those that do not tell their sizes.
+
+    Raises:
+        UsageError: if the run is unfinished or was itself stopped early.
+    """
+    again = f"dsd-bench run --config {run.path / 'config.json'} --runs-dir {run.path.parent}"
+    if run.result is None or not finished(run.path):
+        raise UsageError(
+            f"run {run.run_id} is unfinished ({len(run.rows)} rounds so far) and a replay needs "
+            f"the whole curve; finish it with: {again}"
+        )
+    if run.result["stopped_by"] not in WHOLE:
+        raise UsageError(
+            f"run {run.run_id} was itself stopped by '{run.result['stopped_by']}' after round "
+            f"{run.rows[-1]['round']}, so the rest of its curve is unknown; train only that "
+            f"rest with: {again} --stop never"
+        )
+    ledger = read_ledger(run, data_dir)
+    effective = [training.effective for training in ledger.trainings]
+    known = [macs for macs in effective if macs is not None]
+    return Curve(
+        config=RunConfig.from_json(run.config, str(run.path / "config.json")),
+        rows=rows_with_metrics(run),
+        end=(str(run.result["stopped_by"]), str(run.result.get("reason"))),
+        dense=[training.dense for training in ledger.trainings],
+        effective=known if len(known) == len(effective) else None,
+    )
+
+
+def rows_with_metrics(run: StoredRun) -> list[dict[str, Any]]:
+    """Return a run's rows as the protocol has them: further metrics under the key ``metrics``."""
+    rows = [dict(row) for row in run.rows]
+    for path in sorted((run.path / "metrics").glob("*.jsonl")):
+        for measured in read_rows(path):
+            index = measured.get("round")
+            if isinstance(index, int) and 0 <= index < len(rows):
+                values = {key: value for key, value in measured.items() if key != "round"}
+                rows[index].setdefault("metrics", {})[path.stem] = values
+    return rows
