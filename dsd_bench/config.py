@@ -40,6 +40,14 @@ class Protocol(Params):
     retrain_lr_scale: float = param(
         1.0, help="scales the learning rate of every training but the dense one (Fig. 3)", gt=0
     )
+    redense_epochs: int = param(
+        0,
+        help="after each later training the pruned weights come back at zero and all of them "
+        "train on for this long at its last learning rate; that network is measured, and the "
+        "next round prunes the sparse one (He et al., ICML 2022)",
+        ge=0,
+        unit="epochs",
+    )
     selection: Selection = param("val", help="which part selects and stops; the paper used test")
     precision: Precision = param("fp32", help="arithmetic of training and measuring")
 
@@ -61,6 +69,10 @@ class Protocol(Params):
     def epochs(self, round: int) -> int:
         """Return the length of the training of ``round`` in epochs."""
         return self.retrain_epochs if round else self.dense_epochs
+
+
+ADDED = {"redense_epochs": 0}
+"""Options that came after the first release: hashed unless they say what was always done."""
 
 
 class _Value(BaseModel):
@@ -149,6 +161,9 @@ class RunConfig(_Value):
         """
         value = self.model_dump(mode="json", exclude={"metrics"})
         value["dataset"] = self.dataset.placeless().model_dump(mode="json")
+        for option, default in ADDED.items():
+            if value["protocol"][option] == default:
+                del value["protocol"][option]
         for regularizer in value["regularizers"]:
             if regularizer["teacher"] is None:
                 del regularizer["teacher"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,11 +35,21 @@ class Planned:
     reused: bool
 
 
-def plan(configs: Sequence[RunConfig], runs_dir: Path, force: bool = False) -> list[Planned]:
+def plan(
+    configs: Sequence[RunConfig],
+    runs_dir: Path,
+    force: bool = False,
+    labels: Mapping[str, str] | None = None,
+) -> list[Planned]:
     """Order runs and their teachers so that each comes after what it needs; each once.
 
-    ``force`` asks for the runs themselves, not their teachers, to begin anew.
+    Args:
+        configs: the runs that are wanted.
+        runs_dir: where their folders lie.
+        force: whether the runs themselves, not their teachers, shall begin anew.
+        labels: what to call runs, by id; others are called after their method.
     """
+    named = labels or {}
     wanted = {config.run_id for config in configs}
     planned: dict[str, Planned] = {}
 
@@ -52,7 +62,8 @@ def plan(configs: Sequence[RunConfig], runs_dir: Path, force: bool = False) -> l
         path = runs_dir / run_id
         needs = tuple(dict.fromkeys(teacher.run_id for teacher in teachers(config)))
         fresh = force and run_id in wanted
-        job = Job(run_id, path, needs, label(config.to_json(), catalogue().find), fresh)
+        name = named.get(run_id) or label(config.to_json(), catalogue().find)
+        job = Job(run_id, path, needs, name, fresh)
         done = finished(path) and not fresh
         planned[run_id] = Planned(config, job, run_id not in wanted, done)
 

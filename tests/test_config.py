@@ -43,6 +43,7 @@ def test_golden_ids(name: str) -> None:
         {"epochs": 3},
         {"lr": 0.3},
         {"retrain_lr_scale": 0.1},
+        {"redense_epochs": 1},
         {"precision": "bf16"},
         {"selection": "test"},
         {"pruner": "random"},

@@ -250,6 +250,7 @@ def _method_words(method: Method) -> str:
         f"stop {part_words('stop', method.stop)}",
         f"at most {end}" if method.stop.name != "never" else end,
         f"learning rate of retraining x {method.retrain_lr_scale:g}",
+        *([f"re-dense training {method.redense_epochs} epochs"] if method.redense_epochs else []),
     ]
     return "; ".join(parts)
 

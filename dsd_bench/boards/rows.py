@@ -27,7 +27,7 @@ from dsd_bench.errors import UsageError, collect
 from dsd_bench.store.files import explained, write_atomic
 from dsd_bench.store.runs import StoredRun
 
-METHOD_OPTIONS = ("retrain_lr_scale", "rounds", "target_sparsity")
+METHOD_OPTIONS = ("retrain_lr_scale", "redense_epochs", "rounds", "target_sparsity")
 """Options of the protocol that belong to the method; all others are the track's schedule."""
 
 

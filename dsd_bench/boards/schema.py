@@ -12,9 +12,18 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
-from dsd_bench.config import ComponentConfig, Precision, Selection, digest
+from dsd_bench.config import ADDED, ComponentConfig, Precision, Selection, digest
 from dsd_bench.errors import UsageError
 
 SCHEMA = 1
@@ -92,8 +101,15 @@ class Method(_Value):
     regularizers: list[Regularizer]
     stop: ComponentConfig
     retrain_lr_scale: float
+    redense_epochs: Count = 0
     rounds: Count | None
     target_sparsity: Fraction | None
+
+    @model_serializer(mode="wrap")
+    def _without_added(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what rows of the first release lack, where it says what was always done."""
+        value: dict[str, Any] = handler(self)
+        return {k: v for k, v in value.items() if ADDED.get(k, ...) != v}
 
 
 class Rounds(_Value):

@@ -122,7 +122,9 @@ def _extras(method: Method, ends: bool) -> list[str]:
     """Name the protocol options of a method that are not the usual ones."""
     scale, rounds, target = method.retrain_lr_scale, method.rounds, method.target_sparsity
     end = f"to sparsity {target}" if rounds is None else f"{rounds} rounds"
-    return [*([f"retraining lr x {scale:g}"] if scale != 1 else []), *([end] if ends else [])]
+    redense = [f"{method.redense_epochs} epochs re-dense"] if method.redense_epochs else []
+    scaled = [f"retraining lr x {scale:g}"] if scale != 1 else []
+    return [*scaled, *redense, *([end] if ends else [])]
 
 
 def _card(row: Row) -> dict[str, Any]:

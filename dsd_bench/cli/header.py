@@ -55,8 +55,9 @@ def protocol_words(protocol: Protocol) -> str:
     )
     drops = ", ".join(f"{fraction:g}" for fraction in protocol.milestones)
     scale = f" (x{protocol.retrain_lr_scale:g} after)" if protocol.retrain_lr_scale != 1 else ""
+    redense = f" + {protocol.redense_epochs} re-dense" if protocol.redense_epochs else ""
     return (
-        f"{end}; {protocol.dense_epochs} + {protocol.retrain_epochs} epochs, "
+        f"{end}; {protocol.dense_epochs} + {protocol.retrain_epochs}{redense} epochs, "
         f"batch {protocol.batch_size}, {protocol.optimizer} lr {protocol.lr:g}{scale} "
         f"x{protocol.lr_drop:g} at {drops}, momentum {protocol.momentum:g}, "
         f"weight decay {protocol.weight_decay:g}; select on {protocol.selection}, "

@@ -1,0 +1,99 @@
+"""``dsd-bench table`` and ``dsd-bench plot``: what the finished runs of a suite say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dsd_bench.suites.cells import cells
+from dsd_bench.suites.results import Result, results
+from dsd_bench.suites.schema import Suite, find_suite, read_suite
+
+Command = Callable[..., Any]
+
+
+def _of_suite(command: Command) -> Command:
+    """Give a command the argument and options that choose runs of a suite."""
+    options = [
+        click.argument("suite", metavar="SUITE"),
+        click.option(
+            "--scale",
+            type=click.Choice(["small", "paper"]),
+            default="small",
+            show_default=True,
+            help="Which of the suite's scales.",
+        ),
+        click.option(
+            "--only",
+            multiple=True,
+            metavar="PATTERN",
+            help="Only cells whose name, or one of whose labels, fits.",
+        ),
+        click.option("--seeds", metavar="SEEDS", help="0-2, 0,3 or 5 (default: the suite's)."),
+        click.option(
+            "--runs-dir",
+            default="runs",
+            type=click.Path(path_type=Path),
+            show_default=True,
+            help="Where runs are kept.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.command()
+@_of_suite
+@click.option("--csv", "as_csv", is_flag=True, help="CSV instead of markdown.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write into FILE instead of printing.",
+)
+def table(suite: str, as_csv: bool, output: Path | None, **given: Any) -> None:
+    """Lay out the finished runs of SUITE as its source does: n, spread, its numbers."""
+    from dsd_bench.suites.tables import make_table
+
+    read, found = _results(suite, **given)
+    made = make_table(read, found)
+    text = made.csv() if as_csv else made.markdown()
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    from dsd_bench.store.files import write_atomic
+
+    write_atomic(output, text.encode())
+    click.echo(output, err=True)
+
+
+@click.command()
+@_of_suite
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="An .svg or .png file (default: SUITE.svg).",
+)
+def plot(suite: str, output: Path | None, **given: Any) -> None:
+    """Draw the finished runs of SUITE along its source's axes."""
+    from dsd_bench.suites.plots import draw
+
+    read, found = _results(suite, **given)
+    path = output or Path(f"{find_suite(suite).stem}.svg")
+    draw(read, found, path)
+    click.echo(path, err=True)
+
+
+def _results(
+    word: str, scale: Any, only: tuple[str, ...], seeds: str | None, runs_dir: Path
+) -> tuple[Suite, list[Result]]:
+    path = find_suite(word)
+    suite = read_suite(path)
+    chosen = cells(suite, scale, only=only, seeds=seeds, places={"runs_dir": runs_dir})
+    command = f"dsd-bench sweep {word}" + ("" if scale == "small" else f" --scale {scale}")
+    return suite, results(chosen, runs_dir, command)

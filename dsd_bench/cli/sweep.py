@@ -1,0 +1,172 @@
+"""``dsd-bench sweep``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from dsd_bench import api
+from dsd_bench.cli.carrying import (
+    exit_code,
+    how,
+    how_options,
+    open_view,
+    print_problems,
+    settings_of,
+)
+from dsd_bench.cli.options import Sectioned
+from dsd_bench.planning import Planned, plan
+from dsd_bench.plugins import catalogue
+from dsd_bench.reports.words import plural
+from dsd_bench.suites.cells import Cell, cells
+from dsd_bench.suites.costs import Budget, budget
+from dsd_bench.suites.schema import Suite, find_suite, read_suite
+
+Chosen = list[tuple[str, Suite, list[Cell]]]
+
+
+@click.command(cls=Sectioned)
+@click.argument("suites", nargs=-1, required=True, metavar="SUITE...")
+@click.option(
+    "--scale",
+    type=click.Choice(["small", "paper"]),
+    default="small",
+    show_default=True,
+    help="The paper's own setting, or one that keeps its question on a small machine.",
+)
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="PATTERN",
+    help="Only cells whose name, or one of whose labels, fits; may be repeated.",
+)
+@click.option("--seeds", metavar="SEEDS", help="0-2, 0,3 or 5 (default: the suite's).")
+@click.option("--dry-run", is_flag=True, help="Say what would be run and what it costs; run none.")
+@click.option(
+    "--calibrate", is_flag=True, help="Time a few steps of each kind first, to tell hours as well."
+)
+@how_options
+@how("--json", "as_json", is_flag=True, help="Print the outcome as JSON alone on stdout.")
+def sweep(
+    suites: tuple[str, ...], scale: Any, only: tuple[str, ...], seeds: str | None, **given: Any
+) -> int:
+    """Run every cell of SUITE...: files, or names of those in benchmarks/.
+
+    Runs that suites share, and those that are finished, are run once. The same command again
+    goes on where it stopped. Teachers come before their students.
+    """  # fmt: skip
+    runs_dir = given["runs_dir"] or Path("runs")
+    settings = settings_of(given, given["data_dir"] or Path("data"))
+    catalogue().get("executor", given["executor"], "--executor")
+    places = {"runs_dir": runs_dir, "data_dir": settings.data_dir}
+    chosen: Chosen = []
+    for path in dict.fromkeys(find_suite(word) for word in suites):
+        suite = read_suite(path)
+        found = cells(suite, scale, only=only, seeds=seeds, places=places)
+        chosen.append((path.stem, suite, found))
+    configs = [config for _, _, found in chosen for cell in found for config in cell.configs]
+    if not given["dry_run"]:
+        api.check_data(configs, settings)
+    labels: dict[str, str] = {}
+    for name, _, found in chosen:
+        for cell in found:
+            for config in cell.configs:
+                labels.setdefault(config.run_id, f"{name}: {cell.name}")
+    planned = plan(configs, runs_dir, labels=labels)
+    console = Console(stderr=given["as_json"])
+    costs = budget(planned, settings if given["calibrate"] else None)
+    _print_plan(console, chosen, planned, costs)
+    if given["dry_run"]:
+        if given["as_json"]:
+            click.echo(json.dumps(_plan_json(chosen, planned, costs), indent=1))
+        return 0
+    with open_view(console, planned) as view:
+        finished = api.carry(
+            planned, runs_dir, settings, executor=given["executor"], emit=view.handle
+        )
+    if given["as_json"]:
+        states = {item.outcome.run_id: item.outcome.status for item in finished}
+        click.echo(json.dumps(_plan_json(chosen, planned, costs, states), indent=1))
+    else:
+        _print_end(console, chosen, finished, scale)
+    print_problems(finished, settings.debug)
+    return exit_code(finished)
+
+
+def _print_plan(
+    console: Console, chosen: Chosen, planned: Sequence[Planned], costs: Budget
+) -> None:
+    """Print each suite's cells, then what is there and what will be run."""
+    states = {item.job.run_id: item.reused for item in planned}
+    for name, suite, found in chosen:
+        console.print(Text(f"{name}: {suite.title}", style="bold"))
+        table = Table(box=None, header_style="dim", padding=(0, 1), pad_edge=False)
+        for heading in ("cell", "seeds", "done", "MACs a run", *(["time a run"] * costs.timed)):
+            table.add_column(heading, justify="left" if heading == "cell" else "right")
+        for cell in found:
+            done = sum(states[config.run_id] for config in cell.configs)
+            first = costs.of(cell.configs[0].run_id)
+            row = [cell.name, str(len(cell.configs)), str(done), first.macs_words]
+            table.add_row(*row, *([first.time_words] * costs.timed))
+        console.print(table)
+        console.print()
+    to_run = [item for item in planned if not item.reused]
+    teachers = sum(item.teacher for item in to_run)
+    text = f"{plural(len(planned), 'run')}: {len(planned) - len(to_run)} finished, "
+    text += f"{len(to_run)} to run ({plural(teachers, 'teacher')} among them)"
+    console.print(Text(text))
+    if to_run:
+        console.print(Text(costs.words([item.job.run_id for item in to_run])))
+    console.print()
+
+
+def _plan_json(
+    chosen: Chosen,
+    planned: Sequence[Planned],
+    costs: Budget,
+    states: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Return the plan, or with ``states`` the outcome, for scripts."""
+    before = {item.job.run_id: "done" if item.reused else "to run" for item in planned}
+    now = states or before
+    wanted = {
+        name: [
+            {"cell": dict(cell.labels), "runs": [config.run_id for config in cell.configs]}
+            for cell in found
+        ]
+        for name, _, found in chosen
+    }
+    runs = [
+        {
+            "run_id": item.job.run_id,
+            "seed": item.config.seed,
+            "teacher": item.teacher,
+            "reused": item.reused,
+            "status": now[item.job.run_id],
+            "macs": costs.of(item.job.run_id).macs,
+            "seconds": costs.of(item.job.run_id).seconds,
+        }
+        for item in planned
+    ]
+    return {"suites": wanted, "runs": runs}
+
+
+def _print_end(
+    console: Console, chosen: Chosen, finished: Sequence[api.Finished], scale: str
+) -> None:
+    counts = {
+        state: sum(item.outcome.status == state for item in finished)
+        for state in ("done", "failed", "interrupted")
+    }
+    words = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    console.print(Text(f"{plural(len(finished), 'run')}: {words}"))
+    tail = "" if scale == "small" else f" --scale {scale}"
+    for name, _, _ in chosen:
+        console.print(Text(f"  dsd-bench table {name}{tail}    dsd-bench plot {name}{tail}"))

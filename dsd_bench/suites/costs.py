@@ -1,0 +1,83 @@
+"""What planned runs are expected to cost, before any is run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from dsd_bench.costs import macs_word
+from dsd_bench.costs.expected import expected_cost
+from dsd_bench.executors import Settings
+from dsd_bench.planning import Planned
+from dsd_bench.reports.words import duration
+
+
+@dataclass(frozen=True)
+class Expected:
+    """One run's expected cost; None where it cannot be known beforehand.
+
+    Attributes:
+        macs: multiply-accumulates of all its trainings, dense, forward and backward.
+        seconds: on the calibrated device; teachers are runs of their own.
+    """
+
+    macs: int | None
+    seconds: float | None
+
+    @property
+    def macs_words(self) -> str:
+        """The MACs, such as ``1.63 P``."""
+        return "?" if self.macs is None else macs_word(self.macs)
+
+    @property
+    def time_words(self) -> str:
+        """The time, such as ``1:02:03``."""
+        return "?" if self.seconds is None else duration(self.seconds)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The expected costs by run id; ``timed``: whether seconds are known."""
+
+    costs: Mapping[str, Expected]
+    timed: bool
+
+    def of(self, run_id: str) -> Expected:
+        """Return one run's."""
+        return self.costs[run_id]
+
+    def words(self, run_ids: Sequence[str]) -> str:
+        """Write the sum over ``run_ids``, saying how many are unknown."""
+        chosen = [self.costs[run_id] for run_id in run_ids]
+        known = [cost.macs for cost in chosen if cost.macs is not None]
+        text = f"expected: {macs_word(sum(known))}MACs" if known else "expected MACs: unknown"
+        if self.timed:
+            seconds = sum(cost.seconds or 0.0 for cost in chosen)
+            text += f", {duration(seconds)} h:m:s one after another"
+        if len(known) < len(chosen):
+            text += f" (of {len(chosen) - len(known)} runs unknown)"
+        return text
+
+
+def budget(planned: Sequence[Planned], calibrate: Settings | None = None) -> Budget:
+    """Return what ``planned`` runs cost if no stop rule ends them early.
+
+    Args:
+        planned: the runs.
+        calibrate: where they will be run; then steps are timed on synthetic data (and cached).
+    """
+    found = {}
+    for item in planned:
+        cost = expected_cost(item.config)
+        seconds = None if calibrate is None else _seconds(item, calibrate)
+        found[item.job.run_id] = Expected(cost.macs if cost else None, seconds)
+    return Budget(found, calibrate is not None)
+
+
+def _seconds(item: Planned, settings: Settings) -> float | None:
+    from dsd_bench import device
+    from dsd_bench.calibration import expected_seconds
+
+    precision = item.config.protocol.precision
+    place = device.setup(settings.device, settings.threads, settings.deterministic, precision)
+    return expected_seconds(item.config, place)

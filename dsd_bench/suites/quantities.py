@@ -1,0 +1,168 @@
+"""What a table says of a cell, by name: a number for each seed, or a word on all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dsd_bench.analysis import (
+    Spread,
+    best_round,
+    descent,
+    images_tested,
+    phase_of,
+    phases,
+    spread,
+    summarise,
+)
+from dsd_bench.costs import macs_word
+from dsd_bench.costs.ledger import read_ledger
+from dsd_bench.store.runs import StoredRun
+
+Row = Mapping[str, Any]
+
+NOTHING = "–"
+"""Stands where a cell has no number."""
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A named number of one finished run.
+
+    Attributes:
+        title: the column's heading, with the unit.
+        of: the number; None where the run does not have it.
+        scale: what it is multiplied with to be shown (100 for fractions as percentages).
+        digits: decimals that are shown.
+        words: writes a number otherwise, such as MACs with a prefix.
+    """
+
+    title: str
+    of: Callable[[StoredRun], float | None]
+    scale: float = 1.0
+    digits: int = 1
+    words: Callable[[float], str] | None = None
+
+    def over(self, runs: Sequence[StoredRun]) -> Spread | None:
+        """Return mean and spread over seeds, in the shown unit; None where nobody has it."""
+        values = [value for run in runs if (value := self.of(run)) is not None]
+        return spread([self.scale * value for value in values])
+
+    def say(self, runs: Sequence[StoredRun]) -> str:
+        """Write mean and sample standard deviation; a dash where nobody has it."""
+        return self.write(self.over(runs))
+
+    def write(self, found: Spread | None) -> str:
+        """Write a mean and its spread, both in the shown unit."""
+        if found is None:
+            return NOTHING
+        write = self.words or (lambda value: f"{value:.{self.digits}f}")
+        return write(found.mean) + ("" if found.std is None else f" ± {write(found.std)}")
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A named word on all finished runs of a cell together.
+
+    Attributes:
+        title: the column's heading.
+        of: the word; empty where nothing can be said.
+    """
+
+    title: str
+    of: Callable[[Sequence[StoredRun]], str]
+
+    def over(self, runs: Sequence[StoredRun]) -> None:
+        """A word has no mean."""
+
+    def say(self, runs: Sequence[StoredRun]) -> str:
+        """Write it."""
+        return (self.of(runs) if runs else "") or NOTHING
+
+
+def _selected(run: StoredRun) -> Row:
+    return run.rows[best_round(run) or 0]
+
+
+def _oracle(run: StoredRun) -> Row:
+    """Return the round with the highest test accuracy, the first of equals."""
+    return max(run.rows, key=lambda row: row["test_accuracy"] or 0.0)
+
+
+def _value(pick: Callable[[StoredRun], Row], column: str) -> Callable[[StoredRun], float | None]:
+    return lambda run: pick(run)[column]
+
+
+def _first(run: StoredRun) -> Row:
+    return run.rows[0]
+
+
+def _last(run: StoredRun) -> Row:
+    return run.rows[-1]
+
+
+def _depth(run: StoredRun) -> float:
+    return descent([row["test_accuracy"] for row in run.rows]).depth
+
+
+def _mean_depth(runs: Sequence[StoredRun]) -> str:
+    """Write the depth of the mean curve and the threshold that noise explains."""
+    found = summarise(runs, images_tested(runs)).evidence
+    limit = "" if found.threshold is None else f" ({100 * found.threshold:.1f})"
+    return f"{100 * found.descent.depth:.1f}{limit}"
+
+
+def _verdict(runs: Sequence[StoredRun]) -> str:
+    return summarise(runs, images_tested(runs)).evidence.verdict
+
+
+def _best_phase(runs: Sequence[StoredRun]) -> str:
+    """Return the phase in which the mean curve is highest."""
+    found = summarise(runs, images_tested(runs))
+    top = max(found.shared, key=lambda point: point.mean)
+    return phase_of(top, phases(found.shared, found.evidence)) or ""
+
+
+def _best_validation(run: StoredRun) -> float | None:
+    values = [row["val_accuracy"] for row in run.rows if row["val_accuracy"] is not None]
+    return max(values, default=None)
+
+
+def _macs(run: StoredRun) -> float:
+    return float(read_ledger(run).dense)
+
+
+def _macs_effective(run: StoredRun) -> float | None:
+    return read_ledger(run).effective
+
+
+def _macs_teachers(run: StoredRun) -> float | None:
+    found = read_ledger(run)
+    return found.teachers_dense if found.teachers else None
+
+
+def _percent(title: str, of: Callable[[StoredRun], float | None], digits: int = 1) -> Quantity:
+    return Quantity(f"{title} %", of, 100.0, digits)
+
+
+QUANTITIES: dict[str, Quantity | Statement] = {
+    "dense": _percent("dense test", _value(_first, "test_accuracy")),
+    "best": _percent("best test of the curve", _value(_oracle, "test_accuracy")),
+    "best_sparsity": _percent("its sparsity", _value(_oracle, "sparsity"), 2),
+    "selected": _percent("selected test", _value(_selected, "test_accuracy")),
+    "sparsity": _percent("selected sparsity", _value(_selected, "sparsity"), 2),
+    "last": _percent("last test", _value(_last, "test_accuracy")),
+    "last_sparsity": _percent("last sparsity", _value(_last, "sparsity"), 2),
+    "best_val": _percent("best validation", _best_validation),
+    "train": _percent("dense train", _value(_first, "train_accuracy")),
+    "depth": _percent("D of a seed", _depth),
+    "mean_depth": Statement("D of the mean (threshold) %", _mean_depth),
+    "verdict": Statement("verdict", _verdict),
+    "best_phase": Statement("phase of the best", _best_phase),
+    "macs": Quantity("MACs", _macs, words=macs_word),
+    "macs_effective": Quantity("effective MACs", _macs_effective, words=macs_word),
+    "macs_teachers": Quantity("MACs of teachers", _macs_teachers, words=macs_word),
+    "trainings": Quantity("trainings", lambda run: float(len(run.rows)), digits=1),
+}
+"""Every quantity by the name that suites use."""

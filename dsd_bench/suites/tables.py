@@ -1,0 +1,179 @@
+"""A suite's table: measured numbers, and beside them what the source reports."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from dsd_bench.analysis import Spread, mean_curve
+from dsd_bench.boards.render import table as markdown_table
+from dsd_bench.boards.words import escape
+from dsd_bench.suites.quantities import NOTHING, QUANTITIES, Quantity, Statement
+from dsd_bench.suites.results import Result
+from dsd_bench.suites.schema import Suite
+
+WORDS = frozenset({"of", *(k for k, v in QUANTITIES.items() if isinstance(v, Statement))})
+"""Keys of ``reported`` whose texts are no labels."""
+
+ROUND = Quantity("test %", lambda run: None, 100.0)
+"""How an accuracy in a table of rounds is shown."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One measured place of a table.
+
+    Attributes:
+        text: as it is shown.
+        found: mean and spread in the shown unit; None where nothing was measured, or words.
+        reported: the source's own numbers, in words; empty where it gives none.
+    """
+
+    text: str
+    found: Spread | None = None
+    reported: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table before it is written.
+
+    Attributes:
+        keys: headings of the columns that say what a row is.
+        columns: headings of the measured columns.
+        rows: for each row its words for ``keys`` and its entries.
+    """
+
+    keys: tuple[str, ...]
+    columns: tuple[str, ...]
+    rows: tuple[tuple[tuple[str, ...], tuple[Entry, ...]], ...]
+
+    def markdown(self) -> str:
+        """Return the table in markdown; a column that the source has numbers for gets another."""
+        told = [any(row[1][place].reported for row in self.rows) for place in self._places()]
+        names, align = list(self.keys), "l" * len(self.keys)
+        for place, column in enumerate(self.columns):
+            names += [column, "reported"] if told[place] else [column]
+            align += "rr" if told[place] else "r"
+        body = []
+        for words, entries in self.rows:
+            line = [escape(word) for word in words]
+            for place, entry in enumerate(entries):
+                line.append(escape(entry.text))
+                line += [escape(entry.reported) or NOTHING] if told[place] else []
+            body.append(line)
+        return "\n".join(markdown_table([escape(name) for name in names], align, body)) + "\n"
+
+    def csv(self) -> str:
+        """Return the table as CSV: mean, sample standard deviation, n and what is reported."""
+        stream = io.StringIO()
+        writer = csv.writer(stream, lineterminator="\n")
+        parts = ("text", "mean", "std", "n", "reported")
+        writer.writerow([*self.keys, *(f"{c}: {part}" for c in self.columns for part in parts)])
+        for words, entries in self.rows:
+            values = [value for entry in entries for value in _numbers(entry)]
+            writer.writerow([*words, *values])
+        return stream.getvalue()
+
+    def _places(self) -> range:
+        return range(len(self.columns))
+
+
+def _numbers(entry: Entry) -> list[str]:
+    found = entry.found
+    if found is None:
+        return [entry.text, "", "", "", entry.reported]
+    std = "" if found.std is None else f"{found.std:.6g}"
+    return [entry.text, f"{found.mean:.6g}", std, str(found.n), entry.reported]
+
+
+def make_table(suite: Suite, results: Sequence[Result]) -> Table:
+    """Lay ``results`` out as the suite's ``[table]`` says."""
+    if suite.table.rounds:
+        return _by_round(suite, results)
+    return _by_cell(suite, results)
+
+
+def _by_cell(suite: Suite, results: Sequence[Result]) -> Table:
+    """One row for each combination of the axes but ``across``."""
+    across = suite.table.across
+    axes = [name for name in results[0].cell.labels if name != across]
+    spread_labels = list(dict.fromkeys(r.cell.labels[across] for r in results)) if across else [""]
+    grouped: dict[tuple[str, ...], dict[str, Result]] = {}
+    for result in results:
+        key = tuple(result.cell.labels[name] for name in axes)
+        grouped.setdefault(key, {})[result.cell.labels[across] if across else ""] = result
+    columns, rows = [], []
+    for label in spread_labels:
+        for name in suite.table.columns:
+            columns.append(", ".join(filter(None, (label, QUANTITIES[name].title))))
+    for key, members in grouped.items():
+        entries = [
+            _entry(suite, name, members.get(label))
+            for label in spread_labels
+            for name in suite.table.columns
+        ]
+        counts = list(dict.fromkeys(member.n for member in members.values()))
+        rows.append(((*key, ", ".join(counts)), tuple(entries)))
+    return Table((*axes, "n"), tuple(columns), tuple(rows))
+
+
+def _entry(suite: Suite, name: str, result: Result | None) -> Entry:
+    quantity = QUANTITIES[name]
+    if result is None:
+        return Entry(NOTHING)
+    told = reported(suite, name, result.cell.labels)
+    return Entry(quantity.say(result.runs), quantity.over(result.runs), told)
+
+
+def reported(
+    suite: Suite, quantity: str, labels: Mapping[str, str], round: int | None = None
+) -> str:
+    """Write what the source says of a quantity of the cell with these labels.
+
+    An entry of ``reported`` fits where it names no other label of the cell's axes; what it says
+    beyond that (``of``, or an axis that the cell lacks) is named beside the number.
+    """
+    words = []
+    for entry in suite.reported:
+        names = {k: v for k, v in entry.items() if isinstance(v, str) and k not in WORDS}
+        fits = all(labels.get(name, value) == value for name, value in names.items())
+        if quantity not in entry or not fits or entry.get("round", round) != round:
+            continue
+        text = _as_reported(quantity, entry[quantity], entry.get(f"{quantity}_std"))
+        beyond = [str(value) for name, value in names.items() if name not in labels]
+        of = ", ".join([*([str(entry["of"])] if "of" in entry else []), *beyond])
+        words.append(f"{text} ({of})" if of else text)
+    return "; ".join(words)
+
+
+def _as_reported(name: str, value: float | str, std: float | str | None) -> str:
+    """Write a number with the decimals that it was printed with."""
+    words = getattr(QUANTITIES[name], "words", None)
+    texts = [words(part) if words else str(part) for part in (value, std) if part is not None]
+    return " ± ".join(texts)
+
+
+def _by_round(suite: Suite, results: Sequence[Result]) -> Table:
+    """One row for each round, one column for each cell."""
+    curves = [
+        {point.round: point for point in mean_curve([run.rows for run in result.runs])}
+        for result in results
+    ]
+    columns = [f"{result.cell.name} (n = {result.n})" for result in results]
+    rows = []
+    for index in sorted({index for curve in curves for index in curve}):
+        points = [curve.get(index) for curve in curves]
+        left = [f"{100 * (1 - point.sparsity):.2f}" for point in points if point]
+        entries = []
+        for point, result in zip(points, results):
+            found = None
+            if point is not None:
+                std = None if point.std is None else 100 * point.std
+                found = Spread(100 * point.mean, std, point.n)
+            told = reported(suite, "last", result.cell.labels, index)
+            entries.append(Entry(ROUND.write(found), found, told))
+        rows.append(((str(index), " / ".join(dict.fromkeys(left))), tuple(entries)))
+    return Table(("round", "weights left %"), tuple(columns), tuple(rows))

@@ -1,0 +1,339 @@
+"""Suites: from a file to cells and runs, and from finished runs to tables and plots."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dsd_bench.errors import UsageError
+from dsd_bench.paper import APPENDIX_E
+from dsd_bench.store.runs import load_run
+from dsd_bench.suites.cells import cells
+from dsd_bench.suites.schema import Suite, find_suite, known_suites, read_suite
+from dsd_bench.suites.tables import reported
+
+Command = Callable[..., tuple[int, str, str]]
+
+HEAD = """
+title = "A title"
+question = "A question?"
+source = "a source"
+
+[options]
+dataset = "digits:train_size=60,val_size=30"
+model = "mlp:hidden=8"
+batch_size = 20
+rounds = 2
+epochs = 2
+
+[scale.small]
+seeds = "0-1"
+"""
+METHODS = """
+[[grid.method]]
+label = "vanilla"
+
+[[grid.method]]
+label = "distilled"
+reg = ["kd:teacher=dense"]
+"""
+NOISE = """
+[grid]
+noise = ["symmetric:rate=0.2", "none"]
+"""
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Callable[[str], Path]:
+    """Write a suite file into ``benchmarks/``, where the commands run."""
+
+    def write(body: str, name: str = "mine") -> Path:
+        path = tmp_path / "benchmarks" / f"{name}.toml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(HEAD + body)
+        return path
+
+    return write
+
+
+def of(suite: Callable[[str], Path], body: str) -> Suite:
+    return read_suite(suite(body))
+
+
+# -- the grid
+
+
+def test_every_combination_is_a_cell_with_a_run_for_each_seed(suite: Any) -> None:
+    made = cells(of(suite, NOISE + METHODS), "small")
+    names = [cell.name for cell in made]
+    assert names == [
+        "symmetric:rate=0.2 / vanilla",
+        "symmetric:rate=0.2 / distilled",
+        "none / vanilla",
+        "none / distilled",
+    ]
+    assert [config.seed for config in made[1].configs] == [0, 1]
+    assert made[1].configs[0].noise.name == "symmetric"
+    assert [r.name for r in made[1].configs[0].regularizers] == ["kd"]
+    assert made[2].configs[0].noise.name == "none"
+
+
+def test_options_that_go_together_change_together(suite: Any) -> None:
+    body = """
+[[grid.size]]
+label = "slow"
+lr = 0.1
+retrain_lr_scale = 0.5
+[[grid.size]]
+label = "fast"
+lr = 1.0
+"""
+    slow, fast = (cell.configs[0].protocol for cell in cells(of(suite, body), "small"))
+    assert (slow.lr, slow.retrain_lr_scale) == (0.1, 0.5)
+    assert (fast.lr, fast.retrain_lr_scale) == (1.0, 1.0)
+
+
+def test_a_scale_replaces_an_axis(suite: Any) -> None:
+    body = METHODS + '\n[scale.paper.grid]\nmethod = [{ label = "only this" }]\n'
+    assert len(cells(of(suite, body), "small")) == 2
+    assert [cell.name for cell in cells(of(suite, body), "paper")] == ["only this"]
+
+
+def test_only_and_seeds_choose(suite: Any) -> None:
+    made = of(suite, NOISE + METHODS)
+    chosen = cells(made, "small", only=["dist*"], seeds="7")
+    assert [cell.name for cell in chosen] == ["symmetric:rate=0.2 / distilled", "none / distilled"]
+    assert [config.seed for config in chosen[0].configs] == [7]
+    with pytest.raises(UsageError, match="no cell matches"):
+        cells(made, "small", only=["nothing"])
+
+
+def test_words_on_teachers_are_for_cells_that_have_one(suite: Any) -> None:
+    body = METHODS + '\n[scale.small.options]\nteacher = { model = "mlp:hidden=16" }\n'
+    vanilla, distilled = (cell.configs[0] for cell in cells(of(suite, body), "small"))
+    assert vanilla.regularizers == ()
+    teacher = distilled.regularizers[0].teacher
+    assert teacher is not None
+    assert teacher.config.model.params == {"hidden": "16"}
+
+
+def test_a_cell_can_teach_another(suite: Any) -> None:
+    body = METHODS + '\n[[grid.method]]\nlabel = "grandchild"\nreg = "kd"\nteacher = "distilled"\n'
+    _, distilled, grandchild = cells(of(suite, body), "small")
+    for parent, child in zip(distilled.configs, grandchild.configs):
+        assert child.regularizers[0].teacher is not None
+        assert child.regularizers[0].teacher.run_id == parent.run_id
+
+
+# -- bad files
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("nonsense = 1\n[scale.small]", "Cannot declare|unknown key|overwrite"),
+        ("[grid]\nnoise = []", "grid.noise: the axis is empty"),
+        ("[grid]\ncolour = ['red']", "says no option"),
+        ("[[grid.method]]\nlabel = 'a'\nlearning_rate = 1", "unknown option 'learning_rate'"),
+        ("[[grid.method]]\nlr = 1.0", "no label"),
+        ("[[grid.m]]\nlabel='a'\n[[grid.m]]\nlabel='a'", "given twice"),
+        ("[plot]\npanels = ['colour']", "'colour' is no axis"),
+        ("[table]\ncolumns = ['beauty']", "no quantity 'beauty'"),
+        ("[table]\ncolums = ['dense']", "unknown key 'table.colums'; did you mean 'columns'"),
+        ("[[reported]]\nmethods = 'a'\nbest = 1.0", "neither an axis nor a quantity"),
+        ("[scale.big]", "scale.big"),
+        ("= 3", "Invalid"),
+    ],
+)
+def test_a_wrong_file_is_told_with_its_place(suite: Any, body: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        read_suite(suite(body))
+    assert "mine.toml" in str(caught.value)
+
+
+def test_an_unknown_key_at_the_top(suite: Any) -> None:
+    path = suite(METHODS)
+    path.write_text("titel = 'x'\n" + path.read_text())
+    with pytest.raises(UsageError, match="unknown key 'titel'; did you mean 'title'"):
+        read_suite(path)
+
+
+def test_teachers_in_a_cycle(suite: Any) -> None:
+    body = """
+[[grid.method]]
+label = "a"
+reg = ["kd"]
+teacher = "b"
+[[grid.method]]
+label = "b"
+reg = ["kd"]
+teacher = "a"
+"""
+    with pytest.raises(UsageError, match=r"^teachers in a cycle: a -> b -> a$"):
+        cells(of(suite, body), "small")
+
+
+def test_wrong_values_name_the_cell(suite: Any) -> None:
+    made = of(suite, '[grid]\npruner = ["magnitude", "magnitud"]')
+    with pytest.raises(UsageError, match=r"cell 'magnitud'.*did you mean 'magnitude'"):
+        cells(made, "small")
+    with pytest.raises(UsageError, match="no scale 'paper'; it has small"):
+        cells(made, "paper")
+
+
+def test_an_unknown_suite_lists_those_there_are(command: Command, suite: Any) -> None:
+    suite(METHODS)
+    code, _, err = command("sweep", "mein", "--dry-run")
+    assert code == 2
+    assert "did you mean 'mine'" in err
+    assert find_suite("mine").name == "mine.toml"
+
+
+# -- the commands
+
+
+def test_a_dry_run_tells_and_makes_nothing(command: Command, suite: Any, tmp_path: Path) -> None:
+    suite(METHODS)
+    code, out, err = command("sweep", "mine", "--dry-run")
+    assert code == 0, err
+    assert "4 runs: 0 finished, 4 to run (0 teachers among them)" in out
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_dry_run_needs_no_data(command: Command, suite: Any) -> None:
+    suite('[grid]\ndataset = ["cifar10"]')
+    assert command("sweep", "mine", "--dry-run")[0] == 0
+    code, _, err = command("sweep", "mine")
+    assert code == 2
+    assert "cifar-10-batches-py is missing" in err
+
+
+def sweep(command: Command, *words: str) -> dict[str, Any]:
+    code, out, err = command("sweep", *words, "--json", "--executor", "inline")
+    assert code == 0, err
+    return json.loads(out)  # type: ignore[no-any-return]
+
+
+def test_sweep_table_and_plot(command: Command, suite: Any, tmp_path: Path) -> None:
+    suite(METHODS + '\n[[reported]]\nmethod = "vanilla"\nof = "elsewhere"\ndense = 71.5\n')
+    suite(METHODS, "other")
+    outcome = sweep(command, "mine", "other")
+    assert [run["status"] for run in outcome["runs"]] == ["done"] * 4
+    assert outcome["suites"]["mine"] == outcome["suites"]["other"]
+    again = sweep(command, "mine")
+    assert all(run["reused"] for run in again["runs"])
+
+    code, out, _ = command("table", "mine", "--csv")
+    assert code == 0
+    first = next(csv.DictReader(io.StringIO(out)))
+    vanilla = outcome["suites"]["mine"][0]["runs"]
+    dense = [100 * load_run(tmp_path / "runs" / i).rows[0]["test_accuracy"] for i in vanilla]
+    assert first["method"] == "vanilla"
+    assert float(first["dense test %: mean"]) == pytest.approx(statistics.fmean(dense), rel=1e-5)
+    assert float(first["dense test %: std"]) == pytest.approx(statistics.stdev(dense), rel=1e-4)
+    assert first["dense test %: reported"] == "71.5 (elsewhere)"
+    assert first["n"] == "2"
+
+    code, out, _ = command("table", "mine")
+    assert code == 0
+    assert out.splitlines()[1].startswith("| --- | --- | ---:")
+    assert "71.5 &#40;elsewhere&#41;" in out or "71.5 (elsewhere)" in out
+
+    for name in ("a.svg", "b.svg", "a.png"):
+        assert command("plot", "mine", "--output", name)[0] == 0
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+    code, _, err = command("plot", "mine", "--output", "a.gif")
+    assert code == 2
+    assert ".svg" in err
+
+
+def test_a_table_of_nothing_says_what_to_run(command: Command, suite: Any) -> None:
+    suite(METHODS)
+    code, _, err = command("table", "mine")
+    assert code == 2
+    assert "dsd-bench sweep mine" in err
+
+
+def test_a_table_of_rounds(command: Command, suite: Any) -> None:
+    suite(METHODS + "\n[table]\nrounds = true\n[[reported]]\nround = 1\nlast = 50.5\n")
+    sweep(command, "mine", "--seeds", "0")
+    code, out, err = command("table", "mine", "--seeds", "0")
+    assert code == 0, err
+    lines = out.splitlines()
+    assert [line.split("|")[1].strip() for line in lines[2:]] == ["0", "1", "2"]
+    assert "50.5" in lines[3]
+    assert "50.5" not in lines[2]
+
+
+# -- the source's own numbers
+
+
+def test_reported_numbers_fit_by_their_labels(suite: Any) -> None:
+    made = of(suite, NOISE + METHODS).model_copy(
+        update={
+            "reported": [
+                {"method": "vanilla", "data": "CIFAR-10", "best": 70.25, "best_std": 0.5},
+                {"method": "vanilla", "data": "CIFAR-100", "best": 40},
+                {"method": "distilled", "best": 80.0},
+            ]
+        }
+    )
+    labels = {"noise": "none", "method": "vanilla"}
+    assert reported(made, "best", labels) == "70.25 ± 0.5 (CIFAR-10); 40 (CIFAR-100)"
+    assert reported(made, "best", {**labels, "data": "CIFAR-100"}) == "40"
+    assert reported(made, "dense", labels) == ""
+
+
+# -- the suites that come with the project
+
+
+@pytest.mark.parametrize("name", sorted(known_suites()))
+@pytest.mark.parametrize("scale", ["small", "paper"])
+def test_every_suite_of_the_project_resolves(name: str, scale: Any) -> None:
+    made = cells(read_suite(find_suite(name)), scale)
+    assert len(made) > 1
+    assert len({cell.configs[0].run_id for cell in made}) == len(made)
+
+
+def test_the_paper_is_covered() -> None:
+    figures = {f"fig{n}" for n in (1, 2, 3, 5, 6, 7, 8)} | {"fig4-depth", "fig4-width"}
+    tables = {"table1", "table5", "table14", "appendix-e", "appendix-f", "appendix-g"}
+    assert figures | tables | {"he2022"} <= set(known_suites())
+
+
+def test_the_suites_and_the_ledger_have_copied_the_same_numbers() -> None:
+    methods = ("vanilla", "vanilla-stop", "kd-dense", "kd-best")
+    suite = read_suite(find_suite("appendix-e"))
+    labels = next(axis.labels for axis in suite.axes("paper") if axis.name == "method")
+    copied = [
+        (
+            str(entry["data"]).lower().replace("-", ""),
+            float(str(entry["noise"]).split()[0]) / 100,
+            methods[labels.index(str(entry["method"]))],
+            entry["macs"],
+            entry.get("macs_teachers"),
+            entry.get("best", entry.get("selected")),
+            entry.get("best_std", entry.get("selected_std")),
+            entry.get("best_sparsity", entry.get("sparsity")),
+        )
+        for entry in suite.reported
+    ]
+    printed = [
+        (
+            *(row.dataset, row.noise, row.method, row.cost * 1e15),
+            None if row.teacher_cost is None else row.teacher_cost * 1e15,
+            *(row.accuracy, row.std, row.sparsity),
+        )
+        for row in APPENDIX_E
+    ]
+    assert len(copied) == 24
+    for one, other in zip(copied, printed):
+        assert one[:3] == other[:3]
+        assert one[3:] == tuple(None if x is None else pytest.approx(x) for x in other[3:])
