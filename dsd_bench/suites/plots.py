@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dsd_bench.analysis import Row
+from dsd_bench.store.runs import StoredRun
 from dsd_bench.suites.cells import SEPARATOR
 from dsd_bench.suites.results import Result
 from dsd_bench.suites.schema import Suite
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
 
 Panels = dict[str, dict[str, list[Sequence[Row]]]]
 """Panel title -> line label -> the rows of each seed."""
@@ -23,13 +29,43 @@ def panels(suite: Suite, results: Sequence[Result]) -> Panels:
     for result in results:
         labels = result.cell.labels
         inner = {name: label for name, label in labels.items() if name not in suite.plot.panels}
-        outer = {name: label for name, label in labels.items() if name in suite.plot.panels}
-        titles.append(SEPARATOR.join(outer.values()))
+        titles.append(_title(suite, result))
         lines.append(SEPARATOR.join(inner.values()))
     found: Panels = {title: {line: [] for line in dict.fromkeys(lines)} for title in titles}
     for result, title, line in zip(results, titles, lines):
         found[title][line] += [run.rows for run in result.runs]
     return found
+
+
+def _title(suite: Suite, result: Result) -> str:
+    """Return a panel's title; numbers say what they are of."""
+    chosen = [(n, label) for n, label in result.cell.labels.items() if n in suite.plot.panels]
+    return ", ".join(f"{name} {text}" if text[:1].isdigit() else text for name, text in chosen)
+
+
+def _runs(suite: Suite, results: Sequence[Result]) -> dict[str, list[StoredRun]]:
+    """Return the runs of each panel that has a single line; none of the others."""
+    found: dict[str, list[StoredRun]] = {}
+    for result in results:
+        title = _title(suite, result)
+        found[title] = [] if title in found else list(result.runs)
+    return found
+
+
+def _shade(stack: Sequence[Axes], runs: Sequence[StoredRun]) -> None:
+    """Tint the phases of one mean curve on all panels of its column; mark its best round."""
+    from dsd_bench.analysis import images_tested, peak, phases, summarise
+    from dsd_bench.figures import density, shade_phases
+
+    if not runs:
+        return
+    summary = summarise(runs, images_tested(runs))
+    for place, axis in enumerate(stack):
+        shade_phases(axis, phases(summary.shared, summary.evidence), names=place == 0)
+    best = peak(summary.shared, -1)
+    if best is not None:
+        at = density(best.sparsity), 100 * best.mean
+        stack[0].plot(*at, marker="*", markersize=11, color="#d55e00", linestyle="none", zorder=5)
 
 
 def draw(suite: Suite, results: Sequence[Result], path: Path) -> None:
@@ -41,18 +77,22 @@ def draw(suite: Suite, results: Sequence[Result], path: Path) -> None:
     from dsd_bench.figures import figure, legend, panel_curves, save, stacked
 
     found, measures = panels(suite, results), suite.plot.rows
+    chosen = _runs(suite, results)
     many = len(measures) > 1
     columns = len(found) if many else min(WIDEST, len(found))
     rows = len(measures) if many else -(-len(found) // columns)
     width = max(90, min(190, 58 * columns))
     height = (38 if many else 55) * rows + 18
     with figure(width, height, rows, columns, sharey="row" if many else "all") as (fig, axes):
-        drawn = []
+        drawn: list[Line2D] = []
         for place, (title, groups) in enumerate(found.items()):
             first = place % columns == 0
             if many:
                 stack = [row[place] for row in axes]
-                drawn += stacked(stack, groups, measures, title=title, ylabel=first)
+                drawn += stacked(stack, groups, measures, ylabel=first)
+                stack[0].set_title(title, pad=14 if suite.plot.phases else None)
+                if suite.plot.phases:
+                    _shade(stack, chosen[title])
                 continue
             axis = axes[place // columns][place % columns]
             lines = panel_curves(axis, groups, measures[0], title=title, ylabel=first)

@@ -61,7 +61,7 @@ class Table:
         for words, entries in self.rows:
             line = [escape(word) for word in words]
             for place, entry in enumerate(entries):
-                line.append(escape(entry.text))
+                line.append(entry.text)
                 line += [escape(entry.reported) or NOTHING] if told[place] else []
             body.append(line)
         return "\n".join(markdown_table([escape(name) for name in names], align, body)) + "\n"
