@@ -100,6 +100,9 @@ def _layer_of_run(config: RunConfig) -> Layer:
     return layer
 
 
+MOST_SEEDS = 10_000
+
+
 def parse_seeds(value: Any) -> list[int]:
     """Parse ``0-2`` (inclusive), ``0,3``, ``5`` or a list of integers.
 
@@ -116,6 +119,8 @@ def parse_seeds(value: Any) -> list[int]:
         high = parse_seed(last) if dash else low
         if high < low:
             raise UsageError(f"--seeds: '{part}' runs backwards; write {high}-{low}")
+        if high - low >= MOST_SEEDS:
+            raise UsageError(f"--seeds: '{part}' are more than {MOST_SEEDS:,} seeds")
         seeds += range(low, high + 1)
     if len(set(seeds)) < len(seeds):
         raise UsageError(f"--seeds: '{value}' names a seed twice")

@@ -15,10 +15,12 @@ from dsd_bench.analysis import (
     best_round,
     depth_threshold,
     descent,
+    images_tested,
     mean_curve,
     spread,
     summarise,
 )
+from dsd_bench.errors import UsageError
 from dsd_bench.store import StoredRun
 
 VANILLA = [66.3, 64.4, 62.6, 59.4, 58.3, 58.8, 61.0, 64.0, 67.6, 71.0, 74.5, 75.6, 75.5]
@@ -123,6 +125,20 @@ def test_spread_of_one_value_has_no_deviation() -> None:
 def test_best_round_is_the_recorded_one() -> None:
     run = stored(rows_of([0.1, 0.2], val=[0.9, 0.1]), result={"best_round": 1})
     assert best_round(run) == 1
+
+
+@pytest.mark.parametrize("recorded", [7, "<b>", [1]])
+def test_a_best_round_that_is_none_of_the_run_s_is_refused(recorded: Any) -> None:
+    run = stored(rows_of([0.1, 0.2]), result={"best_round": recorded})
+    with pytest.raises(UsageError, match="no round of the run"):
+        best_round(run)
+
+
+@pytest.mark.parametrize("samples", ["x", {}, {"test": "many"}])
+def test_a_result_without_the_size_of_the_test_part_is_refused(samples: Any) -> None:
+    run = stored(rows_of([0.1]), result={"best_round": 0, "samples": samples})
+    with pytest.raises(UsageError, match=r"samples\.test"):
+        images_tested([run])
 
 
 def test_best_round_so_far_is_the_first_of_equals() -> None:

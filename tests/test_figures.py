@@ -132,6 +132,24 @@ def test_the_band_may_be_the_range_or_nothing() -> None:
         assert not right.collections
 
 
+def test_rounds_that_fewer_seeds_reached_are_hollow() -> None:
+    with figure(60, 50) as (_, axes):
+        whole = next(iter(GROUPS.values()))
+        cut = [list(whole[0]), *[list(rows)[:-1] for rows in whole[1:]]]
+        curves(axes[0][0], {"one": cut}, "test_accuracy")
+        line, hollow = axes[0][0].get_lines()
+        assert len(hollow.get_xdata()) == 1 < len(line.get_xdata())  # type: ignore[arg-type]
+        assert hollow.get_markerfacecolor() == "white"
+
+
+def test_a_legend_that_is_too_wide_gets_fewer_columns() -> None:
+    with figure(90, 60) as (fig, axes):
+        lines = [axes[0][0].plot([0, 1], label=f"a rather long name {i}")[0] for i in range(4)]
+        legend(fig, lines)
+        (made,) = fig.legends
+        assert made.get_window_extent().width <= fig.bbox.width
+
+
 def test_a_group_without_the_column_keeps_its_look() -> None:
     groups = {"absent": [[{"round": 0, "sparsity": 0.0}]], "there": GROUPS["other"]}
     with figure(90, 60) as (_, [[axis]]):

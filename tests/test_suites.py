@@ -148,6 +148,7 @@ def test_a_cell_can_teach_another(suite: Any) -> None:
         ("[table]\ncolumns = ['beauty']", "no quantity 'beauty'"),
         ("[table]\ncolums = ['dense']", "unknown key 'table.colums'; did you mean 'columns'"),
         ("[[reported]]\nmethods = 'a'\nbest = 1.0", "neither an axis nor a quantity"),
+        ("[[grid.m]]\nlabel='a'\n[[reported]]\nm = 'b'\nbest = 1.0", "m has no entry 'b'"),
         ("[scale.big]", "scale.big"),
         ("= 3", "Invalid"),
     ],
@@ -156,6 +157,26 @@ def test_a_wrong_file_is_told_with_its_place(suite: Any, body: str, message: str
     with pytest.raises(UsageError, match=message) as caught:
         read_suite(suite(body))
     assert "mine.toml" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("[plot]\nrows = []", "plot.rows"),
+        ('[[grid.method]]\nlabel = "a"\nseeds = "3"', "seeds are said once for a scale"),
+        ('[[grid.method]]\nlabel = "a"\nruns_dir = "x"', "runs_dir is the command's to say"),
+        ('[[reported]]\nmacs = "x"', "macs = 'x' must be a number"),
+        ("[grid]\nrounds = [1, 2]\n[[reported]]\nrounds = 1\nbest = 3.0", "must be a text"),
+    ],
+)
+def test_values_that_could_not_be_shown_are_refused(suite: Any, body: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        read_suite(suite(body))
+
+
+def test_a_path_that_is_too_long_is_no_suite() -> None:
+    with pytest.raises(UsageError, match="too long"):
+        find_suite("a" * 300)
 
 
 def test_an_unknown_key_at_the_top(suite: Any) -> None:
@@ -238,13 +259,13 @@ def test_sweep_table_and_plot(command: Command, suite: Any, tmp_path: Path) -> N
     assert first["method"] == "vanilla"
     assert float(first["dense test %: mean"]) == pytest.approx(statistics.fmean(dense), rel=1e-5)
     assert float(first["dense test %: std"]) == pytest.approx(statistics.stdev(dense), rel=1e-4)
-    assert first["dense test %: reported"] == "71.5 (elsewhere)"
+    assert first["dense test %: reported"] == "71.50 (elsewhere)"
     assert first["n"] == "2"
 
     code, out, _ = command("table", "mine")
     assert code == 0
     assert out.splitlines()[1].startswith("| --- | --- | ---:")
-    assert "71.5 &#40;elsewhere&#41;" in out or "71.5 (elsewhere)" in out
+    assert "71.5 &#40;elsewhere&#41;" in out or "71.50 (elsewhere)" in out
 
     for name in ("a.svg", "b.svg", "a.png"):
         assert command("plot", "mine", "--output", name)[0] == 0
@@ -286,8 +307,8 @@ def test_reported_numbers_fit_by_their_labels(suite: Any) -> None:
         }
     )
     labels = {"noise": "none", "method": "vanilla"}
-    assert reported(made, "best", labels) == "70.25 ± 0.5 (CIFAR-10); 40 (CIFAR-100)"
-    assert reported(made, "best", {**labels, "data": "CIFAR-100"}) == "40"
+    assert reported(made, "best", labels) == "70.25 ± 0.50 (CIFAR-10); 40.00 (CIFAR-100)"
+    assert reported(made, "best", {**labels, "data": "CIFAR-100"}) == "40.00"
     assert reported(made, "dense", labels) == ""
 
 

@@ -10,6 +10,7 @@ from dsd_bench.analysis.curves import Point, Spread, mean_curve, shared_part, sp
 from dsd_bench.analysis.descent import Descent
 from dsd_bench.analysis.evidence import CANNOT_TELL, DOUBLE_DESCENT, Evidence, judge
 from dsd_bench.analysis.measures import peak
+from dsd_bench.errors import UsageError
 
 if TYPE_CHECKING:
     from dsd_bench.store import StoredRun
@@ -19,9 +20,18 @@ def best_round(run: StoredRun) -> int | None:
     """Return the selected round: as recorded, or of an unfinished run the best so far.
 
     Of equally good rounds the first counts. None where nothing was scored.
+
+    Raises:
+        UsageError: if what is recorded is no round of the run.
     """
-    if run.result and run.result.get("best_round") is not None:
-        return int(run.result["best_round"])
+    recorded = run.result.get("best_round") if run.result else None
+    if recorded is not None:
+        if not any(row["round"] == recorded for row in run.rows):
+            raise UsageError(
+                f"{run.path / 'result.json'}: best_round is {recorded!r}, which is no round of the "
+                "run; the file was changed"
+            )
+        return int(recorded)
     scored = [row for row in run.rows if row.get(run.score) is not None]
     return max(scored, key=lambda row: row[run.score])["round"] if scored else None
 
@@ -142,9 +152,21 @@ def _accuracies(
 
 
 def images_tested(runs: Iterable[StoredRun]) -> int | None:
-    """Return the size of the test part if all finished runs agree on it, else None."""
-    sizes = {run.result["samples"]["test"] for run in runs if run.result}
+    """Return the size of the test part if all finished runs agree on it, else None.
+
+    Raises:
+        UsageError: if a result does not tell it.
+    """
+    sizes = {_tested(run) for run in runs if run.result}
     return sizes.pop() if len(sizes) == 1 else None
+
+
+def _tested(run: StoredRun) -> int:
+    samples = (run.result or {}).get("samples")
+    size = samples.get("test") if isinstance(samples, dict) else None
+    if not isinstance(size, int):
+        raise UsageError(f"{run.path / 'result.json'}: samples.test is no number of images")
+    return size
 
 
 def accuracy_column(runs: Iterable[StoredRun]) -> str:

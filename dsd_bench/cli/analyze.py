@@ -52,6 +52,8 @@ def analyze(
     if figure:
         _check_figure(figure)
     words = [word for option in baseline for word in option.split(",") if word]
+    if baseline and not words:
+        raise UsageError("--baseline names no run; give ids, prefixes or paths, with commas")
     vanilla = [load_run(find_run(word, runs_dir)) for word in words]
     found = [load_run(find_run(word, runs_dir)) for word in runs]
     every = list({run.run_id: run for run in (*vanilla, *found)}.values())

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from dsd_bench.errors import UsageError
 from dsd_bench.suites.cells import cells
 from dsd_bench.suites.results import Result, results
 from dsd_bench.suites.schema import Suite, find_suite, read_suite
@@ -67,6 +68,10 @@ def table(suite: str, as_csv: bool, output: Path | None, **given: Any) -> None:
         return
     from dsd_bench.store.files import write_atomic
 
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--output: no folder can be made at {output.parent}: {error}") from None
     write_atomic(output, text.encode())
     click.echo(output, err=True)
 

@@ -95,7 +95,9 @@ def sweep(
         states = {item.outcome.run_id: item.outcome.status for item in finished}
         click.echo(json.dumps(_plan_json(chosen, planned, costs, states), indent=1))
     else:
-        _print_end(console, chosen, finished, scale)
+        tail = "" if scale == "small" else f" --scale {scale}"
+        tail += f" --runs-dir {runs_dir}" if given["runs_dir"] else ""
+        _print_end(console, suites, finished, tail)
     print_problems(finished, settings.debug)
     return exit_code(finished)
 
@@ -159,14 +161,14 @@ def _plan_json(
 
 
 def _print_end(
-    console: Console, chosen: Chosen, finished: Sequence[api.Finished], scale: str
+    console: Console, suites: Sequence[str], finished: Sequence[api.Finished], tail: str
 ) -> None:
+    """Print how many runs ended how, and the commands that show them."""
     counts = {
         state: sum(item.outcome.status == state for item in finished)
         for state in ("done", "failed", "interrupted")
     }
     words = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     console.print(Text(f"{plural(len(finished), 'run')}: {words}"))
-    tail = "" if scale == "small" else f" --scale {scale}"
-    for name, _, _ in chosen:
+    for name in dict.fromkeys(suites):
         console.print(Text(f"  dsd-bench table {name}{tail}    dsd-bench plot {name}{tail}"))

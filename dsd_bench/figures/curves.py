@@ -54,7 +54,8 @@ def curves(
     """Draw the mean over seeds of a column for each group, with a band around it.
 
     Accuracies are drawn in %. A group in which nobody measured the column is left out (its
-    look is not given to another); rounds that only some seeds reached are averaged over those.
+    look is not given to another); rounds that only some seeds reached are averaged over those
+    and have hollow marks.
 
     Args:
         axis: the panel.
@@ -100,6 +101,12 @@ def _curve(
         )
     values = [scale * point.mean for point in points]
     (line,) = axis.plot(at, values, label=label, **chosen.line())
+    fewer = [place for place, point in enumerate(points) if point.n < points[0].n]
+    if fewer:  # a jump may only say who is left
+        axis.plot(
+            [at[place] for place in fewer], [values[place] for place in fewer],
+            color=chosen.colour, marker=chosen.mark, markerfacecolor="white", linestyle="none",
+        )  # fmt: skip
     return line
 
 
@@ -197,7 +204,8 @@ def legend(
     Args:
         target: the figure, or one panel.
         lines: labelled; of equal labels the first counts.
-        columns: entries side by side; default: four below a figure, one within a panel.
+        columns: entries side by side, below a figure fewer if it is too narrow; default: four
+            below a figure, one within a panel.
         title: above the entries.
     """
     entries = {str(line.get_label()): line for line in reversed(lines)}
@@ -206,5 +214,10 @@ def legend(
     if isinstance(target, Axes):
         target.legend(handles, names, loc="best", ncols=columns or 1, title=title)
     else:
-        ncols = columns or min(4, max(1, len(names)))
-        target.legend(handles, names, loc="outside lower center", ncols=ncols, title=title)
+        for ncols in range(columns or min(4, max(1, len(names))), 0, -1):
+            made = target.legend(
+                handles, names, loc="outside lower center", ncols=ncols, title=title
+            )
+            if ncols == 1 or made.get_window_extent().width <= target.bbox.width:
+                break
+            made.remove()

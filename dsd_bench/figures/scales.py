@@ -82,7 +82,7 @@ def _sparsity(axis: Axes) -> None:
     known = [value for values in found for value in values if 0 < value <= 1]
     lowest = min(known, default=0.001)
     axis.set_xscale("log")
-    axis.set_xlim(1.06, lowest / 1.06)
+    axis.set_xlim(1.09, lowest / 1.09)
     axis.xaxis.set_major_locator(_Densities())
     axis.xaxis.set_minor_locator(NullLocator())
     axis.xaxis.set_major_formatter(FuncFormatter(_sparsity_word))

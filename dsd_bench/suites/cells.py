@@ -126,8 +126,10 @@ class _Grid:
                 teacher = options.pop("teacher")
             own.append(normalise(options))
         base = [normalise(layer) for layer in self.base]
-        distils = map(_distils, merge([*base, *own]).get("reg") or [])
-        if teacher is not None or not any(distils):
+        distils = any(map(_distils, merge([*base, *own]).get("reg") or []))
+        if teacher is not None and not distils:
+            raise UsageError(f"'{teacher}' shall teach, but no regularizer distils; add kd")
+        if teacher is not None or not distils:
             # the suite's words on teachers are for those of its cells that have one
             base = [{k: v for k, v in layer.items() if k != "teacher"} for layer in base]
         return [*base, *own], teacher

@@ -50,7 +50,7 @@ class Budget:
         """Write the sum over ``run_ids``, saying how many are unknown."""
         chosen = [self.costs[run_id] for run_id in run_ids]
         known = [cost.macs for cost in chosen if cost.macs is not None]
-        text = f"expected: {macs_word(sum(known))}MACs" if known else "expected MACs: unknown"
+        text = f"expected: {macs_word(sum(known))} MACs" if known else "expected MACs: unknown"
         if self.timed:
             seconds = sum(cost.seconds or 0.0 for cost in chosen)
             text += f", {duration(seconds)} h:m:s one after another"

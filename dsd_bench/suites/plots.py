@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dsd_bench.analysis import Row
+from dsd_bench.errors import UsageError, suggest
 from dsd_bench.store.runs import StoredRun
 from dsd_bench.suites.cells import SEPARATOR
 from dsd_bench.suites.results import Result
@@ -68,15 +69,26 @@ def _shade(stack: Sequence[Axes], runs: Sequence[StoredRun]) -> None:
         stack[0].plot(*at, marker="*", markersize=11, color="#d55e00", linestyle="none", zorder=5)
 
 
+def _check_measured(measures: Sequence[str], rows: Sequence[Row]) -> None:
+    numbers = {key for row in rows for key, value in row.items() if isinstance(value, int | float)}
+    for measure in measures:
+        if measure not in numbers:
+            hint = suggest(measure, numbers)
+            raise UsageError(f"plot.rows: no run has numbers called '{measure}'{hint}")
+
+
 def draw(suite: Suite, results: Sequence[Result], path: Path) -> None:
     """Draw the suite's figure into ``path`` (.svg or .png).
 
     Raises:
-        UsageError: for another suffix.
+        UsageError: for another suffix, or measures that no run has numbers of.
     """
     from dsd_bench.figures import figure, legend, panel_curves, save, stacked
 
     found, measures = panels(suite, results), suite.plot.rows
+    _check_measured(
+        measures, [row for result in results for run in result.runs for row in run.rows]
+    )
     chosen = _runs(suite, results)
     many = len(measures) > 1
     columns = len(found) if many else min(WIDEST, len(found))

@@ -86,12 +86,13 @@ def _selected(run: StoredRun) -> Row:
 
 
 def _oracle(run: StoredRun) -> Row:
-    """Return the round with the highest test accuracy, the first of equals."""
-    return max(run.rows, key=lambda row: row["test_accuracy"] or 0.0)
+    """Return the round with the highest test accuracy, the first of equals; empty without any."""
+    tested = [row for row in run.rows if row["test_accuracy"] is not None]
+    return max(tested, key=lambda row: float(row["test_accuracy"]), default={})
 
 
 def _value(pick: Callable[[StoredRun], Row], column: str) -> Callable[[StoredRun], float | None]:
-    return lambda run: pick(run)[column]
+    return lambda run: pick(run).get(column)
 
 
 def _first(run: StoredRun) -> Row:
@@ -102,8 +103,9 @@ def _last(run: StoredRun) -> Row:
     return run.rows[-1]
 
 
-def _depth(run: StoredRun) -> float:
-    return descent([row["test_accuracy"] for row in run.rows]).depth
+def _depth(run: StoredRun) -> float | None:
+    accuracies = [row["test_accuracy"] for row in run.rows]
+    return None if None in accuracies else descent(accuracies).depth
 
 
 def _mean_depth(runs: Sequence[StoredRun]) -> str:
@@ -138,8 +140,16 @@ def _macs_effective(run: StoredRun) -> float | None:
 
 
 def _macs_teachers(run: StoredRun) -> float | None:
-    found = read_ledger(run)
-    return found.teachers_dense if found.teachers else None
+    """Return the MACs of the teachers' trainings up to the weights that taught."""
+    teachers = read_ledger(run).teachers
+    if not teachers or any(teacher.ledger is None or not teacher.needed for teacher in teachers):
+        return None
+    return sum(
+        training.dense
+        for teacher in teachers
+        if teacher.ledger
+        for training in teacher.ledger.trainings[: teacher.needed]
+    )
 
 
 def _percent(title: str, of: Callable[[StoredRun], float | None], digits: int = 1) -> Quantity:

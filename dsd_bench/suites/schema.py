@@ -62,7 +62,7 @@ class PlotSpec(_Part):
     """
 
     panels: list[str] = []
-    rows: list[str] = ["test_accuracy"]
+    rows: list[str] = Field(default=["test_accuracy"], min_length=1)
     phases: bool = False
 
 
@@ -151,9 +151,15 @@ def _axis(name: str, values: list[Any], problems: list[str]) -> Axis:
 
 
 def unknown_options(options: Mapping[str, Any], where: str) -> list[str]:
-    """Return a sentence for each key that is no option of a run."""
+    """Return a sentence for each key that is no option of a run, or not a suite's to say."""
     unknown = [key for key in options if key not in KEYS]
-    return [f"{where}: unknown option '{key}'{suggest(key, KEYS)}" for key in unknown]
+    problems = [f"{where}: unknown option '{key}'{suggest(key, KEYS)}" for key in unknown]
+    if "seeds" in options:
+        problems.append(f"{where}: seeds are said once for a scale: [scale.small] seeds = ...")
+    for key in ("data_dir", "runs_dir"):
+        if key in options:
+            problems.append(f"{where}: {key} is the command's to say, not a suite's")
+    return problems
 
 
 def read_suite(path: Path) -> Suite:
@@ -191,14 +197,15 @@ def _problems(suite: Suite) -> list[str]:
 
     problems = unknown_options(suite.options, "options")
     names: set[str] = set()
+    labels: dict[str, set[str]] = {}
     for scale, spec in suite.scale.items():
         problems += unknown_options(spec.options, f"scale.{scale}.options")
+        names |= {*suite.grid, *spec.grid}
         try:
-            axes = suite.axes(scale)
+            for axis in suite.axes(scale):
+                labels.setdefault(axis.name, set()).update(axis.labels)
         except UsageError as error:
             problems.append(str(error))
-            continue
-        names |= {axis.name for axis in axes}
     used = [*suite.plot.panels, *([suite.table.across] if suite.table.across else [])]
     problems += [f"'{name}' is no axis{suggest(name, names)}" for name in used if name not in names]
     known = {*QUANTITIES, *(f"{name}_std" for name in QUANTITIES)}
@@ -207,7 +214,28 @@ def _problems(suite: Suite) -> list[str]:
     for entry in suite.reported:
         wrong = [key for key in entry if key not in known | names | {"round", "of"}]
         problems += [f"reported: '{key}' is neither an axis nor a quantity" for key in wrong]
+        problems += _wrong_kinds(entry, names)
+        problems += [
+            f"reported: {key} has no entry '{value}'{suggest(str(value), labels[key])}"
+            for key, value in entry.items()
+            if key in labels and isinstance(value, str) and value not in labels[key]
+        ]
     return list(dict.fromkeys(problems))
+
+
+def _wrong_kinds(entry: Mapping[str, str | int | float], names: set[str]) -> list[str]:
+    """Return a sentence for each label that is no text and each number that is one."""
+    from dsd_bench.suites.quantities import QUANTITIES, Statement
+
+    problems = []
+    for key, value in entry.items():
+        told = QUANTITIES.get(key.removesuffix("_std"))
+        if key in names | {"of"} or isinstance(told, Statement):
+            if not isinstance(value, str):
+                problems.append(f"reported: {key} = {value!r} must be a text, in quotes")
+        elif (told or key == "round") and isinstance(value, str):
+            problems.append(f"reported: {key} = {value!r} must be a number")
+    return problems
 
 
 def find_suite(word: str) -> Path:
@@ -216,9 +244,12 @@ def find_suite(word: str) -> Path:
     Raises:
         UsageError: if there is none; it lists those that there are.
     """
-    if Path(word).is_file():
-        return Path(word)
     found = known_suites()
+    try:
+        if Path(word).is_file():
+            return Path(word)
+    except OSError as error:  # a name that is too long, a folder that may not be read
+        raise UsageError(f"no suite '{word}': {error.strerror}") from None
     if word.removesuffix(".toml") in found:
         return found[word.removesuffix(".toml")]
     raise UsageError(f"no suite '{word}'{suggest(word, found)}")

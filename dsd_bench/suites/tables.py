@@ -62,7 +62,7 @@ class Table:
             line = [escape(word) for word in words]
             for place, entry in enumerate(entries):
                 line.append(entry.text)
-                line += [escape(entry.reported) or NOTHING] if told[place] else []
+                line += [_inert(entry.reported) or NOTHING] if told[place] else []
             body.append(line)
         return "\n".join(markdown_table([escape(name) for name in names], align, body)) + "\n"
 
@@ -79,6 +79,11 @@ class Table:
 
     def _places(self) -> range:
         return range(len(self.columns))
+
+
+def _inert(text: str) -> str:
+    """Escape what a suite's file says, but for the sign that is written here."""
+    return "±".join(map(escape, text.split("±")))
 
 
 def _numbers(entry: Entry) -> list[str]:
@@ -150,9 +155,9 @@ def reported(
 
 
 def _as_reported(name: str, value: float | str, std: float | str | None) -> str:
-    """Write a number with the decimals that it was printed with."""
-    words = getattr(QUANTITIES[name], "words", None)
-    texts = [words(part) if words else str(part) for part in (value, std) if part is not None]
+    """Write a reported number: MACs with a prefix, others with two decimals."""
+    write = getattr(QUANTITIES[name], "words", None) or "{:.2f}".format
+    texts = [part if isinstance(part, str) else write(part) for part in (value, std) if part]
     return " ± ".join(texts)
 
 
