@@ -13,6 +13,7 @@ from dsd_bench.executors import Event, Executor, Outcome, Settings
 from dsd_bench.planning import Planned, clear, plan, prepare_folders
 from dsd_bench.plugins import catalogue
 from dsd_bench.store.runs import StoredRun, find_run, load_run, stored_ids
+from dsd_bench.switches import launched
 
 if TYPE_CHECKING:
     import pandas
@@ -104,13 +105,26 @@ def carry(
     emit: Callable[[Event], None] = lambda event: None,
 ) -> list[Finished]:
     """Let an executor carry planned runs to an end."""
+    if launched()[1] > 1:
+        executor = "inline"  # each process of torchrun does the same runs, together
     made: Executor = catalogue().get("executor", executor).component.create()
-    prepare_folders(planned, runs_dir)
-    for item in planned:
-        if item.job.fresh:
-            clear(item.job.path)
+    if launched()[0] == 0:
+        prepare_folders(planned, runs_dir)
+        for item in planned:
+            if item.job.fresh:
+                clear(item.job.path)
+    if launched()[1] > 1:
+        _meet(settings)
     outcomes = made.execute([item.job for item in planned], settings, emit)
     return [Finished(item, outcome) for item, outcome in zip(planned, outcomes, strict=True)]
+
+
+def _meet(settings: Settings) -> None:
+    """Wait until the leader of the processes has prepared the folders."""
+    from dsd_bench import device
+    from dsd_bench.team import join
+
+    join(device.resolve(settings.device).type).wait()
 
 
 def check_data(configs: Sequence[RunConfig], settings: Settings) -> None:
@@ -159,18 +173,18 @@ def load_model(
         run: an id, a unique prefix of one, or a path.
         weights: ``best`` (the selected round) or ``dense`` (round 0).
         runs_dir: where run folders lie.
-        data_dir: where the data set lies, which gives the model its shape.
+        data_dir: where the data set lies; read only where the shape of its images is not known
+            without it.
     """
     from dsd_bench import device
-    from dsd_bench.assembling import Sources, build_model, load_data, load_state
+    from dsd_bench.assembling import Sources, build_model, image_shape, load_state
     from dsd_bench.store.runs import read_json
     from dsd_bench.store.tensors import read_tensors
 
     path = find_run(str(run), Path(runs_dir))
     config = RunConfig.from_json(read_json(path / "config.json"), str(path / "config.json"))
     place = device.setup("cpu", 1, False, "fp32")
-    data = load_data(config, Sources(path.parent, Path(data_dir)))
-    _, channels, height, width = data.train.images.shape
-    model = build_model(config.model, 0, (channels, height, width), data.classes, place)
+    shape, classes = image_shape(config, Sources(path.parent, Path(data_dir)))
+    model = build_model(config.model, 0, shape, classes, place)
     load_state(model, read_tensors(path / f"{weights}.safetensors")[0], str(path))
     return model.eval()

@@ -50,7 +50,7 @@ def assemble(config: RunConfig, place: Place, sources: Sources) -> tuple[Experim
     prepared = load_data(config, sources)
     if prepared.val is None and config.protocol.selection == "val":
         raise UsageError("nothing was held out to select by: give val_size, or --selection test")
-    data = Resident.place(prepared, place.device, place.memory_format)
+    data = Resident.place(prepared, place.device, place.memory_format, place.team.share)
 
     def build(seed: int) -> nn.Module:
         return build_model(config.model, seed, data.shape, data.classes, place, sources.download)
@@ -90,6 +90,19 @@ def load_data(config: RunConfig, sources: Sources) -> Prepared:
     """
     raw, params = _raw(config.dataset.model_dump_json(), config.fingerprint, sources)
     return prepare(raw, params, component(catalogue(), "noise", config.noise), config.data_seed)
+
+
+def image_shape(config: RunConfig, sources: Sources) -> tuple[tuple[int, int, int], int]:
+    """Return the ``(C, H, W)`` of ``config``'s images and the number of classes.
+
+    The data are read only if the data set does not know its sizes without them.
+    """
+    outline = component(catalogue(), "dataset", config.dataset).outline()
+    if outline is not None:
+        return outline.shape, outline.classes
+    data = load_data(config, sources)
+    _, channels, height, width = data.train.images.shape
+    return (channels, height, width), data.classes
 
 
 @lru_cache(maxsize=1)

@@ -6,8 +6,8 @@ import contextlib
 import os
 import platform
 import re
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 
 from dsd_bench.config import Precision
 from dsd_bench.errors import UsageError
+from dsd_bench.team import Team, join
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?|mps|xpu(:\d+)?")
 
@@ -27,47 +28,70 @@ class Plan:
         device: the torch device's type.
         chip: the instruction set on a CPU, the name of a GPU.
         threads: CPU threads (0 on a GPU, where they don't matter).
+        processes: how many train one model together.
         layout: ``nchw`` or ``nhwc`` (channels_last).
-        engine: ``eager``.
+        precision: ``fp32``, ``tf32`` or ``bf16`` (autocast; weights and optimiser stay fp32).
+        engine: ``eager``, or ``graph``: each training's step is recorded once and replayed.
+        micro_batch: images at a time where a whole batch did not fit into memory, else None.
         deterministic: whether non-deterministic operations were refused.
         torch: torch's version.
+        cuda: versions of CUDA and cuDNN on an NVIDIA GPU, else empty.
     """
 
     device: str
     chip: str
     threads: int
+    processes: int
     layout: str
+    precision: Precision
     engine: str
+    micro_batch: int | None
     deterministic: bool
     torch: str
+    cuda: str
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as JSON."""
         return asdict(self)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Place:
-    """A device that has been set up, and what follows from it for a run."""
+    """A device that has been set up, and what follows from it for a run.
+
+    Attributes:
+        device: where to compute.
+        plan: how; it changes only by :meth:`change`.
+        remarks: why the plan was changed, for the run's log.
+        team: the processes that train the model together.
+    """
 
     device: torch.device
     plan: Plan
-    precision: Precision
+    remarks: list[str] = field(default_factory=list)
+    team: Team = field(default_factory=Team)
+
+    @property
+    def precision(self) -> Precision:
+        """How precisely to compute."""
+        return self.plan.precision
+
+    def change(self, why: str, **values: Any) -> None:
+        """Go on with another plan: what was planned is not possible here."""
+        self.plan = replace(self.plan, **values)
+        self.remarks.append(why)
 
     @property
     def memory_format(self) -> torch.memory_format:
         """The layout of images and convolution weights."""
         return torch.channels_last if self.plan.layout == "nhwc" else torch.contiguous_format
 
-    @contextlib.contextmanager
-    def autocast(self) -> Iterator[None]:
-        """Compute in bf16 inside the block if the run's precision says so."""
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Return a context that computes in bf16 if the run's precision says so."""
         if self.precision != "bf16":
-            yield
-            return
+            return contextlib.nullcontext()
         # weights change between uses, so a cache of their casts would only cost memory
-        with torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False):
-            yield
+        return torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False)
 
     def eval_batch(self, shape: tuple[int, int, int]) -> int:
         """Return how many images of ``shape`` to measure at once."""
@@ -124,18 +148,31 @@ def setup(word: str, threads: int, deterministic: bool, precision: Precision) ->
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(deterministic)
+    if torch.are_deterministic_algorithms_enabled() != deterministic:
+        torch.use_deterministic_algorithms(deterministic)  # imports torch's compiler: 2 s
     on_cpu = device.type == "cpu"
+    team = join(device.type)
+    if team.size > 1:
+        device = team.device
     plan = Plan(
         device=device.type,
         chip=torch.backends.cpu.get_cpu_capability() if on_cpu else _gpu_name(device),
         threads=threads if on_cpu else 0,
+        processes=team.size,
         layout="nchw" if on_cpu else "nhwc",
-        engine="eager",
+        precision=precision,
+        engine="graph" if device.type == "cuda" and team.size == 1 else "eager",
+        micro_batch=None,
         deterministic=deterministic,
         torch=torch.__version__,
+        cuda=_cuda_versions() if device.type == "cuda" else "",
     )
-    return Place(device, plan, precision)
+    return Place(device, plan, team=team)
+
+
+def _cuda_versions() -> str:
+    cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+    return f"{torch.version.cuda}, cudnn {cudnn}"
 
 
 def _gpu_name(device: torch.device) -> str:

@@ -3,6 +3,7 @@
     train dense                                        round 0
     until the target sparsity or the last round:
         prune, perturb, train again, evaluate          rounds 1, 2, ...
+        (re-dense training: after it, train once more with all weights, then evaluate)
         stop if the stop criterion says so             Algorithm 2's gate is such a criterion
     return the weights that are best on the selecting part
 
@@ -34,6 +35,9 @@ from dsd_bench.stopping import StopCriterion
 from dsd_bench.training import Ingredients, Training, part, steps_per_epoch
 
 Tensors = dict[str, Tensor]
+
+STEPS_BETWEEN_QUESTIONS = 20
+"""Steps after which processes that train together ask whether to stop; asking costs a message."""
 
 
 class Watcher(Protocol):
@@ -126,10 +130,13 @@ class Run:
     def __init__(self, experiment: Experiment, memory: Memory, watcher: Watcher) -> None:
         self.experiment, self.memory, self.watcher = experiment, memory, watcher
         self.config, self.parts = experiment.config, experiment.parts
+        self.team = experiment.parts.place.team
         self.rows: list[Row] = []
         self.plans: tuple[dict[str, Any], ...] = ()
         self.kept: list[str] = []
         self.resumed_from: int | None = None
+        self.sparse: Tensors = {}
+        """The sparse network's state while its pruned weights train again."""
         self.snapshots = frozenset(experiment.perturber.snapshots())
 
     def follow(self) -> End:
@@ -159,7 +166,7 @@ class Run:
         if checkpoint is not None:
             self._load(checkpoint.tensors)
             if checkpoint.training:
-                training = Training(self.parts, self.model, self.masks, round)
+                training = self._redense(round) if self.sparse else self._sparse(round)
                 training.resume(checkpoint.cursor, checkpoint.tensors)
                 return training
         elif round == 0:
@@ -167,7 +174,16 @@ class Run:
         if round > 0:
             self._prune(round)
             self._perturb(round)
+        return self._sparse(round)
+
+    def _sparse(self, round: int) -> Training:
         return Training(self.parts, self.model, self.masks, round)
+
+    def _redense(self, round: int) -> Training:
+        """Let pruned weights train again, from zero; the next round prunes the sparse state."""
+        if not self.sparse:
+            self.sparse = {k: v.clone() for k, v in self.model.state_dict().items()}
+        return Training(self.parts, self.model, Masks.dense(self.model), round, redense=True)
 
     def _initialise(self) -> None:
         self.model = self._build("init")
@@ -176,7 +192,21 @@ class Run:
             raise UsageError(f"model '{self.config.model.name}' has no Conv or Linear weights")
 
     def _prune(self, round: int) -> None:
-        """Line 18 of Algorithm 1."""
+        """Line 18 of Algorithm 1; of several processes one makes the masks."""
+        masks, nothing = None, None
+        try:
+            masks = self._new_masks(round) if self.team.leads else None
+        except NothingLeft as error:
+            nothing = str(error)
+        if nothing := self.team.told(nothing):
+            raise NothingLeft(nothing)
+        if self.team.size > 1:
+            masks = Masks.from_tensors(self.team.masks(masks.tensors() if masks else None))
+        assert masks is not None
+        self.masks = masks.ordered(self.model)
+        self.masks.apply(self.model)
+
+    def _new_masks(self, round: int) -> Masks:
         name, place = self.config.pruner.name, self.parts.place
         draw = torch_stream("cpu", self.config.seed, "round", round, "prune")
         batches = self._batches(round)
@@ -187,8 +217,7 @@ class Run:
             raise RunError(f"pruner '{name}' brought pruned weights back or lost a layer")
         if masks.nonzero >= self.masks.nonzero:
             raise RunError(f"pruner '{name}' pruned nothing in round {round}")
-        self.masks = masks.ordered(self.model)
-        self.masks.apply(self.model)
+        return masks
 
     def _perturb(self, round: int) -> None:
         """Line 19 of Algorithm 1."""
@@ -205,20 +234,39 @@ class Run:
 
     def _train_and_evaluate(self, training: Training) -> None:
         """Lines 20 and 21 of Algorithm 1, then make the round safe."""
+        timing = self._train(training)
+        self.rows.append(self.team.told(self._row(training.round) if self.team.leads else None))
+        row = self.rows[-1]
+        self._keep_if_best(training.round)
+        if self.sparse:
+            self.model.load_state_dict(self.sparse)
+            self.sparse = {}
+        self._save(training, training_done=True)
+        self.watcher.round(row, timing)
+        stopping = self.team.told(self.watcher.stopping())
+        if stopping and not ended(self.config, self.experiment.stop, self.rows):
+            raise Interrupted(f"stopped after round {training.round}")
+
+    def _train(self, training: Training) -> dict[str, float]:
+        """Train, and again with all weights where the protocol says so; return the timing."""
         pace = _Pace(self, training)
         pace.start()
         training.run(pace.after_step)
-        timing = pace.timing()
-        row = measure(self._view(training.round), self.experiment.measured)
+        if training.round and not self.sparse and self.config.protocol.redense_epochs:
+            pace.go_on_with(training := self._redense(training.round))
+            training.run(pace.after_step)
+        self._note_plan(training.round)  # what did not fit, or could not be recorded, changed it
+        return pace.timing()
+
+    def _row(self, round: int) -> Row:
+        """Measure the network as it is."""
+        row = measure(self._view(round), self.experiment.measured)
+        if self.sparse:  # the network that is measured has all its weights
+            row["macs_effective"] = row["macs_dense"]
         further = self.experiment.further
         if further:
-            row["metrics"] = measure_further(self._view(training.round), further)
-        self.rows.append(row)
-        self._keep_if_best(training.round)
-        self._save(training, training_done=True)
-        self.watcher.round(row, timing)
-        if self.watcher.stopping() and not ended(self.config, self.experiment.stop, self.rows):
-            raise Interrupted(f"stopped after round {training.round}")
+            row["metrics"] = measure_further(self._view(round), further)
+        return row
 
     def _view(self, round: int) -> MeasureView:
         return look(self.parts, self.model, self.masks, round)
@@ -226,7 +274,7 @@ class Run:
     # -- what the algorithm needs around it ------------------------------------------------------
 
     def _build(self, *names: str | int) -> nn.Module:
-        return self.experiment.build(stream(self.config.seed, *names))
+        return self.team.adapt(self.experiment.build(stream(self.config.seed, *names)))
 
     def _batches(self, round: int) -> Callable[[int], Iterator[tuple[Tensor, Tensor]]]:
         """Return un-augmented training batches for pruners, drawn from their own stream."""
@@ -236,7 +284,7 @@ class Run:
             draw = torch_stream("cpu", self.config.seed, "round", round, "prune", "batches")
             order = torch.randperm(len(data.train), generator=draw).to(self.parts.place.device)
             for index in torch.split(order, size)[:count]:
-                yield data.normalise(data.train.images[index]), data.train.labels[index]
+                yield data.normalise(data.train.gather(index)), data.train.labels[index]
 
         return batches
 
@@ -245,7 +293,8 @@ class Run:
 
         Whatever rule ends the curve, the best round up to there is among these.
         """
-        state = {**self.model.state_dict(), **_prefixed("masks", self.masks.tensors())}
+        masks = Masks.dense(self.model) if self.sparse else self.masks
+        state = {**self.model.state_dict(), **_prefixed("masks", masks.tensors())}
         if best_round(self.rows, self.config.score) == round:
             self._keep(weights_name(round), state)
 
@@ -258,14 +307,23 @@ class Run:
         if training.round == 0 and training.steps_done in self.snapshots:
             self._keep(f"snapshot-{training.steps_done}", self.model.state_dict())
 
+    def told_to_stop(self, training: Training) -> bool:
+        """Whether to stop after this step; several processes only ask each other now and then."""
+        alone = self.team.size == 1
+        if alone or training.steps_done % STEPS_BETWEEN_QUESTIONS == 0:
+            return bool(self.team.told(self.watcher.stopping()))
+        return False
+
     def save_within(self, training: Training) -> None:
         """Make the training's present place safe."""
         self._save(training, training_done=False)
 
     def _save(self, training: Training, training_done: bool) -> None:
-        tensors = training.tensors()
-        if training_done:  # the next training begins with fresh optimiser and generators
-            tensors = {k: v for k, v in tensors.items() if k.startswith(("model/", "masks/"))}
+        # the next training begins with fresh optimiser and generators
+        tensors = {} if training_done else training.tensors()
+        tensors |= _prefixed("model", self.model.state_dict())
+        tensors |= _prefixed("masks", self.masks.tensors())
+        tensors |= _prefixed("sparse", self.sparse)
         cursor = {} if training_done else vars(training.cursor)
         round = training.round + training_done
         rows, kept = tuple(self.rows), tuple(self.kept)
@@ -275,6 +333,7 @@ class Run:
 
     def _restore(self) -> Checkpoint | None:
         checkpoint = self.memory.restore()
+        self.team.wait()  # for all to have read it, before the next one replaces it
         if checkpoint is not None:
             self.rows = list(checkpoint.rows)
             self.plans, self.kept = checkpoint.plans, list(checkpoint.kept)
@@ -286,7 +345,10 @@ class Run:
         return checkpoint
 
     def _note_plan(self, round: int) -> None:
-        plan = self.parts.place.plan.to_json()
+        place = self.parts.place
+        while place.remarks:
+            self.memory.log(place.remarks.pop(0))
+        plan = place.plan.to_json()
         last = self.plans[-1] if self.plans else None
         if last is None or {k: v for k, v in last.items() if k != "from_round"} != plan:
             self.plans = (*self.plans, {"from_round": round, **plan})
@@ -308,6 +370,7 @@ class Run:
         self.model.eval()  # as a training leaves it
         masks = Masks.from_tensors(self._on_device(part(tensors, "masks")))
         self.masks = masks.ordered(self.model)
+        self.sparse = self._on_device(part(tensors, "sparse"))
 
     def _on_device(self, tensors: Tensors) -> Tensors:
         return {name: tensor.to(self.parts.place.device) for name, tensor in tensors.items()}
@@ -327,6 +390,10 @@ class _Pace:
         if self.training.steps_done == 0:
             self.run.snapshot(self.training)
 
+    def go_on_with(self, training: Training) -> None:
+        """Another training of the same round follows."""
+        self.training = training
+
     def after_step(self, training: Training) -> None:
         """After every step; cheap unless something is due."""
         self.steps += 1
@@ -334,7 +401,7 @@ class _Pace:
         run.snapshot(training)
         now = time.monotonic()
         done = training.cursor.epoch >= training.epochs
-        if run.watcher.stopping() and not done:
+        if not done and run.told_to_stop(training):
             run.save_within(training)
             raise Interrupted(f"stopped in round {training.round}, epoch {training.cursor.epoch}")
         if now - self.saved > run.experiment.checkpoint_seconds and not done:

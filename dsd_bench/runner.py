@@ -24,9 +24,10 @@ from dsd_bench.plugins import catalogue
 from dsd_bench.protocol import End, Run, best_round, ended, weights_name
 from dsd_bench.stopping import StopCriterion
 from dsd_bench.store.files import write_json
-from dsd_bench.store.folder import RunFolder
+from dsd_bench.store.folder import Reader, RunFolder
 from dsd_bench.store.locks import locked
 from dsd_bench.store.runs import finished, read_json, read_rows, stored_ids
+from dsd_bench.switches import launched
 
 Emit = Callable[[Event], None]
 
@@ -52,6 +53,8 @@ def carry_out(
         config = RunConfig.from_json(read_json(path / "config.json"), str(path / "config.json"))
         if config.run_id != run_id:
             raise UsageError(f"{path}: the folder holds run {config.run_id}; name it so")
+        if launched()[0] > 0:  # the leader of the processes holds the lock, and writes
+            return _Execution(path, config, settings, emit, stopping, Reader).run(fresh)
         with locked(path / "lock", _Waiting(run_id, emit, stopping)):
             return _Execution(path, config, settings, emit, stopping).run(fresh)
     except Interrupted as error:
@@ -89,21 +92,25 @@ class _Execution:
         settings: Settings,
         emit: Emit,
         stopping: Callable[[], bool],
+        folder: type[RunFolder] = RunFolder,
     ) -> None:
         self.path, self.config, self.settings = path, config, settings
         self.run_id, self.stopping, self._emit = path.name, stopping, emit
-        self.folder = RunFolder(path, config.curve_id, lambda text: self.emit("note", text=text))
+        self.folder = folder(path, config.curve_id, lambda text: self.emit("note", text=text))
 
     def run(self, fresh: bool) -> Outcome:
         """Carry the run to its end under the lock."""
-        if finished(self.path):
+        if launched()[1] == 1 and finished(self.path):
             return Outcome(self.run_id, "done")
-        self.folder.tidy()
         precision = self.config.protocol.precision
         settings = self.settings
         place = device.setup(settings.device, settings.threads, settings.deterministic, precision)
-        if not fresh and not self.folder.has_checkpoint:
+        if place.team.told(finished(self.path)):
+            return Outcome(self.run_id, "done")
+        self.folder.tidy()
+        if place.team.leads and not fresh and not self.folder.has_checkpoint:
             adopt_rounds(self.folder, self.config)
+        place.team.wait()
         sources = Sources(
             self.path.parent, settings.data_dir, settings.download, settings.checkpoint_seconds
         )
@@ -114,11 +121,13 @@ class _Execution:
         self.folder.log(f"done: {end.reason}; best round {end.best_round}")
         self._observe("run_finished", result=result)
         self.emit("finished", result=result)
+        place.team.wait()  # for the files, which another run may need next
         return Outcome(self.run_id, "done", resumed_from_round=end.resumed_from_round)
 
     def emit(self, event: str, **values: Any) -> None:
         """Tell whoever started the run."""
-        self._emit({"event": event, "run_id": self.run_id, **values})
+        if launched()[0] == 0:
+            self._emit({"event": event, "run_id": self.run_id, **values})
 
     # -- the protocol's watcher
 
@@ -152,6 +161,8 @@ class _Execution:
 
     def _observe(self, hook: str, **values: Any) -> None:
         """Tell observers; what they raise is noted and costs nothing."""
+        if launched()[0] > 0:
+            return
         catalogue().notify(hook, self._note, run_id=self.run_id, **values)
 
     def _note(self, text: str) -> None:

@@ -45,7 +45,14 @@ def seed_globals(seed: int) -> None:
 
     random.seed(seed)
     numpy.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
+    # torch.manual_seed also notes the seed, with a traceback, for every kind of device that is
+    # not in use, at each call: milliseconds, and memory that is never given back
+    torch.default_generator.manual_seed(seed)
+    for kind in ("cuda", "xpu"):
+        if getattr(torch, kind).is_initialized():
+            getattr(torch, kind).manual_seed_all(seed)
+    if torch.backends.mps.is_available():
+        torch.mps.manual_seed(seed)
 
 
 @contextlib.contextmanager
@@ -89,8 +96,7 @@ def restore_globals(state: Tensors) -> None:
     import torch
 
     np_pos, np_has_gauss, np_gauss, has_gauss, gauss = state["rest"].tolist()
-    words = tuple(int(word) for word in state["python"].tolist())
-    random.setstate((3, words, gauss if has_gauss else None))
+    random.setstate((3, tuple(state["python"].tolist()), gauss if has_gauss else None))
     np_words = state["numpy"].numpy().astype(numpy.uint32)
     numpy.random.set_state(("MT19937", np_words, int(np_pos), int(np_has_gauss), np_gauss))
     torch.set_rng_state(state["torch"])

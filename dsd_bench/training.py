@@ -1,30 +1,37 @@
-"""One training to completion.
+"""One training to completion: epochs, orders, batches, and the place in between.
 
-The data live on the device; a step gathers its batch there, so nothing is done per sample in
-Python and nothing waits for the host within an epoch.
+Nothing is done per sample in Python and nothing waits for the host within an epoch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from dsd_bench.config import Protocol
 from dsd_bench.data.resident import Resident
 from dsd_bench.device import Place
 from dsd_bench.errors import Diverged
 from dsd_bench.masks import Masks
-from dsd_bench.regularizers import Regularizer, Step, TrainingView
+from dsd_bench.optimizers import make_optimizer
+from dsd_bench.recording import Recorded
+from dsd_bench.regularizers import Regularizer, TrainingView
 from dsd_bench.seeds import capture_globals, restore_globals, seed_globals, stream, torch_stream
+from dsd_bench.stepping import Stepper
 
 Tensors = dict[str, Tensor]
 Teacher = Callable[[Tensor, Tensor], Tensor]
+Batch = tuple[Tensor, Tensor, Tensor]
+"""Images ready for the network, labels, positions in the train part."""
+Shared = tuple[Tensor, Tensor, Tensor, int]
+"""This process's share of a batch, and the size of the batch."""
+CHUNK = 2**23
+"""Most bytes to gather at once where several batches can be: a gather costs as much as a layer."""
 
 
 @dataclass
@@ -60,28 +67,48 @@ class Ingredients:
 
 
 class Training:
-    """One training of one round, which can be stopped and taken up again after any step."""
+    """One training of one round, which can be stopped and taken up again after any step.
 
-    def __init__(self, parts: Ingredients, model: nn.Module, masks: Masks, round: int) -> None:
+    Args:
+        parts: data, schedule and how to compute.
+        model: the network as it is before the training.
+        masks: what is pruned.
+        round: keys the streams and the schedule.
+        redense: whether it is the training in which pruned weights come back (``masks`` are
+            dense then): it has streams of its own and keeps the round's last learning rate.
+    """
+
+    def __init__(
+        self,
+        parts: Ingredients,
+        model: nn.Module,
+        masks: Masks,
+        round: int,
+        redense: bool = False,
+    ) -> None:
         self.parts, self.model, self.masks, self.round = parts, model, masks, round
+        self.key: tuple[str | int, ...] = ("round", round, *(["redense"] if redense else []))
+        self.redense = redense
         self.train = parts.data.train
-        self.device = parts.place.device
+        self.device, self.team = parts.place.device, parts.place.team
         self.cursor = Cursor()
-        self.epochs = parts.protocol.epochs(round)
+        self.epochs = parts.protocol.redense_epochs if redense else parts.protocol.epochs(round)
         self.batch = min(parts.protocol.batch_size, len(self.train))
-        self.optimizer = make_optimizer(parts.protocol, model)
+        graph = parts.place.plan.engine == "graph"
+        self.optimizer = make_optimizer(parts.protocol, model, device_rate=graph)
         self.transform = self._stream("transform")
         self.generators = [
             self._stream("regularizer", place, name) for place, name in enumerate(parts.names)
         ]
-        parameters = dict(model.named_parameters())
-        self.masked = [(parameters[name], mask) for name, mask in masks.all()]
-        self.losses = torch.zeros((), device=self.device)
+        self.stepper = Stepper(
+            parts.place, model, masks, self.optimizer, parts.regularizers, self.generators
+        )
+        self.step: Callable[..., None] = self.stepper
+        if graph:
+            self.step = Recorded(self.stepper, parts.place, self.generators)
         self._resumed: Tensors = {}
-        self.augmented = parts.data.transforms or any(r.augments for r in parts.regularizers)
-        # Without augmentation every epoch sees the same numbers: normalise them once.
-        self.inputs = None if self.augmented else parts.data.normalise(self.train.images)
-        seed_globals(stream(parts.seed, "round", round, "global"))
+        self.inputs = self._unchanging_inputs()
+        seed_globals(stream(parts.seed, *self.key, "global"))
 
     @property
     def steps_per_epoch(self) -> int:
@@ -108,59 +135,81 @@ class Training:
         self.model.eval()
 
     def _epoch(self, after_step: Callable[[Training], None]) -> None:
-        epoch = self.cursor.epoch
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.parts.protocol, self.round, epoch)
-        order = self._order(epoch)
-        steps = self.steps_per_epoch
-        while self.cursor.step < steps:
-            first = self.cursor.step * self.batch
-            self._step(order[first : first + self.batch])
+        epoch, steps = self.cursor.epoch, self.steps_per_epoch
+        last = self.parts.protocol.epochs(self.round)
+        at = last if self.redense else epoch
+        self.optimizer.set_rate(learning_rate(self.parts.protocol, self.round, at))
+        batches = self._batches(epoch, self.cursor.step)
+        for batch in self._shares(batches) if self.team.size > 1 else batches:
+            self.step(*batch)
             self.cursor.step += 1
-            if self.cursor.step < steps:
-                after_step(self)
+            if self.cursor.step == steps:
+                break
+            after_step(self)
         self.cursor.epoch, self.cursor.step = epoch + 1, 0
-        if not bool(self.losses.isfinite()):
+        if not bool(self.team.total(self.stepper.losses).isfinite()):
             raise Diverged(
                 f"round {self.round}, epoch {epoch + 1}: the loss is no longer finite; "
                 f"try a smaller --lr (it is {self.parts.protocol.lr}) or weaker regularizers"
             )
         after_step(self)
 
-    def _step(self, index: Tensor) -> None:
-        """One step: gather, augment, forward, loss, backward, mask, update."""
-        images, labels = self._images(index), self.train.labels[index]
-        with self.parts.place.autocast():
-            logits = self.model(images)
-        loss = functional.cross_entropy(logits.float(), labels)
-        if self.parts.regularizers:
-            seen = Step(images, labels, index, logits)
-            for regularizer in self.parts.regularizers:
-                loss = regularizer.loss(loss, seen)
-        loss.backward()  # type: ignore[no-untyped-call]
-        # With masked gradients neither a pruned weight nor its momentum ever leaves zero.
-        for parameter, mask in self.masked:
-            if parameter.grad is not None:
-                parameter.grad.mul_(mask)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self.losses += loss.detach()
-
-    def _images(self, index: Tensor) -> Tensor:
+    def _batches(self, epoch: int, first: int) -> Iterator[Batch]:
+        """Yield the epoch's batches from batch number ``first`` on."""
+        order = self._order(epoch)
         if self.inputs is not None:
-            return self.inputs[index]
-        images = self.parts.data.augment(self.train.images[index], self.transform)
+            yield from self._gathered(self.inputs, order, first)
+            return
+        key = stream(self.parts.seed, *self.key, "decode", epoch)
+        indices = torch.split(order, self.batch)[first:]
+        labels = torch.split(self.train.labels.index_select(0, order), self.batch)[first:]
+        batches = self.train.batches(order, self.batch, first, key)
+        for images, given, index in zip(batches, labels, indices):
+            yield self._augmented(images), given, index
+
+    def _shares(self, batches: Iterator[Batch]) -> Iterator[Shared]:
+        """Leave this process's share of each batch; of streamed images only that was decoded."""
+        for images, labels, index in batches:
+            mine = self.team.share(len(labels))
+            share = images if self.train.streamed else images[mine]
+            yield share, labels[mine], index[mine], len(labels)
+
+    def _gathered(self, inputs: Tensor, order: Tensor, first: int) -> Iterator[Batch]:
+        """Yield batches of inputs that are the same in every epoch, many gathered at once."""
+        size = inputs[0].nbytes * self.batch
+        # Where a batch would not begin on a cache line, matrix products may round otherwise.
+        together = max(1, CHUNK // size) if size % 64 == 0 else 1
+        for place in range(first - first % together, self.steps_per_epoch, together):
+            index = order[place * self.batch : (place + together) * self.batch]
+            images = inputs.index_select(0, index).contiguous(
+                memory_format=self.parts.data.memory_format
+            )
+            labels = self.train.labels.index_select(0, index)
+            parts = (torch.split(tensor, self.batch) for tensor in (images, labels, index))
+            yield from list(zip(*parts))[max(0, first - place) :]
+
+    def _augmented(self, images: Tensor) -> Tensor:
+        images = self.parts.data.augment(images, self.transform)
         for regularizer in self.parts.regularizers:
             images = regularizer.batch(images)
         return self.parts.data.normalise(images)
 
+    def _unchanging_inputs(self) -> Tensor | None:
+        """Return all normalised inputs if no epoch changes them and they lie on the device."""
+        parts = self.parts
+        augmented = parts.data.transforms or any(r.augments for r in parts.regularizers)
+        if augmented or self.train.streamed:
+            return None
+        everything = torch.arange(len(self.train), device=self.device)
+        return parts.data.normalise(self.train.gather(everything))
+
     def _order(self, epoch: int) -> Tensor:
         """The epoch's order, drawn on the CPU so that every device has the same."""
-        draw = torch_stream("cpu", self.parts.seed, "round", self.round, "order", epoch)
+        draw = torch_stream("cpu", self.parts.seed, *self.key, "order", epoch)
         return torch.randperm(len(self.train), generator=draw).to(self.device)
 
     def _stream(self, *names: str | int) -> torch.Generator:
-        return torch_stream(self.device, self.parts.seed, "round", self.round, *names)
+        return torch_stream(self.device, self.parts.seed, *self.key, *names)
 
     def _begin_regularizers(self, stack: ExitStack) -> None:
         teachers = [*self.parts.teachers, *[None] * len(self.parts.regularizers)]
@@ -187,31 +236,19 @@ class Training:
         """Return everything that changes during the training, for a checkpoint."""
         held = {f"model/{k}": v for k, v in self.model.state_dict().items()}
         held |= {f"masks/{k}": v for k, v in self.masks.tensors().items()}
-        self.cursor.scalars = {}
-        for index, state in self.optimizer.state_dict()["state"].items():
-            for key, value in state.items():
-                if isinstance(value, Tensor):
-                    held[f"optimizer/{index}/{key}"] = value
-                else:
-                    self.cursor.scalars[f"{index}/{key}"] = value
+        state = self.optimizer.state()
+        self.cursor.scalars = {k: v for k, v in state.items() if not isinstance(v, Tensor)}
+        held |= {f"optimizer/{k}": v for k, v in state.items() if isinstance(v, Tensor)}
         held |= {f"globals/{k}": v for k, v in capture_globals().items()}
-        held["losses"] = self.losses
+        held["losses"] = self.stepper.losses
         held |= {f"generators/{k}": g.get_state() for k, g in self._generators().items()}
         return held
 
     def resume(self, cursor: Mapping[str, Any], tensors: Tensors) -> None:
         """Go back to where :meth:`tensors` was taken; the model and masks are already there."""
         self.cursor = Cursor(**cursor)
-        state = self.optimizer.state_dict()
-        slots: dict[int, dict[str, Any]] = {}
-        for name, tensor in part(tensors, "optimizer").items():
-            index, _, key = name.partition("/")
-            slots.setdefault(int(index), {})[key] = tensor
-        for name, value in self.cursor.scalars.items():
-            index, _, key = name.partition("/")
-            slots.setdefault(int(index), {})[key] = value
-        self.optimizer.load_state_dict({**state, "state": slots})
-        self.losses.copy_(tensors["losses"])
+        self.optimizer.load({**part(tensors, "optimizer"), **self.cursor.scalars})
+        self.stepper.losses.copy_(tensors["losses"])
         self._resumed = tensors
 
     def _generators(self) -> dict[str, torch.Generator]:
@@ -244,19 +281,7 @@ def remembered(model: nn.Module, inputs: Tensor, place: Place) -> Teacher:
     shape = (inputs.shape[1], inputs.shape[2], inputs.shape[3])
     with torch.no_grad(), place.autocast():
         logits = torch.cat([model(b).float() for b in torch.split(inputs, place.eval_batch(shape))])
-    return lambda images, index: logits[index]
-
-
-def make_optimizer(protocol: Protocol, model: nn.Module) -> torch.optim.Optimizer:
-    """Return a fresh optimiser over all parameters of ``model``."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    decay = protocol.weight_decay
-    if protocol.optimizer == "sgd":
-        return torch.optim.SGD(
-            parameters, lr=protocol.lr, momentum=protocol.momentum, weight_decay=decay, foreach=True
-        )
-    kind = torch.optim.Adam if protocol.optimizer == "adam" else torch.optim.AdamW
-    return kind(parameters, lr=protocol.lr, betas=(protocol.momentum, 0.999), weight_decay=decay)
+    return lambda images, index: logits.index_select(0, index)
 
 
 def learning_rate(protocol: Protocol, round: int, epoch: int) -> float:

@@ -17,7 +17,7 @@ from dsd_bench import RunConfig, load_runs, run
 from dsd_bench.api import Finished, execute
 from dsd_bench.errors import RunError, UsageError
 from dsd_bench.executors import Job, Outcome, Settings
-from dsd_bench.executors.local import slots
+from dsd_bench.executors.local import core_shares, slots
 from dsd_bench.executors.schedule import Queue
 
 Make = Callable[..., RunConfig]
@@ -65,6 +65,31 @@ def test_interruption_marks_what_has_not_ended() -> None:
 def test_slots(monkeypatch: pytest.MonkeyPatch, runs: int, cores: int, expected: int) -> None:
     monkeypatch.setattr("dsd_bench.executors.local.available_cores", lambda: cores)
     assert slots(runs, 1) == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="not on this system")
+@pytest.mark.parametrize(
+    ("runs", "threads", "expected"),
+    [(4, 1, [{2}, {3}, {5}, {7}]), (2, 2, [{2, 3}, {5, 7}]), (3, 1, []), (5, 1, []), (1, 1, [])],
+)
+def test_runs_have_cores_of_their_own_if_they_take_all(
+    monkeypatch: pytest.MonkeyPatch, runs: int, threads: int, expected: list[set[int]]
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {7, 2, 3, 5})
+    assert core_shares(runs, threads) == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="not on this system")
+def test_pinned_workers_do_not_share_cores(
+    tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pins: dict[int, set[int]] = {}
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+    monkeypatch.setattr(os, "sched_setaffinity", pins.__setitem__)
+    finished = execute([tiny(seed=seed) for seed in (0, 1)], tmp_path, Settings(jobs=2))
+    assert [f.outcome.status for f in finished] == ["done", "done"]
+    assert sorted(map(sorted, pins.values())) == [[0], [1]]
+    assert os.getpid() not in pins
 
 
 def rows(finished: Finished) -> bytes:

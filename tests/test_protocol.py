@@ -86,6 +86,7 @@ def test_target_sparsity_prunes_whole_fractions(tiny: Make, tmp_path: Path) -> N
         # a model whose layers' names sort otherwise (10.weight before 3.weight), and ties
         {"pruner": "random:scope=layer", "model": "vgg-like:depth=2,width_exponent=1"},
         {"pruner": "structured-l1", "model": "vgg-like:depth=2,width_exponent=2"},
+        {"redense_epochs": 2, "reg": ["dropout"]},
     ],
 )
 def test_interrupted_anywhere_it_ends_the_same(
@@ -175,6 +176,24 @@ def test_reinit_draws_anew_each_round(tiny: Make, tmp_path: Path) -> None:
     one, two = (run._build("round", r, "reinit").state_dict()["1.weight"] for r in (1, 2))
     assert not torch.equal(one, two)
     assert torch.equal(one, run._build("round", 1, "reinit").state_dict()["1.weight"])
+
+
+def test_redense_training_brings_weights_back_to_be_measured_alone(
+    tiny: Make, tmp_path: Path
+) -> None:
+    sparse, _ = follow(tiny(rounds=3), tmp_path)
+    run, _ = follow(tiny(rounds=3, redense_epochs=1), tmp_path)
+    for plain, redense in zip(sparse.rows, run.rows):
+        # the next round prunes what the sparse network became, as without it
+        assert redense["sparsity_per_layer"] == plain["sparsity_per_layer"]
+    assert run.rows[0] == sparse.rows[0]
+    assert run.rows[3]["train_loss"] != sparse.rows[3]["train_loss"]
+    assert run.rows[3]["macs_effective"] == run.rows[3]["macs_dense"]
+    assert all(torch.equal(a, b) for a, b in zip(run.model.parameters(), sparse.model.parameters()))
+    assert isinstance(run.memory, Forgetful)
+    names = [name for name in run.memory.kept if name.startswith("best-")]
+    for weights in map(run.memory.recall, names):
+        assert all(weights[layer].ne(0).all() for layer in run.masks.weights)
 
 
 def row(round: int, accuracy: float, sparsity: float = 0.0) -> Row:

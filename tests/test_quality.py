@@ -15,19 +15,32 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "dsd_bench"
 
 LAYERS = [
-    {"errors", "switches"},
+    {"errors", "switches", "paper"},
     {"params"},
     {"components"},
     {"hookspecs", "seeds", "memory"},
     {"executors", "pruners", "perturbers", "regularizers", "stopping", "models", "data", "noise"}
-    | {"metrics", "masks", "config", "store", "plugins", "labels", "analysis", "reports"},
-    {"device", "choosing", "layers"},
-    {"options"},
+    | {
+        "metrics",
+        "masks",
+        "config",
+        "store",
+        "plugins",
+        "labels",
+        "analysis",
+        "reports",
+        "figures",
+    },
+    {"team"},
+    {"device", "choosing", "layers", "optimizers"},
+    {"options", "stepping", "recording"},
     {"training", "planning"},
     {"measuring"},
     {"protocol"},
     {"assembling"},
-    {"runner", "api", "boards"},
+    {"costs"},
+    {"replay", "calibration"},
+    {"runner", "api", "boards", "suites"},
     {"cli"},
 ]
 """From the leaves up: a module imports from its own layer or one below it."""

@@ -79,19 +79,21 @@ def test_pruned_weights_and_their_momentum_stay_zero(
     tiny: Make, tmp_path: Path, optimizer: str
 ) -> None:
     training = start(tiny(optimizer=optimizer, reg=["l1:0.01", "l2:0.01"]), tmp_path)
+    places = {name: str(i) for i, (name, _) in enumerate(training.model.named_parameters())}
     seen = []
 
     def check(now: Training) -> None:
-        parameters = dict(now.model.named_parameters())
+        parameters, state = dict(now.model.named_parameters()), now.optimizer.state()
         for name, mask in now.masks.weights.items():
             assert not parameters[name][~mask].any()
-            for value in now.optimizer.state[parameters[name]].values():
-                if isinstance(value, torch.Tensor) and value.shape == mask.shape:
+            for key, value in state.items():
+                if key.split("/")[0] == places[name] and getattr(value, "shape", ()) == mask.shape:
                     seen.append(name)
                     assert not value[~mask].any()
+                    assert value.any()
 
     training.run(check)
-    assert seen
+    assert set(seen) == set(training.masks.weights)
 
 
 class Stop(Exception):

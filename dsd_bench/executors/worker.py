@@ -48,6 +48,9 @@ def main() -> None:
             send(_check(settings_from(request["check"])))
         else:
             send(_run(request, send, stop))
+    # everything is written and said; taking torch apart again would take longer than a round
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _private_output() -> TextIO:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,10 +40,15 @@ class Macs(Metric):
     each prunable layer's are scaled by its density, all others (attention, say) are dense.
     """
 
+    _counted: tuple[weakref.ref[nn.Module], tuple[int, dict[str, int]]] | None = None
+    """The network that was counted last, and its counts: they don't change from round to round."""
+
     def measure(self, view: MeasureView) -> Mapping[str, int]:
         """Return ``macs_dense`` and ``macs_effective``, whole numbers."""
-        image = torch.zeros(1, *view.shape, device=view.device)
-        total, layers = count_macs(view.model, image)
+        if self._counted is None or self._counted[0]() is not view.model:
+            image = torch.zeros(1, *view.shape, device=view.device)
+            self._counted = weakref.ref(view.model), count_macs(view.model, image)
+        total, layers = self._counted[1]
         densities = view.masks.densities()
         spared = sum(macs * (1 - densities[name]) for name, macs in layers.items())
         return {"macs_dense": total, "macs_effective": round(total - spared)}

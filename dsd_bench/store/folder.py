@@ -153,6 +153,31 @@ class RunFolder:
             write_rows(self.path / "metrics" / f"{name}.jsonl", further)
 
 
+class Reader(RunFolder):
+    """The same memory for a process that trains along and must not write."""
+
+    def tidy(self) -> None:
+        """Leave the files alone."""
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Leave it to the process that owns the folder."""
+
+    def keep(self, name: str, tensors: Mapping[str, Tensor]) -> None:
+        """Leave it to the process that owns the folder."""
+
+    def log(self, text: str) -> None:
+        """Say nothing."""
+
+    def add_timing(self, timing: Mapping[str, Any]) -> None:
+        """Note nothing."""
+
+    def finish(self, name: str, result: Mapping[str, Any]) -> None:
+        """Leave it to the process that owns the folder."""
+
+    def _write_rows(self, rows: Iterable[Row]) -> None:
+        """Leave it to the process that owns the folder."""
+
+
 def needed(kept: Iterable[str]) -> list[str]:
     """Return the kept weights without which a run cannot end: not those that were beaten."""
     names = list(kept)

@@ -1,0 +1,96 @@
+"""The loop that papers publish: a loader of images, torch's pruning, a look at every step."""
+
+from __future__ import annotations
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils import prune
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from benchmarks.speed.cases import Case, half_masks
+from dsd_bench.device import Place
+
+
+class Images(Dataset[tuple[Tensor, int]]):
+    """Images as torchvision's data sets give them: PIL, transformed one by one."""
+
+    def __init__(self, case: Case) -> None:
+        images, labels = case.arrays()
+        self.images, self.labels = images.transpose(0, 2, 3, 1), labels.tolist()
+        mean, std = case.statistics()
+        change = [transforms.RandomCrop(case.shape[1], 4), transforms.RandomHorizontalFlip()]
+        self.transform = transforms.Compose(
+            [
+                *(change if case.augmented else []),
+                transforms.ToTensor(),
+                transforms.Normalize(mean, std),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, place: int) -> tuple[Tensor, int]:
+        pixels = self.images[place]
+        image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+        return self.transform(image), self.labels[place]
+
+
+class PlainLoop:
+    """Trains a network whose weights are reparametrised by ``torch.nn.utils.prune``.
+
+    Args:
+        case: network and data.
+        place: where to train; in float32, without channels_last, as published.
+        workers: of the loader.
+    """
+
+    def __init__(self, case: Case, place: Place, workers: int) -> None:
+        self.device = place.device
+        torch.manual_seed(0)
+        self.model = case.build().to(self.device).train()
+        for name, mask in half_masks(self.model).weights.items():
+            module = self.model.get_submodule(name.removesuffix(".weight"))
+            prune.custom_from_mask(module, "weight", mask)
+        self.optimizer = torch.optim.SGD(
+            self.model.parameters(), lr=1e-3, momentum=0.9, weight_decay=5e-4
+        )
+        self.loader = DataLoader(Images(case), case.batch, shuffle=True, num_workers=workers)
+
+    def epoch(self) -> None:
+        """Train for one epoch."""
+        total, correct = 0.0, 0
+        criterion: nn.Module = nn.CrossEntropyLoss()
+        for batch in self.loader:
+            images, labels = (tensor.to(self.device) for tensor in batch)
+            self.optimizer.zero_grad()
+            logits = self.model(images)
+            loss = criterion(logits, labels)
+            loss.backward()
+            self.optimizer.step()
+            total += loss.item() * len(labels)
+            correct += (logits.argmax(1) == labels).sum().item()
+
+
+class Bare:
+    """Forward and backward alone, on data that lie ready: the limit of any loop around them."""
+
+    def __init__(self, case: Case, place: Place) -> None:
+        self.place, self.model = place, case.model(place)
+        data, order = case.resident(place), torch.arange(case.images, device=place.device)
+        self.batches = [
+            (data.normalise(data.train.gather(index)), data.train.labels[index])
+            for index in torch.split(order, case.batch)
+        ]
+
+    def epoch(self) -> None:
+        """Do one epoch's forward and backward passes."""
+        for images, labels in self.batches:
+            with self.place.autocast():
+                logits = self.model(images)
+            functional.cross_entropy(logits.float(), labels).backward()
+            for parameter in self.model.parameters():
+                parameter.grad = None

@@ -1,0 +1,94 @@
+"""The optimisers against torch's own, bit for bit."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dsd_bench.config import Protocol
+from dsd_bench.optimizers import SGD, Optimizer, Torch, make_optimizer
+
+RATES = [0.1, 0.1, 0.03, 0.03, 0.007]
+
+
+class Partly(nn.Module):
+    """A network that leaves a parameter out now and then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.never = nn.Linear(5, 7), nn.Linear(3, 3)
+        self.sometimes = nn.Parameter(torch.ones(2))
+
+    def loss(self, step: int) -> Tensor:
+        draw = torch.Generator().manual_seed(step)
+        loss = self.first(torch.randn(4, 5, generator=draw)).square().sum()
+        return loss * self.sometimes.square().sum() if step % 2 else loss
+
+
+def model() -> Partly:
+    torch.manual_seed(3)
+    return Partly()
+
+
+def train(net: Partly, optimizer: Optimizer, steps: range) -> None:
+    for step in steps:
+        optimizer.set_rate(RATES[step])
+        net.loss(step).backward()
+        optimizer.step()
+        assert all(p.grad is None for p in net.parameters())
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    pairs = zip(one.parameters(), other.parameters(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("decay", [0.0, 1e-2])
+def test_sgd_has_the_bits_of_torchs(momentum: float, decay: float) -> None:
+    ours, theirs = model(), model()
+    train(ours, SGD(ours.parameters(), momentum, decay), range(5))
+    plain = torch.optim.SGD(theirs.parameters(), lr=1, momentum=momentum, weight_decay=decay)
+    train(theirs, Torch(plain), range(5))
+    assert same(ours, theirs)
+    assert not same(ours, model())
+
+
+def test_a_rate_in_a_tensor_differs_by_a_rounding_only() -> None:
+    ours, recordable = model(), model()
+    train(ours, SGD(ours.parameters(), 0.9, 1e-2), range(5))
+    train(recordable, SGD(recordable.parameters(), 0.9, 1e-2, device_rate=True), range(5))
+    for one, other in zip(ours.parameters(), recordable.parameters()):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_it_goes_on_from_its_state(name: str) -> None:
+    protocol = Protocol(rounds=1, optimizer=name, weight_decay=1e-2)
+    whole, cut, again = model(), model(), model()
+    train(whole, make_optimizer(protocol, whole), range(5))
+    before = make_optimizer(protocol, cut)
+    train(cut, before, range(3))
+    state = {k: v.clone() if isinstance(v, Tensor) else v for k, v in before.state().items()}
+    again.load_state_dict(cut.state_dict())
+    after = make_optimizer(protocol, again)
+    after.load(state)
+    train(again, after, range(3, 5))
+    assert same(whole, again)
+
+
+def test_a_training_imports_no_compiler(tmp_path: Path) -> None:
+    code = """if True:
+        import sys
+        from pathlib import Path
+        from dsd_bench import RunConfig, run
+        tiny = {"dataset": "digits:train_size=60,val_size=30", "model": "mlp:hidden=8"}
+        run(RunConfig.create(**tiny, rounds=1, epochs=1), runs_dir=Path(sys.argv[1]))
+        assert "torch" in sys.modules and "torch._dynamo" not in sys.modules
+    """
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)

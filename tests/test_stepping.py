@@ -1,0 +1,227 @@
+"""A step that does not fit into memory, and one that is recorded, against the plain step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dsd_bench import RunConfig, device
+from dsd_bench.errors import RunError
+from dsd_bench.masks import Masks
+from dsd_bench.optimizers import SGD
+from dsd_bench.plugins import catalogue
+from dsd_bench.recording import WARM, Recorded
+from dsd_bench.regularizers import Regularizer, TrainingView
+from dsd_bench.stepping import Stepper, out_of_memory
+
+Make = Callable[..., RunConfig]
+NOT_ENOUGH = "DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes"
+
+
+class Tight(nn.Module):
+    """A network for small batches only."""
+
+    def __init__(self, norm: bool = False, room: int = 100, error: Any = None) -> None:
+        super().__init__()
+        torch.manual_seed(5)
+        self.net = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+        self.norm = nn.BatchNorm1d(8) if norm else nn.Identity()
+        self.room, self.error = room, error or torch.OutOfMemoryError("CUDA out of memory")
+        self.seen: list[int] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.seen.append(len(images))
+        first, relu, last = self.net
+        logits = last(relu(self.norm(first(images))))
+        if len(images) > self.room:  # at the end, after everything is drawn
+            raise self.error
+        return logits
+
+
+def batches(count: int, size: int = 16) -> list[tuple[Tensor, Tensor, Tensor]]:
+    draw = torch.Generator().manual_seed(2)
+    images = [torch.randn(size, 6, generator=draw) for _ in range(count)]
+    labels = [torch.randint(3, (size,), generator=draw) for _ in range(count)]
+    return [(i, t, torch.arange(size)) for i, t in zip(images, labels)]
+
+
+def dropped(model: nn.Module, place: device.Place, seed: int = 4) -> tuple[Regularizer, Any]:
+    component = catalogue().get("regularizer", "dropout").component
+    regularizer = component.create(component.params(p=0.5))
+    generator = torch.Generator().manual_seed(seed)
+    regularizer.begin(TrainingView(model, 1, place.device, generator))
+    return regularizer, generator
+
+
+def stepper(
+    model: nn.Module, dropout: bool = False, device_rate: bool = False, **plan: Any
+) -> Stepper:
+    place = device.setup("cpu", 1, False, "fp32")
+    place.plan = replace(place.plan, **plan)
+    masks = Masks.dense(model)
+    draw = torch.Generator().manual_seed(1)
+    half = {n: torch.rand(m.shape, generator=draw) < 0.5 for n, m in masks.weights.items()}
+    Masks(half).apply(model)
+    optimizer = SGD(model.parameters(), 0.9, 1e-3, device_rate)
+    optimizer.set_rate(0.1)
+    regularizers, generators = zip(dropped(model, place)) if dropout else ((), ())
+    return Stepper(place, model, Masks(half), optimizer, regularizers, generators)
+
+
+def weights(model: nn.Module) -> Tensor:
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+@pytest.mark.parametrize("error", [None, MemoryError(), RuntimeError(NOT_ENOUGH)])
+def test_a_batch_that_does_not_fit_is_taken_in_parts(error: Exception | None) -> None:
+    whole, parts = Tight(), Tight(room=5, error=error)
+    plain, tight = stepper(whole), stepper(parts)
+    for batch in batches(3):
+        plain(*batch)
+        tight(*batch)
+    assert tight.place.plan.micro_batch == 4
+    assert parts.seen == [16, 8] + [4] * 12
+    assert "4 images at a time" in tight.place.remarks[-1]
+    torch.testing.assert_close(weights(parts), weights(whole), rtol=1e-5, atol=1e-6)
+    assert plain.place.plan.micro_batch is None
+    assert plain.place.remarks == []
+
+
+def test_a_step_tried_again_draws_what_the_first_try_drew() -> None:
+    found, planned = Tight(room=5), Tight()
+    tight = stepper(found, dropout=True)
+    known = stepper(planned, dropout=True, micro_batch=4)
+    for batch in batches(3):
+        tight(*batch)
+        known(*batch)
+    assert torch.equal(weights(found), weights(planned))
+    assert torch.isfinite(tight.losses)
+    assert tight.losses == known.losses
+
+
+def test_with_batch_norms_the_error_says_what_fits() -> None:
+    tight = stepper(Tight(norm=True, room=5))
+    with pytest.raises(RunError, match=r"batch of 16 .*batch norms.*--batch-size 4 fits"):
+        tight(*batches(1)[0])
+    tight.model.eval()  # its statistics do not depend on the batch now
+    tight(*batches(1)[0])
+
+
+def test_nothing_fits() -> None:
+    with pytest.raises(torch.OutOfMemoryError):
+        stepper(Tight(room=0))(*batches(1)[0])
+    with pytest.raises(RunError, match="not even two images fit"):
+        stepper(Tight(room=0, norm=True))(*batches(1)[0])
+
+
+def test_other_errors_stay_what_they_are() -> None:
+    model = Tight(room=5, error=RuntimeError("shapes differ"))
+    made = stepper(model)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        made(*batches(1)[0])
+    assert model.seen == [16]
+    assert not out_of_memory(ValueError("no"))
+
+
+def graph_like(calls: list[str]) -> Any:
+    """Record as a CUDA graph does: without doing it; replays read the inputs where they lie."""
+
+    def record(run: Callable[[], None], generators: Sequence[torch.Generator]) -> Any:
+        calls.append(f"recorded, {len(generators)} generators")
+
+        def replay() -> None:
+            calls.append("replayed")
+            run()
+
+        return replay
+
+    return record
+
+
+@pytest.mark.parametrize("dropout", [False, True])
+def test_a_recorded_step_equals_the_plain_one(dropout: bool) -> None:
+    plain, model, calls = Tight(), Tight(), list[str]()
+    step = stepper(plain, dropout, device_rate=True)
+    inner = stepper(model, dropout, device_rate=True, engine="graph")
+    taped = Recorded(inner, inner.place, inner.generators, graph_like(calls))
+    for place, batch in enumerate([*batches(6), *batches(1, size=7), *batches(6)]):
+        step.optimizer.set_rate(0.1 / (place + 1))
+        inner.optimizer.set_rate(0.1 / (place + 1))
+        step(*batch)
+        taped(*batch)
+        assert torch.equal(weights(plain), weights(model))
+    assert calls == [f"recorded, {int(dropout)} generators"] + ["replayed"] * (12 - WARM)
+    assert step.losses == inner.losses
+
+
+def test_each_batch_size_is_recorded_once() -> None:
+    calls: list[str] = []
+    inner = stepper(Tight(), engine="graph")
+    taped = Recorded(inner, inner.place, (), graph_like(calls))
+    for _ in range(WARM + 2):
+        for size in (16, 7):
+            taped(*batches(1, size)[0])
+    assert len([c for c in calls if c.startswith("recorded")]) == 2
+
+
+def test_what_cannot_be_recorded_is_called_and_noted() -> None:
+    def refuse(run: Callable[[], None], generators: Sequence[torch.Generator]) -> Any:
+        raise RuntimeError("operation not permitted when stream is capturing\nand more")
+
+    plain, model = Tight(), Tight()
+    step, inner = stepper(plain), stepper(model, engine="graph")
+    taped = Recorded(inner, inner.place, (), refuse)
+    for batch in batches(WARM + 3):
+        step(*batch)
+        taped(*batch)
+    assert torch.equal(weights(plain), weights(model))
+    assert inner.place.plan.engine == "eager"
+    assert inner.place.remarks == [
+        "no graph of the step could be made: operation not permitted when stream is capturing"
+    ]
+
+
+def test_a_step_that_fails_leaves_no_gradient_behind() -> None:
+    model = Tight()
+    inner = stepper(model)
+
+    class Broken(Regularizer):
+        def loss(self, loss: Tensor, step: Any) -> Tensor:
+            loss.backward(retain_graph=True)
+            raise RuntimeError("half done")
+
+    inner.regularizers = [catalogue().get("regularizer", "l1").component.create()]
+    inner.regularizers[0].__class__ = Broken
+    with pytest.raises(RuntimeError, match="half done"):
+        inner(*batches(1)[0])
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_the_plan_is_recorded_and_a_change_of_it(tiny: Make, tmp_path: Any) -> None:
+    from dsd_bench import run
+    from dsd_bench.stepping import Stepper as Real
+
+    first = Real._backward
+    seen = []
+
+    def tight(self: Real, images: Tensor, *rest: Any) -> None:
+        seen.append(len(images))
+        if len(images) > 10:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        first(self, images, *rest)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Real, "_backward", tight)
+        finished = run(tiny(), runs_dir=tmp_path)
+    assert finished.result is not None
+    plans = finished.result["plan"]
+    assert [plan["micro_batch"] for plan in plans] == [None, 10]
+    assert plans[0].keys() >= {"device", "threads", "layout", "precision", "engine", "torch"}
+    assert seen[:3] == [20, 10, 10]
+    assert max(seen[1:]) == 10
+    assert "10 images at a time" in (finished.path / "log.txt").read_text()
