@@ -62,7 +62,7 @@ def _arrive(places: Any, barrier: Any, on_cpu: bool) -> None:
 def _warm(name: str, where: str, quick: bool) -> None:
     """Import what is needed, train once, and wait for the others: each takes one of these."""
     train(name, where, 1, quick)
-    _barrier.wait()
+    _barrier.wait(timeout=600)
 
 
 def _compare(

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dsd_bench.costs import macs_word
-from dsd_bench.costs.expected import expected_cost
 from dsd_bench.executors import Settings
 from dsd_bench.planning import Planned
 from dsd_bench.reports.words import duration
@@ -66,6 +65,8 @@ def budget(planned: Sequence[Planned], calibrate: Settings | None = None) -> Bud
         planned: the runs.
         calibrate: where they will be run; then steps are timed on synthetic data (and cached).
     """
+    from dsd_bench.costs.expected import expected_cost  # it loads torch
+
     found = {}
     for item in planned:
         cost = expected_cost(item.config)
