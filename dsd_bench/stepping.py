@@ -19,8 +19,18 @@ from dsd_bench.masks import Masks
 from dsd_bench.optimizers import Optimizer
 from dsd_bench.regularizers import Regularizer, Step
 
-_run_backward = torch.autograd.Variable._execution_engine.run_backward
-"""What ``loss.backward()`` ends in. Its checks on the way cost a small network 10 % of a step."""
+_engine = getattr(torch.autograd.Variable, "_execution_engine", None)
+
+
+def _run_backward(loss: Tensor, weight: Tensor) -> None:
+    """Do what ``loss.backward(weight)`` ends in; its checks on the way cost small networks 10 %.
+
+    The engine's name is torch's own business, so there is the plain call for when it changes.
+    """
+    if _engine is None:
+        loss.backward(weight)  # type: ignore[no-untyped-call]
+    else:
+        _engine.run_backward((loss,), (weight,), False, False, (), True, True)
 
 
 class Stepper:
@@ -109,7 +119,7 @@ class Stepper:
             seen = Step(images, labels, index, logits)
             for regularizer in self.regularizers:
                 loss = regularizer.loss(loss, seen)
-        _run_backward((loss,), (weight,), False, False, (), True, True)
+        _run_backward(loss, weight)
         self.losses += loss.detach()
 
     def _mask_gradients(self) -> None:

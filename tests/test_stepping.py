@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dsd_bench import RunConfig, device
+from dsd_bench import RunConfig, device, stepping
 from dsd_bench.errors import RunError
 from dsd_bench.masks import Masks
 from dsd_bench.optimizers import SGD
@@ -225,3 +225,18 @@ def test_the_plan_is_recorded_and_a_change_of_it(tiny: Make, tmp_path: Any) -> N
     assert seen[:3] == [20, 10, 10]
     assert max(seen[1:]) == 10
     assert "10 images at a time" in (finished.path / "log.txt").read_text()
+
+
+def test_without_torch_s_engine_the_plain_call_gives_the_same_bits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    weight = torch.tensor(0.3)
+    grads = []
+    for engine in (stepping._engine, None):
+        monkeypatch.setattr(stepping, "_engine", engine)
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+        stepping._run_backward(model(torch.ones(5, 4)).square().mean(), weight)
+        grads.append([p.grad.clone() for p in model.parameters()])  # type: ignore[union-attr]
+    assert stepping._engine is None
+    assert all(torch.equal(a, b) for a, b in zip(*grads, strict=True))
