@@ -101,11 +101,12 @@ class Stop(Exception):
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("reg", [["dropout:0.3", "augment:shift+cutout"], ["dropout:0.3"]])
 @pytest.mark.parametrize("after", [1, 3, 4, 8])
 def test_taken_up_again_it_ends_with_the_same_bits(
-    tiny: Make, tmp_path: Path, after: int, optimizer: str
+    tiny: Make, tmp_path: Path, after: int, reg: list[str], optimizer: str
 ) -> None:
-    config = tiny(epochs=3, optimizer=optimizer, reg=["dropout:0.3", "augment:shift+cutout"])
+    config = tiny(epochs=3, optimizer=optimizer, reg=reg)
     whole = start(config, tmp_path)
     whole.run(lambda t: None)
     cut = start(config, tmp_path)
@@ -161,3 +162,24 @@ def test_cached_teacher_answers_equal_computed_ones(tiny: Make, tmp_path: Path) 
     assert training.inputs is not None
     answer = training._teacher(teacher)(training.inputs[index], index)
     torch.testing.assert_close(answer, teacher(training.inputs[index]).detach())
+
+
+def test_batches_gathered_at_once_equal_those_gathered_alone(
+    tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = start(tiny(), tmp_path)
+    batches = list(together._batches(0, 0))
+    order = together._order(0)
+    assert together.inputs is not None
+    for place, (images, labels, index) in enumerate(batches):
+        expected = order[place * 20 : (place + 1) * 20]
+        assert torch.equal(index, expected)
+        assert torch.equal(images, together.inputs[expected])
+        assert torch.equal(labels, together.train.labels[expected])
+    for first in (1, 2):
+        for size in (0, 2 * batches[0][0].nbytes):
+            monkeypatch.setattr("dsd_bench.training.CHUNK", size)
+            later = list(together._batches(0, first))
+            assert len(later) == 3 - first
+            for got, wanted in zip(later, batches[first:], strict=True):
+                assert all(torch.equal(a, b) for a, b in zip(got, wanted, strict=True))

@@ -236,7 +236,8 @@ def worker_environment(settings: Settings) -> dict[str, str]:
 
     It has as many threads as the run, and an allocator (of GNU systems; others ignore the words)
     that keeps what it got: giving the buffers of every step back to the system and getting them
-    again costs convolutional networks 10 to 20 % of their time. What the user has set stays.
+    again costs convolutional networks some 10 to 20 % of their time (docs/performance.md). What the
+    user has set stays.
     """
     threads = str(settings.threads)
     return {**ALLOCATOR, **os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
