@@ -24,8 +24,8 @@ from dsd_bench import device
 from dsd_bench.assembling import build_model
 from dsd_bench.choosing import component
 from dsd_bench.config import RunConfig, digest
-from dsd_bench.costs.counting import Sizes, count_model, images_of_training, known_sizes
-from dsd_bench.costs.expected import planned_trainings
+from dsd_bench.costs.counting import Sizes
+from dsd_bench.costs.expected import planned_work
 from dsd_bench.data import DatasetParams, RawData, Samples
 from dsd_bench.data.prepare import prepare
 from dsd_bench.data.resident import Resident
@@ -73,17 +73,12 @@ def expected_seconds(
     Raises:
         UsageError: if the model does not fit the data, or regularizers refuse the model.
     """
-    sizes = known_sizes(config)
-    if sizes is None:
+    work = planned_work(config)
+    if work is None:
         return None
-    counted = count_model(config.model, sizes.shape, sizes.classes)
-    trainings = planned_trainings(config, counted)
-    if trainings is None:
-        return None
-    found = pace(config, sizes, place, cache)
-    images = sum(sum(images_of_training(config, round, sizes.train)) for round in range(trainings))
-    steps = images / _batch(config, sizes)
-    return steps * found.step + trainings * sizes.measured * found.image
+    found = pace(config, work.sizes, place, cache)
+    steps = work.images / _batch(config, work.sizes)
+    return steps * found.step + work.trainings * work.sizes.measured * found.image
 
 
 def pace(config: RunConfig, sizes: Sizes, place: device.Place, cache: Path | None = None) -> Pace:

@@ -39,7 +39,10 @@ def carry_out(
     stopping: Callable[[], bool],
     fresh: bool = False,
 ) -> Outcome:
-    """Run, resume or find finished the run in the folder ``path``; never raises for its failure.
+    """Run, resume or find finished the run in the folder ``path``.
+
+    It never raises for the run's failure, but where several processes train together: the others
+    wait for this one, and only its end lets ``torchrun`` end them.
 
     Args:
         path: a run folder with its ``config.json``.
@@ -63,7 +66,11 @@ def carry_out(
         return Outcome(run_id, "interrupted", "interrupted", exit_code=130)
     except Exception as error:  # whatever a run or a plugin raises is this run's failure only
         known = explain(error, settings)
-        _record(path, run_id, known, emit)
+        rank, processes = launched()
+        if rank == 0:
+            _record(path, run_id, known, emit)
+        if processes > 1:
+            raise known from error
         trace = "".join(traceback.format_exception(error))
         return Outcome(run_id, "failed", str(known), exit_code=known.exit_code, traceback=trace)
 

@@ -275,6 +275,32 @@ def test_sweep_table_and_plot(command: Command, suite: Any, tmp_path: Path) -> N
     assert ".svg" in err
 
 
+def test_phases_are_shaded_where_a_panel_has_one_line(
+    command: Command, suite: Any, tmp_path: Path
+) -> None:
+    plot = '\n[plot]\npanels = ["method"]\nrows = ["test_accuracy", "entropy"]\n'
+    suite(METHODS + plot, "plain")
+    suite(METHODS + plot + "phases = true\n", "shaded")
+    sweep(command, "plain", "--seeds", "0")
+    for name in ("plain", "shaded"):
+        assert command("plot", name, "--seeds", "0")[0] == 0
+    plain, shaded = ((tmp_path / f"{name}.svg").read_text() for name in ("plain", "shaded"))
+    assert "#d55e00" not in plain  # the star of the best round
+    assert shaded.count("#d55e00") >= 2
+
+
+def test_calibrating_tells_the_time_of_a_run(
+    command: Command, suite: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    suite(METHODS)
+    words = ("sweep", "mine", "--seeds", "0", "--dry-run", "--json")
+    assert [run["seconds"] for run in json.loads(command(*words)[1])["runs"]] == [None, None]
+    told = [run["seconds"] for run in json.loads(command(*words, "--calibrate")[1])["runs"]]
+    assert all(0 < seconds < 60 for seconds in told)
+    assert "of training one run after another" in command(*words[:-1], "--calibrate")[1]
+
+
 def test_a_table_of_nothing_says_what_to_run(command: Command, suite: Any) -> None:
     suite(METHODS)
     code, _, err = command("table", "mine")

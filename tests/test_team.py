@@ -15,7 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from dsd_bench import runner
 from dsd_bench.errors import UsageError
+from dsd_bench.executors import Settings
+from dsd_bench.runner import carry_out
 from dsd_bench.switches import launched
 from dsd_bench.team import Team
 
@@ -83,3 +86,19 @@ def test_only_all_of_torchrun_s_words_count() -> None:
     words = {"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "MASTER_ADDR": "localhost"}
     assert launched(words) == (1, 4)
     assert launched({k: v for k, v in words.items() if k != "MASTER_ADDR"}) == (0, 1)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_failure_ends_the_process_for_which_the_others_wait(
+    rank: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # going on with the next run would answer questions that the others ask about this one
+    folder = tmp_path / "0123456789abcdef"
+    folder.mkdir()
+    alone = carry_out(folder, Settings(), lambda event: None, lambda: False)
+    assert (alone.status, (folder / "failure.json").exists()) == ("failed", True)
+    (folder / "failure.json").unlink()
+    monkeypatch.setattr(runner, "launched", lambda: (rank, 2))
+    with pytest.raises(UsageError, match="no such file"):
+        carry_out(folder, Settings(), lambda event: None, lambda: False)
+    assert (folder / "failure.json").exists() == (rank == 0)  # only the leader writes

@@ -14,6 +14,7 @@ import click
 from dsd_bench.analysis import Dodge, Study, dodge, images_tested, study
 from dsd_bench.analysis.study import last_density
 from dsd_bench.analysis.summary import summarise
+from dsd_bench.cli import reading
 from dsd_bench.errors import UsageError, collect
 from dsd_bench.labels import Lookup, configuration_key
 from dsd_bench.plugins import catalogue
@@ -35,7 +36,7 @@ from dsd_bench.store.runs import StoredRun, find_run, load_run
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; accuracies in 0..1.")
 @click.option("--figure", type=click.Path(path_type=Path), metavar="FILE", help=".svg or .png")
-@click.option("--runs-dir", default="runs", type=click.Path(path_type=Path), help="Where they lie.")
+@reading.runs_dir
 def analyze(
     runs: tuple[str, ...],
     baseline: tuple[str, ...],

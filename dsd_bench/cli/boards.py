@@ -8,6 +8,7 @@ import click
 
 from dsd_bench.boards import check as boards
 from dsd_bench.boards import rows
+from dsd_bench.cli import reading
 from dsd_bench.store.runs import find_run, load_run
 
 _DIR = click.option(
@@ -18,7 +19,7 @@ _DIR = click.option(
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
-@click.option("--runs-dir", default="runs", type=click.Path(path_type=Path), help="Where they lie.")
+@reading.runs_dir
 @_DIR
 def submit(runs: tuple[str, ...], runs_dir: Path, folder: Path) -> None:
     """Make leaderboard rows of the finished RUN...: the seeds of one method become one row."""

@@ -13,6 +13,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from dsd_bench.cli import reading
 from dsd_bench.cli.tables import plain_table, print_whole
 from dsd_bench.costs import Ledger, macs_word, total
 from dsd_bench.errors import UsageError
@@ -39,13 +40,8 @@ NOTE = (
 @click.option("--paper", is_flag=True, help="Check the paper's own cost column; needs no run.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print a CSV, one line a training.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--runs-dir", default="runs", type=click.Path(path_type=Path), help="Where they lie.")
-@click.option(
-    "--data-dir",
-    default="data",
-    type=click.Path(path_type=Path),
-    help="Where data sets lie; read only if a set does not tell its sizes.",
-)
+@reading.runs_dir
+@reading.data_dir
 def ledger(
     runs: tuple[str, ...],
     convention: str,

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dsd_bench.analysis import Spread
+from dsd_bench.cli import reading
 from dsd_bench.cli.tables import plain_table, print_whole
 from dsd_bench.costs import macs_word
 from dsd_bench.errors import UsageError
@@ -51,13 +52,8 @@ if TYPE_CHECKING:
 )
 @click.option("--csv", "as_csv", is_flag=True, help="Print a CSV, one line a rule and run.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--runs-dir", default="runs", type=click.Path(path_type=Path), help="Where they lie.")
-@click.option(
-    "--data-dir",
-    default="data",
-    type=click.Path(path_type=Path),
-    help="Where data sets lie; read only if a set does not tell its sizes.",
-)
+@reading.runs_dir
+@reading.data_dir
 def replay(
     runs: tuple[str, ...],
     stops: tuple[str, ...],

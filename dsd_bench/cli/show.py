@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from dsd_bench.choosing import parse_component
+from dsd_bench.cli import reading
 from dsd_bench.plugins import catalogue
 from dsd_bench.reports.terminal import show as show_in_terminal
 from dsd_bench.reports.words import open_console
@@ -18,7 +19,7 @@ from dsd_bench.store.runs import find_run, load_run
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
 @click.option("--csv", "as_csv", is_flag=True, help="Print a tidy CSV, one line a run and round.")
 @click.option("--reporter", metavar="NAME[:KEY=VALUE,...]", help="Another view of the runs.")
-@click.option("--runs-dir", default="runs", type=click.Path(path_type=Path), help="Where they lie.")
+@reading.runs_dir
 def show(runs: tuple[str, ...], as_csv: bool, reporter: str | None, runs_dir: Path) -> None:
     """Show the curves and rounds of RUN...: ids, unique prefixes of ids, or paths."""
     found = [load_run(path) for path in dict.fromkeys(find_run(word, runs_dir) for word in runs)]

@@ -2,53 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
+from dsd_bench.cli import reading
 from dsd_bench.errors import UsageError
 from dsd_bench.suites.cells import cells
 from dsd_bench.suites.results import Result, results
 from dsd_bench.suites.schema import Suite, find_suite, read_suite
 
-Command = Callable[..., Any]
-
-
-def _of_suite(command: Command) -> Command:
-    """Give a command the argument and options that choose runs of a suite."""
-    options = [
-        click.argument("suite", metavar="SUITE"),
-        click.option(
-            "--scale",
-            type=click.Choice(["small", "paper"]),
-            default="small",
-            show_default=True,
-            help="Which of the suite's scales.",
-        ),
-        click.option(
-            "--only",
-            multiple=True,
-            metavar="PATTERN",
-            help="Only cells whose name, or one of whose labels, fits.",
-        ),
-        click.option("--seeds", metavar="SEEDS", help="0-2, 0,3 or 5 (default: the suite's)."),
-        click.option(
-            "--runs-dir",
-            default="runs",
-            type=click.Path(path_type=Path),
-            show_default=True,
-            help="Where runs are kept.",
-        ),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
-
 
 @click.command()
-@_of_suite
+@click.argument("suite", metavar="SUITE")
+@reading.cell_options
+@reading.runs_dir
 @click.option("--csv", "as_csv", is_flag=True, help="CSV instead of markdown.")
 @click.option(
     "--output",
@@ -77,7 +46,9 @@ def table(suite: str, as_csv: bool, output: Path | None, **given: Any) -> None:
 
 
 @click.command()
-@_of_suite
+@click.argument("suite", metavar="SUITE")
+@reading.cell_options
+@reading.runs_dir
 @click.option(
     "--output",
     type=click.Path(path_type=Path),

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dsd_bench import api
+from dsd_bench.cli import reading
 from dsd_bench.cli.carrying import (
     exit_code,
     how,
@@ -34,20 +35,7 @@ Chosen = list[tuple[str, Suite, list[Cell]]]
 
 @click.command(cls=Sectioned)
 @click.argument("suites", nargs=-1, required=True, metavar="SUITE...")
-@click.option(
-    "--scale",
-    type=click.Choice(["small", "paper"]),
-    default="small",
-    show_default=True,
-    help="The paper's own setting, or one that keeps its question on a small machine.",
-)
-@click.option(
-    "--only",
-    multiple=True,
-    metavar="PATTERN",
-    help="Only cells whose name, or one of whose labels, fits; may be repeated.",
-)
-@click.option("--seeds", metavar="SEEDS", help="0-2, 0,3 or 5 (default: the suite's).")
+@reading.cell_options
 @click.option("--dry-run", is_flag=True, help="Say what would be run and what it costs; run none.")
 @click.option(
     "--calibrate", is_flag=True, help="Time a few steps of each kind first, to tell hours as well."
@@ -61,7 +49,7 @@ def sweep(
 
     Runs that suites share, and those that are finished, are run once. The same command again
     goes on where it stopped. Teachers come before their students.
-    """  # fmt: skip
+    """
     runs_dir = given["runs_dir"] or Path("runs")
     settings = settings_of(given, given["data_dir"] or Path("data"))
     catalogue().get("executor", given["executor"], "--executor")

@@ -44,6 +44,29 @@ class Cost:
         return self.forward + self.backward + self.teaching
 
 
+@dataclass(frozen=True)
+class Work:
+    """What a run will do: see :class:`Cost`; ``sizes`` of the data, ``counted`` of the model."""
+
+    sizes: Sizes
+    counted: Counted
+    trainings: int
+    images: int
+
+
+def planned_work(config: RunConfig) -> Work | None:
+    """Return what ``config`` will do, None where sizes or trainings cannot be known."""
+    sizes = known_sizes(config)
+    if sizes is None:
+        return None
+    counted = count_model(config.model, sizes.shape, sizes.classes)
+    trainings = planned_trainings(config, counted)
+    if trainings is None:
+        return None
+    images = sum(sum(images_of_training(config, round, sizes.train)) for round in range(trainings))
+    return Work(sizes, counted, trainings, images)
+
+
 def expected_cost(config: RunConfig) -> Cost | None:
     """Return what ``config`` will cost; needs no data and reads no file.
 
@@ -56,20 +79,15 @@ def expected_cost(config: RunConfig) -> Cost | None:
     Raises:
         UsageError: if sizes do not fit the data, or the model not the images.
     """
-    sizes = known_sizes(config)
-    if sizes is None:
+    work = planned_work(config)
+    if work is None:
         return None
-    counted = count_model(config.model, sizes.shape, sizes.classes)
-    trainings = planned_trainings(config, counted)
-    if trainings is None:
-        return None
-    images = sum(sum(images_of_training(config, round, sizes.train)) for round in range(trainings))
     return Cost(
-        trainings=trainings,
-        images=images,
-        forward=images * counted.step.forward,
-        backward=images * counted.step.backward,
-        teaching=images * teaching_step(config, sizes),
+        trainings=work.trainings,
+        images=work.images,
+        forward=work.images * work.counted.step.forward,
+        backward=work.images * work.counted.step.backward,
+        teaching=work.images * teaching_step(config, work.sizes),
         at_most=config.stop.name != "never",
     )
 

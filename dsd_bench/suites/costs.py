@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dsd_bench.costs import macs_word
 from dsd_bench.executors import Settings
 from dsd_bench.planning import Planned
-from dsd_bench.reports.words import duration
+from dsd_bench.reports.words import duration, plural
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ class Budget:
         text = f"expected: {macs_word(sum(known))} MACs" if known else "expected MACs: unknown"
         if self.timed:
             seconds = sum(cost.seconds or 0.0 for cost in chosen)
-            text += f", {duration(seconds)} h:m:s one after another"
+            text += f", {duration(seconds)} of training one run after another"
         if len(known) < len(chosen):
-            text += f" (of {len(chosen) - len(known)} runs unknown)"
+            text += f"; not known of {plural(len(chosen) - len(known), 'run')}"
         return text
 
 
