@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dsd_bench.api import load_model, load_runs, run
     from dsd_bench.components import Component
-    from dsd_bench.config import RunConfig
+    from dsd_bench.config.resolve import configure
+    from dsd_bench.config.run import RunConfig
     from dsd_bench.hookspecs import hookimpl
     from dsd_bench.params import Params, param
 
@@ -20,6 +21,7 @@ __all__ = [
     "Params",
     "RunConfig",
     "__version__",
+    "configure",
     "hookimpl",
     "load_model",
     "load_runs",
@@ -32,7 +34,8 @@ _LAZY = {
     "Params": "dsd_bench.params",
     "hookimpl": "dsd_bench.hookspecs",
     "param": "dsd_bench.params",
-    "RunConfig": "dsd_bench.config",
+    "RunConfig": "dsd_bench.config.run",
+    "configure": "dsd_bench.config.resolve",
     "run": "dsd_bench.api",
     "load_runs": "dsd_bench.api",
     "load_model": "dsd_bench.api",

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from dsd_bench.config import RunConfig
+from dsd_bench.config.run import RunConfig
+from dsd_bench.environment import launched
 from dsd_bench.errors import Interrupted, RunError, UsageError
 from dsd_bench.executors import Event, Executor, Outcome, Settings
-from dsd_bench.planning import Planned, clear, plan, prepare_folders
+from dsd_bench.executors.planning import Planned, clear, plan, prepare_folders
 from dsd_bench.plugins import catalogue
 from dsd_bench.store.runs import StoredRun, find_run, load_run, stored_ids
-from dsd_bench.switches import launched
 
 if TYPE_CHECKING:
     import pandas
@@ -48,7 +48,7 @@ def run(
     A finished run is returned as it is; an interrupted one goes on from its checkpoint.
 
     Args:
-        config: from :meth:`RunConfig.create`.
+        config: from :func:`dsd_bench.configure`.
         runs_dir: where run folders lie.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:0``, ...
         data_dir: where data sets lie.
@@ -60,8 +60,8 @@ def run(
         UsageError, RunError, Interrupted: as the command line would say.
 
     Example:
-        >>> from dsd_bench import RunConfig, run
-        >>> run(RunConfig.create(rounds=2, epochs=5)).rows[-1]["round"]  # doctest: +SKIP
+        >>> from dsd_bench import configure, run
+        >>> run(configure(rounds=2, epochs=5)).rows[-1]["round"]  # doctest: +SKIP
         2
     """
     settings = Settings(device=device, data_dir=Path(data_dir), download=download)
@@ -93,10 +93,10 @@ def execute(
     """
     check_data(configs, settings)
     planned = plan(configs, runs_dir, force)
-    return carry(planned, runs_dir, settings, executor=executor, emit=emit)
+    return execute_plan(planned, runs_dir, settings, executor=executor, emit=emit)
 
 
-def carry(
+def execute_plan(
     planned: Sequence[Planned],
     runs_dir: Path,
     settings: Settings,
@@ -121,16 +121,16 @@ def carry(
 
 def _meet(settings: Settings) -> None:
     """Wait until the leader of the processes has prepared the folders."""
-    from dsd_bench import device
-    from dsd_bench.team import join
+    from dsd_bench.training import device
+    from dsd_bench.training.distributed import join
 
-    join(device.resolve(settings.device).type).wait()
+    join(device.resolve(settings.device).type).barrier()
 
 
 def check_data(configs: Sequence[RunConfig], settings: Settings) -> None:
     """Raise :class:`dsd_bench.errors.DataError` if data of any run or teacher are missing."""
-    from dsd_bench.choosing import component
-    from dsd_bench.planning import teachers
+    from dsd_bench.config.words import build_component
+    from dsd_bench.executors.planning import teachers
 
     seen = set()
     everything = [*configs, *(teacher for config in configs for teacher in teachers(config))]
@@ -138,7 +138,7 @@ def check_data(configs: Sequence[RunConfig], settings: Settings) -> None:
         key = config.dataset.model_dump_json()
         if key not in seen:
             seen.add(key)
-            dataset = component(catalogue(), "dataset", config.dataset)
+            dataset = build_component(catalogue(), "dataset", config.dataset)
             dataset.check(settings.data_dir, settings.download)
 
 
@@ -176,15 +176,15 @@ def load_model(
         data_dir: where the data set lies; read only where the shape of its images is not known
             without it.
     """
-    from dsd_bench import device
-    from dsd_bench.assembling import Sources, build_model, image_shape, load_state
+    from dsd_bench.experiment.assemble import Sources, build_model, image_shape, load_kept_weights
     from dsd_bench.store.runs import read_json
     from dsd_bench.store.tensors import read_tensors
+    from dsd_bench.training import device
 
     path = find_run(str(run), Path(runs_dir))
     config = RunConfig.from_json(read_json(path / "config.json"), str(path / "config.json"))
-    place = device.setup("cpu", 1, False, "fp32")
+    context = device.make_context("cpu", 1, False, "fp32")
     shape, classes = image_shape(config, Sources(path.parent, Path(data_dir)))
-    model = build_model(config.model, 0, shape, classes, place)
-    load_state(model, read_tensors(path / f"{weights}.safetensors")[0], str(path))
+    model = build_model(config.model, 0, shape, classes, context)
+    load_kept_weights(model, read_tensors(path / f"{weights}.safetensors")[0], str(path))
     return model.eval()

@@ -162,7 +162,7 @@ class Masks:
         )
 
 
-def amount(fraction: float, remaining: int) -> int:
+def prune_count(fraction: float, remaining: int) -> int:
     """Return how many of ``remaining`` to prune: round(fraction * remaining), at least 1.
 
     Halves round to even, as in ``torch.nn.utils.prune``.
@@ -179,10 +179,10 @@ def prune_by_scores(
 ) -> Masks:
     """Prune the lowest-scored ``fraction`` of the remaining weights.
 
-    Exactly :func:`amount` weights go, per scope: those that a full stable sort of the remaining
-    scores puts first. Ties go in the model's order (the first weight first). A layer is never
-    emptied: its best remaining weight (the last of equals) stays, and the next one in the order
-    goes instead, so the count holds while any layer has more than one weight.
+    Exactly :func:`prune_count` weights go, per scope: those that a full stable sort of the
+    remaining scores puts first. Ties go in the model's order (the first weight first). A layer is
+    never emptied: its best remaining weight (the last of equals) stays, and the next one in the
+    order goes instead, so the count holds while any layer has more than one weight.
 
     Args:
         scores: a finite score for each prunable weight, by name; higher = keep. Scores of
@@ -237,7 +237,7 @@ def _prune_group(
 ) -> dict[str, Tensor]:
     """Return the next masks of the weights that are ranked together; none if none can go."""
     remaining = [masks.counts[name] for name in names]
-    count = min(amount(fraction, sum(remaining)), sum(max(n - 1, 0) for n in remaining))
+    count = min(prune_count(fraction, sum(remaining)), sum(max(n - 1, 0) for n in remaining))
     if not count:
         return {}
     candidates = {name: _candidates(scores[name], masks.weights[name]) for name in names}

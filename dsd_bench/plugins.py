@@ -16,8 +16,8 @@ import pluggy
 
 from dsd_bench import hookspecs
 from dsd_bench.components import KINDS, Component
+from dsd_bench.environment import DISABLE, TRACE, switched_on
 from dsd_bench.errors import UsageError, suggest
-from dsd_bench.switches import DISABLE, TRACE, switched_on
 
 REGISTER = {
     "register_pruners": "pruner",
@@ -45,7 +45,7 @@ BUILTIN = tuple(f"dsd_bench.{package}.builtin" for package in _PACKAGES)
 
 
 @dataclass(frozen=True)
-class Entry:
+class Registration:
     """A registered component and where it came from."""
 
     kind: str
@@ -77,9 +77,9 @@ class Catalogue:
     def __init__(self, manager: pluggy.PluginManager) -> None:
         self.manager = manager
         self.failed: list[Failure] = []
-        self._entries: dict[tuple[str, str], Entry] = {}
+        self._entries: dict[tuple[str, str], Registration] = {}
 
-    def entries(self, kind: str | None = None) -> list[Entry]:
+    def entries(self, kind: str | None = None) -> list[Registration]:
         """Return the components of ``kind`` (all kinds if None), by kind and name."""
         found = [entry for entry in self._entries.values() if kind in (None, entry.kind)]
         return sorted(found, key=lambda e: (KINDS.index(e.kind), e.component.name))
@@ -88,7 +88,7 @@ class Catalogue:
         """Return the names of the components of ``kind``, sorted."""
         return [entry.component.name for entry in self.entries(kind)]
 
-    def get(self, kind: str, name: str, where: str = "") -> Entry:
+    def get(self, kind: str, name: str, where: str = "") -> Registration:
         """Return one component; ``where`` says in the error who asked for it.
 
         Raises:
@@ -151,12 +151,12 @@ class Catalogue:
             return
         for component in components:
             if isinstance(component, Component):
-                self._put(Entry(REGISTER[hook], component, distribution))
+                self._put(Registration(REGISTER[hook], component, distribution))
             else:
                 text = f"{hook} returned {component!r}, which is no Component"
                 self.failed.append(Failure(distribution, text))
 
-    def _put(self, entry: Entry) -> None:
+    def _put(self, entry: Registration) -> None:
         key = (entry.kind, entry.component.name)
         if key in self._entries:
             owner = self._entries[key].distribution

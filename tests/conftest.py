@@ -10,7 +10,7 @@ from typing import Any
 import fakes
 import pytest
 
-from dsd_bench import RunConfig, run
+from dsd_bench import RunConfig, configure, run
 from dsd_bench.cli.main import call
 from dsd_bench.store.runs import StoredRun
 
@@ -30,7 +30,7 @@ def tiny() -> Callable[..., RunConfig]:
     """Make the configuration of a tiny run."""
 
     def make(**options: Any) -> RunConfig:
-        return RunConfig.create(**{**TINY, "rounds": 2, "epochs": 2, **options})
+        return configure(**{**TINY, "rounds": 2, "epochs": 2, **options})
 
     return make
 
@@ -56,7 +56,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> StoredRun:
     import torch
 
     torch.set_num_threads(1)
-    config = RunConfig.create(**TINY, rounds=2, epochs=2)
+    config = configure(**TINY, rounds=2, epochs=2)
     return run(config, runs_dir=tmp_path_factory.mktemp("plain"))
 
 

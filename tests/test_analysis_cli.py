@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dsd_bench import RunConfig
+from dsd_bench import configure
 
 Command = Callable[..., tuple[int, str, str]]
 RECORDED = Path(__file__).parent / "recorded"
@@ -21,7 +21,7 @@ def make(name: str, seeds: range = range(3), result: Any = DONE, **options: Any)
     ids = []
     lines = [json.loads(line) for line in (RECORDED / f"{name}.jsonl").open(encoding="utf-8")]
     for seed in seeds:
-        config = RunConfig.create(seed=seed, **options)
+        config = configure(seed=seed, **options)
         folder = Path("runs") / config.run_id
         folder.mkdir(parents=True)
         (folder / "config.json").write_text(json.dumps(config.to_json()))

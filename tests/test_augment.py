@@ -12,11 +12,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dsd_bench.data.transforms import cutout, random_flip, random_shift
 from dsd_bench.errors import RunError, UsageError
 from dsd_bench.params import validate
 from dsd_bench.regularizers import TrainingView
 from dsd_bench.regularizers.augment import Augment
-from dsd_bench.regularizers.batched import cutout, random_flip, random_shift
 from dsd_bench.regularizers.builtin import TORCHVISION_POLICIES, AugmentParams
 
 TIMM = ("rand-m9-mstd0.5-inc1", "rand", "augmix-m3-w3", "original", "v0", "3a", "rand-tweights-n3")

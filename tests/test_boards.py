@@ -21,7 +21,7 @@ from dsd_bench.boards.rows import submit
 from dsd_bench.boards.schema import encode, parse, read_row, row_path
 from dsd_bench.boards.summary import interval, summarise
 from dsd_bench.boards.words import escape, seeds_words
-from dsd_bench.config import RunConfig
+from dsd_bench.config.run import RunConfig
 from dsd_bench.errors import UsageError
 from dsd_bench.store import StoredRun, load_run
 

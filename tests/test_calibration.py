@@ -8,14 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from dsd_bench import RunConfig, calibration, device
-from dsd_bench.calibration import Pace, cache_file, expected_seconds, pace, read_cache, timed_part
+from dsd_bench import configure
+from dsd_bench.costs import timing
 from dsd_bench.costs.counting import Sizes, known_sizes
+from dsd_bench.costs.timing import Pace, cache_file, expected_seconds, pace, read_cache, timed_part
+from dsd_bench.training import device
 
 
 @pytest.fixture
 def place():
-    return device.setup("cpu", 1, False, "fp32")
+    return device.make_context("cpu", 1, False, "fp32")
 
 
 @pytest.fixture
@@ -27,7 +29,7 @@ def timings(monkeypatch):
         made.append(config)
         return Pace(step=0.5, image=0.001)
 
-    monkeypatch.setattr(calibration, "measure_pace", measured)
+    monkeypatch.setattr(timing, "measure_pace", measured)
     return made
 
 
@@ -113,7 +115,7 @@ def test_the_cache_lies_in_the_users_folder(monkeypatch, tmp_path):
 
 
 def test_unknown_sizes_have_no_time(folder, place, timings, tmp_path):
-    config = RunConfig.create(dataset=f"imagefolder:{folder}", model="mlp:hidden=8", rounds=1)
+    config = configure(dataset=f"imagefolder:{folder}", model="mlp:hidden=8", rounds=1)
     assert expected_seconds(config, place, tmp_path / "c.json") is None
     assert timings == []
 
@@ -121,7 +123,7 @@ def test_unknown_sizes_have_no_time(folder, place, timings, tmp_path):
 @pytest.mark.parametrize("reg", [[], ["kd", "dropout"], ["augment", "l2"]])
 def test_steps_of_the_real_engine_are_timed(tiny, place, reg):
     before = torch.get_rng_state()
-    found = calibration.measure_pace(tiny(reg=reg), known_sizes(tiny()), place)
+    found = timing.measure_pace(tiny(reg=reg), known_sizes(tiny()), place)
     assert 0 < found.step < 1
     assert 0 < found.image < 0.1
     assert torch.equal(torch.get_rng_state(), before)
@@ -130,7 +132,7 @@ def test_steps_of_the_real_engine_are_timed(tiny, place, reg):
 def test_a_step_of_twice_the_images_takes_longer(tiny, place):
     sizes = Sizes((1, 16, 16), 10, 4000, 4000)
     slow, quick = (
-        calibration.measure_pace(tiny(model="mlp:hidden=512x512", batch_size=n), sizes, place)
+        timing.measure_pace(tiny(model="mlp:hidden=512x512", batch_size=n), sizes, place)
         for n in (1000, 10)
     )
     assert slow.step > 2 * quick.step

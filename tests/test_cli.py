@@ -24,9 +24,9 @@ from dsd_bench import __version__, load_runs
 from dsd_bench.cli.main import COMMANDS, cli
 from dsd_bench.components import KINDS
 from dsd_bench.plugins import catalogue
-from dsd_bench.stepping import Stepper
 from dsd_bench.store.locks import locked
 from dsd_bench.store.runs import StoredRun, load_run
+from dsd_bench.training.step import Stepper
 
 Command = Callable[..., tuple[int, str, str]]
 TinyRun = Callable[..., dict[str, Any]]

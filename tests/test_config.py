@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsd_bench import RunConfig
-from dsd_bench.config import canonical, digest
+from dsd_bench import RunConfig, configure
+from dsd_bench.config.run import canonical, digest
 from dsd_bench.errors import UsageError
 
 Make = Callable[..., RunConfig]
@@ -31,7 +31,7 @@ IDS = {
 
 @pytest.mark.parametrize("name", GOLDEN)
 def test_golden_ids(name: str) -> None:
-    config = RunConfig.create(**GOLDEN[name])
+    config = configure(**GOLDEN[name])
     assert (config.run_id, config.curve_id) == IDS[name]
 
 

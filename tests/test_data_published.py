@@ -16,16 +16,17 @@ import torch
 import torchvision
 from PIL import Image
 
-from dsd_bench import RunConfig, assembling, load_model, run
+from dsd_bench import configure, load_model, run
 from dsd_bench.data import Dataset
 from dsd_bench.data.builtin import register_datasets
-from dsd_bench.data.cifar import SUPERCLASSES, next_within
-from dsd_bench.data.flowers import Flowers102
-from dsd_bench.data.imagenet import ImageNet, TinyImageNet
-from dsd_bench.data.mnist import MNIST, MNIST5K, FashionMNIST
 from dsd_bench.data.prepare import prepare
-from dsd_bench.data.published import Published
+from dsd_bench.data.sets.cifar import SUPERCLASSES, next_within
+from dsd_bench.data.sets.flowers import Flowers102
+from dsd_bench.data.sets.imagenet import ImageNet, TinyImageNet
+from dsd_bench.data.sets.mnist import MNIST, MNIST5K, FashionMNIST
+from dsd_bench.data.sets.published import Published
 from dsd_bench.errors import DataError, UsageError
+from dsd_bench.experiment import assemble
 from dsd_bench.params import validate
 
 COMPONENTS = {component.name: component for component in register_datasets()}
@@ -458,9 +459,9 @@ def test_tiny_imagenet_is_downloaded_only_if_allowed(tmp_path, monkeypatch):
 
 def test_a_network_is_loaded_without_its_data(human, monkeypatch):
     options = {"model": "mlp:hidden=4", "rounds": 0, "epochs": 1, "batch_size": 8}
-    config = RunConfig.create(dataset="cifar10n", data_dir=str(human), **options)
+    config = configure(dataset="cifar10n", data_dir=str(human), **options)
     finished = run(config, runs_dir=human / "runs", data_dir=human)
     monkeypatch.setattr(Published, "load", None)
-    assembling._raw.cache_clear()
+    assemble._raw.cache_clear()
     model = load_model(finished.path, data_dir=NOWHERE)
     assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 10)

@@ -12,21 +12,23 @@ import pytest
 import scipy.stats
 import torch
 import torchvision
+from fakes import InMemoryStore
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from dsd_bench import RunConfig, assembling, device, run
+from dsd_bench import RunConfig, run
 from dsd_bench.data import RawData, Samples, images
 from dsd_bench.data.files import ImageFiles
-from dsd_bench.data.imagefolder import channel_statistics
 from dsd_bench.data.images import decode, decode_box, each, random_box, read_images, settle
+from dsd_bench.data.on_device import DeviceData
 from dsd_bench.data.prepare import DatasetParams, prepare
-from dsd_bench.data.resident import Resident
+from dsd_bench.data.sets.imagefolder import channel_statistics
 from dsd_bench.data.streamed import StreamedPart
 from dsd_bench.errors import DataError, Interrupted
-from dsd_bench.memory import Forgetful
-from dsd_bench.protocol import Run
+from dsd_bench.experiment import assemble
+from dsd_bench.experiment.protocol import Run
+from dsd_bench.training import device
 
 transforms = torchvision.transforms
 
@@ -219,7 +221,7 @@ def test_split_and_place_leave_files_unread(files, monkeypatch):
                   crop=True)  # fmt: skip
     for transform, crop in (("standard", True), ("none", False)):
         split = prepare(raw, DatasetParams(val_size=2, transform=transform), None, 0)
-        data = Resident.place(split, torch.device("cpu"), torch.contiguous_format)
+        data = DeviceData.from_prepared(split, torch.device("cpu"), torch.contiguous_format)
         assert (len(data.train), len(data.val), len(data.test)) == (10, 2, 4)
         assert (data.train.crop, data.test.crop, data.transforms) == (crop, False, crop)
         assert data.shape == (3, 16, 16)
@@ -231,22 +233,22 @@ def test_boxes_need_files():
         prepare(RawData(pixels, pixels, 2, (0,) * 3, (1,) * 3, crop=True), DatasetParams(), None, 0)
 
 
-def configure(dataset: str, data_dir: Path) -> RunConfig:
+def configuration(dataset: str, data_dir: Path) -> RunConfig:
     options = {"model": "mlp:hidden=4", "rounds": 1, "epochs": 2, "batch_size": 4}
-    return RunConfig.create(dataset=dataset, data_dir=str(data_dir), **options)
+    return configure(dataset=dataset, data_dir=str(data_dir), **options)
 
 
 def rows(dataset: str, runs: Path):
-    return run(configure(dataset, runs.parent), runs_dir=runs, data_dir=runs.parent).rows
+    return run(configuration(dataset, runs.parent), runs_dir=runs, data_dir=runs.parent).rows
 
 
 def test_a_streamed_run_has_the_rows_of_a_resident_one(folder, monkeypatch):
     word = f"imagefolder:{folder}"
     resident = rows(word, folder / "resident")
     monkeypatch.setattr(images, "LIMIT", 0)
-    assembling._raw.cache_clear()
+    assemble._raw.cache_clear()
     assert rows(word, folder / "streamed") == resident
-    assembling._raw.cache_clear()
+    assemble._raw.cache_clear()
 
 
 class Impatient:
@@ -267,13 +269,13 @@ class Impatient:
 def test_a_run_on_boxes_goes_on_within_an_epoch(tmp_path, monkeypatch, patience):
     fakes.imagenet(tmp_path, monkeypatch)
     expected = rows("imagenet:val_size=3", tmp_path / "whole")
-    config = configure("imagenet:val_size=3", tmp_path)
-    memory = Forgetful()
+    config = configuration("imagenet:val_size=3", tmp_path)
+    memory = InMemoryStore()
 
     def follow(workers, patience):
         monkeypatch.setattr(images, "workers", lambda: workers)
-        place = device.setup("cpu", 1, False, "fp32")
-        experiment, _ = assembling.assemble(config, place, assembling.Sources(tmp_path, tmp_path))
+        place = device.make_context("cpu", 1, False, "fp32")
+        experiment, _ = assemble.assemble(config, place, assemble.Sources(tmp_path, tmp_path))
         found = Run(experiment, memory, Impatient(patience))
         found.follow()
         return found.rows

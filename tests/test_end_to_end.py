@@ -13,12 +13,12 @@ import pytest
 import torch
 
 from dsd_bench import RunConfig, load_model, load_runs
-from dsd_bench.assembling import Sources, load_data
-from dsd_bench.choosing import component_name
-from dsd_bench.data.digits import Digits
+from dsd_bench.config.words import component_name
 from dsd_bench.data.files import ImageFiles
 from dsd_bench.data.images import read_images
-from dsd_bench.measuring import ROW
+from dsd_bench.data.sets.digits import Digits
+from dsd_bench.experiment.assemble import Sources, load_data
+from dsd_bench.experiment.measure import ROW
 from dsd_bench.plugins import build
 from dsd_bench.store.runs import StoredRun, load_run
 from dsd_bench.store.tensors import read_tensors
@@ -505,7 +505,7 @@ def test_another_end_on_a_finished_curve_trains_nothing(
     def refuse(*_: Any) -> None:
         raise AssertionError("a training began")
 
-    monkeypatch.setattr("dsd_bench.training.Training.run", refuse)
+    monkeypatch.setattr("dsd_bench.training.loop.Training.run", refuse)
     (found,) = tiny_run(*words)["runs"]
     path = Path(found["path"])
     assert found["run_id"] == fresh["run_id"] != long["run_id"]

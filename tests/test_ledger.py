@@ -14,25 +14,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from dsd_bench import RunConfig, run
-from dsd_bench.assembling import Sources, load_data
+from dsd_bench import RunConfig, configure, run
 from dsd_bench.costs import macs_word
 from dsd_bench.costs.convention import compare, in_paper_convention, price, prunings_of, sparsities
 from dsd_bench.costs.counting import count_model, images_of_training, known_sizes
 from dsd_bench.costs.expected import expected_cost, prunings
 from dsd_bench.costs.ledger import read_ledger, training_cost
+from dsd_bench.costs.paper import APPENDIX_E, COST_UNIT, TABLE_1
 from dsd_bench.data import DatasetParams
 from dsd_bench.data.prepare import part_sizes
 from dsd_bench.errors import UsageError
-from dsd_bench.metrics.cost import count_step
-from dsd_bench.paper import APPENDIX_E, COST_UNIT, TABLE_1
+from dsd_bench.experiment.assemble import Sources, load_data
+from dsd_bench.metrics.macs import count_step
 from dsd_bench.store.runs import load_run
 
 CIFAR = (3, 32, 32)
 
 
 def counted(shape=CIFAR, classes=10, **options):
-    config = RunConfig.create(dataset="cifar10", rounds=1, **options)
+    config = configure(dataset="cifar10", rounds=1, **options)
     return count_model(config.model, shape, classes).step
 
 
@@ -122,13 +122,13 @@ def test_effective_leaves_out_each_layers_pruned_share():
     [(1000, 100, 1000), (1050, 100, 1050), (1001, 100, 1000), (60, 100, 60), (1, 100, 1)],
 )
 def test_a_last_batch_of_one_is_left_out(samples, batch, images):
-    config = RunConfig.create(batch_size=batch, dense_epochs=3, retrain_epochs=2)
+    config = configure(batch_size=batch, dense_epochs=3, retrain_epochs=2)
     assert images_of_training(config, 0, samples) == (3 * images, 0)
     assert images_of_training(config, 1, samples) == (2 * images, 0)
 
 
 def test_redense_training_counts_its_epochs_densely(plain):
-    config = RunConfig.create(dense_epochs=3, retrain_epochs=2, redense_epochs=4)
+    config = configure(dense_epochs=3, retrain_epochs=2, redense_epochs=4)
     sizes = known_sizes(config)
     model = count_model(config.model, sizes.shape, sizes.classes)
     rows = [
@@ -158,7 +158,7 @@ def test_part_sizes_add_up(available, val_size):
 
 def test_known_sizes_are_those_of_the_prepared_data(tmp_path):
     for words in ("digits", "digits:val_size=0.1,train_size=100", "digits:val_size=30"):
-        config = RunConfig.create(dataset=words)
+        config = configure(dataset=words)
         data = load_data(config, Sources(tmp_path, tmp_path))
         sizes = known_sizes(config)
         assert sizes.train == len(data.train)
@@ -182,7 +182,7 @@ def taught(tmp_path_factory):
         "reg": ["kd:teacher=best"],
         "teacher": {"model": "mlp:hidden=16", "rounds": 1},
     }
-    return run(RunConfig.create(**options), runs_dir=tmp_path_factory.mktemp("taught"))
+    return run(configure(**options), runs_dir=tmp_path_factory.mktemp("taught"))
 
 
 def test_a_ledger_follows_from_the_rows(taught):
@@ -277,7 +277,7 @@ def test_the_rounds_to_a_target_of_structured_pruning_are_unknown(tiny):
 
 def test_data_that_tell_their_sizes_only_when_read(folder, tmp_path):
     options = {"dataset": f"imagefolder:{folder}", "model": "mlp:hidden=8", "epochs": 1}
-    config = RunConfig.create(**options, rounds=0, data_dir=tmp_path)
+    config = configure(**options, rounds=0, data_dir=tmp_path)
     assert expected_cost(config) is None
     made = run(config, runs_dir=tmp_path / "runs", data_dir=tmp_path)
     (training,) = read_ledger(made, tmp_path).trainings

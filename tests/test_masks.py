@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.utils import prune
 
 from dsd_bench.errors import DamagedFile, RunError
-from dsd_bench.masks import Masks, NothingLeft, amount, prunable_parameters, prune_by_scores
+from dsd_bench.masks import Masks, NothingLeft, prunable_parameters, prune_by_scores, prune_count
 
 
 class Small(nn.Module):
@@ -182,7 +182,7 @@ def test_to_moves_every_mask():
     ("fraction", "remaining", "count"), [(0.2, 8832, 1766), (0.5, 5, 2), (0.5, 7, 4), (0.2, 2, 1)]
 )
 def test_amount(fraction, remaining, count):
-    assert amount(fraction, remaining) == count
+    assert prune_count(fraction, remaining) == count
 
 
 @st.composite
@@ -326,4 +326,4 @@ def test_scores_must_be_finite_where_weights_remain(model, bad):
         prune_by_scores(scores, masks, 0.2, "global")
     masks.weights["hidden.weight"][2, 1] = False
     pruned = prune_by_scores(scores, Masks(masks.weights), 0.2, "global")
-    assert pruned.nonzero == 113 - amount(0.2, 113)
+    assert pruned.nonzero == 113 - prune_count(0.2, 113)

@@ -16,8 +16,8 @@ from dsd_bench.errors import Diverged, RunError
 from dsd_bench.masks import Masks
 from dsd_bench.metrics import MeasureView, Outputs
 from dsd_bench.metrics.builtin import register_metrics
-from dsd_bench.metrics.cost import count_macs
 from dsd_bench.metrics.entropy import entropy_bits
+from dsd_bench.metrics.macs import count_macs
 from dsd_bench.metrics.passes import forward_pass
 
 METRICS = {component.name: component.create() for component in register_metrics()}

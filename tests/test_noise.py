@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from dsd_bench.data import Samples
 from dsd_bench.data.builtin import register_datasets
-from dsd_bench.data.cifar import SUPERCLASSES, next_within
 from dsd_bench.data.prepare import prepare
+from dsd_bench.data.sets.cifar import SUPERCLASSES, next_within
 from dsd_bench.errors import UsageError
 from dsd_bench.noise import LabelNoise
 from dsd_bench.noise.builtin import register_label_noise

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dsd_bench.config import Protocol
-from dsd_bench.optimizers import SGD, Optimizer, Torch, make_optimizer
+from dsd_bench.config.run import ProtocolConfig
+from dsd_bench.training.optimizers import SGD, Optimizer, Torch, make_optimizer
 
 RATES = [0.1, 0.1, 0.03, 0.03, 0.007]
 
@@ -69,7 +69,7 @@ def test_a_rate_in_a_tensor_differs_by_a_rounding_only() -> None:
 
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
 def test_it_goes_on_from_its_state(name: str) -> None:
-    protocol = Protocol(rounds=1, optimizer=name, weight_decay=1e-2)
+    protocol = ProtocolConfig(rounds=1, optimizer=name, weight_decay=1e-2)
     whole, cut, again = model(), model(), model()
     train(whole, make_optimizer(protocol, whole), range(5))
     before = make_optimizer(protocol, cut)
@@ -86,9 +86,9 @@ def test_a_training_imports_no_compiler(tmp_path: Path) -> None:
     code = """if True:
         import sys
         from pathlib import Path
-        from dsd_bench import RunConfig, run
+        from dsd_bench import RunConfig, configure, run
         tiny = {"dataset": "digits:train_size=60,val_size=30", "model": "mlp:hidden=8"}
-        run(RunConfig.create(**tiny, rounds=1, epochs=1), runs_dir=Path(sys.argv[1]))
+        run(configure(**tiny, rounds=1, epochs=1), runs_dir=Path(sys.argv[1]))
         assert "torch" in sys.modules and "torch._dynamo" not in sys.modules
     """
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)

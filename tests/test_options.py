@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from dsd_bench import RunConfig
+from dsd_bench.config.layers import parse_seeds, read_layer
+from dsd_bench.config.resolve import resolve
 from dsd_bench.errors import UsageError
-from dsd_bench.layers import parse_seeds, read_layer
-from dsd_bench.options import resolve
 
 Make = Callable[..., RunConfig]
 

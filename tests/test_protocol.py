@@ -12,17 +12,20 @@ from typing import Any
 
 import pytest
 import torch
+from fakes import InMemoryStore
 
-from dsd_bench import RunConfig, device
-from dsd_bench.assembling import Sources, assemble
+from dsd_bench import RunConfig
 from dsd_bench.errors import Interrupted, RunError, UsageError
+from dsd_bench.experiment.assemble import Sources, assemble
+from dsd_bench.experiment.ending import End, best_round, ended
+from dsd_bench.experiment.protocol import Run
 from dsd_bench.masks import Masks
-from dsd_bench.memory import ROW, Forgetful, Row
-from dsd_bench.protocol import End, Run, best_round, ended
 from dsd_bench.pruners import Pruner, PruneView
 from dsd_bench.stopping import StopCriterion
 from dsd_bench.stopping.builtin import PatienceParams
 from dsd_bench.stopping.rules import Patience
+from dsd_bench.store.checkpoint import ROW, Row
+from dsd_bench.training import device
 
 Make = Callable[..., RunConfig]
 
@@ -49,11 +52,11 @@ class Silent:
 
 
 def make_run(
-    config: RunConfig, tmp_path: Path, memory: Forgetful | None = None, patience: int = 10**9
+    config: RunConfig, tmp_path: Path, memory: InMemoryStore | None = None, patience: int = 10**9
 ) -> Run:
-    place = device.setup("cpu", 1, False, config.protocol.precision)
+    place = device.make_context("cpu", 1, False, config.protocol.precision)
     experiment, _ = assemble(config, place, Sources(tmp_path, tmp_path))
-    return Run(experiment, memory or Forgetful(), Silent(patience))
+    return Run(experiment, memory or InMemoryStore(), Silent(patience))
 
 
 def follow(config: RunConfig, tmp_path: Path) -> tuple[Run, End]:
@@ -95,7 +98,7 @@ def test_interrupted_anywhere_it_ends_the_same(
     config = tiny(**options)
     whole, end = follow(config, tmp_path)
     for patience in range(0, 15, 2):
-        memory = Forgetful()
+        memory = InMemoryStore()
         with pytest.raises(Interrupted):
             make_run(config, tmp_path, memory, patience).follow()
         assert memory.checkpoint is not None
@@ -190,9 +193,9 @@ def test_redense_training_brings_weights_back_to_be_measured_alone(
     assert run.rows[3]["train_loss"] != sparse.rows[3]["train_loss"]
     assert run.rows[3]["macs_effective"] == run.rows[3]["macs_dense"]
     assert all(torch.equal(a, b) for a, b in zip(run.model.parameters(), sparse.model.parameters()))
-    assert isinstance(run.memory, Forgetful)
-    names = [name for name in run.memory.kept if name.startswith("best-")]
-    for weights in map(run.memory.recall, names):
+    assert isinstance(run.store, InMemoryStore)
+    names = [name for name in run.store.kept if name.startswith("best-")]
+    for weights in map(run.store.recall, names):
         assert all(weights[layer].ne(0).all() for layer in run.masks.weights)
 
 

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils import prune
 
-from dsd_bench.masks import Masks, NothingLeft, amount, prunable_parameters
+from dsd_bench.masks import Masks, NothingLeft, prunable_parameters, prune_count
 from dsd_bench.params import Params
 from dsd_bench.pruners import Pruner, PrunerParams, PruneView
 from dsd_bench.pruners.builtin import register_pruners
@@ -97,10 +97,10 @@ def test_rounds_prune_exact_counts_and_nest(name, scope, model):
     for seed in range(3):
         following = pruner.prune(view(model, masks, seed))
         if scope == "global":
-            assert masks.nonzero - following.nonzero == amount(0.3, masks.nonzero)
+            assert masks.nonzero - following.nonzero == prune_count(0.3, masks.nonzero)
         else:
             gone = {key: masks.counts[key] - following.counts[key] for key in masks.counts}
-            assert gone == {key: amount(0.3, count) for key, count in masks.counts.items()}
+            assert gone == {key: prune_count(0.3, count) for key, count in masks.counts.items()}
         assert following.nested_in(masks)
         masks = following
         masks.apply(model)

@@ -9,8 +9,8 @@ import numpy
 import pytest
 
 from dsd_bench.data.builtin import register_datasets
-from dsd_bench.data.cifar import CIFAR100, SUPERCLASSES
 from dsd_bench.data.prepare import prepare
+from dsd_bench.data.sets.cifar import CIFAR100, SUPERCLASSES
 from dsd_bench.params import validate
 
 COMPONENTS = {component.name: component for component in register_datasets()}

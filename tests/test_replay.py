@@ -13,8 +13,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dsd_bench import Params, RunConfig, run
-from dsd_bench.config import ComponentConfig
+from dsd_bench import Params, configure, run
+from dsd_bench.config.run import ComponentConfig
 from dsd_bench.costs.ledger import read_ledger
 from dsd_bench.errors import RunError, UsageError
 from dsd_bench.replay import Curve, Rule, outcome, replay, rule, varied
@@ -47,13 +47,13 @@ def whole(tmp_path_factory):
     """A full curve of each of two seeds."""
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("whole")
-    return [run(RunConfig.create(**OPTIONS, seed=seed), runs_dir=folder) for seed in (0, 1)]
+    return [run(configure(**OPTIONS, seed=seed), runs_dir=folder) for seed in (0, 1)]
 
 
 @pytest.mark.parametrize("word", RULES)
 def test_a_replayed_rule_is_what_a_real_run_with_it_does(whole, tmp_path, word):
     for full in whole:
-        real = run(RunConfig.create(**OPTIONS, stop=word, seed=full.seed), runs_dir=tmp_path)
+        real = run(configure(**OPTIONS, stop=word, seed=full.seed), runs_dir=tmp_path)
         found = replay(read_curve(full), rule(word))
         assert found.round == real.rows[-1]["round"]
         assert found.best_round == real.result["best_round"]
@@ -81,7 +81,7 @@ def curve(val, test=None, selection="val", **columns):
         | {name: values[n] for name, values in columns.items()}
         for n, (v, t) in enumerate(zip(val, test, strict=True))
     ]
-    config = RunConfig.create(rounds=len(rows) - 1, selection=selection)
+    config = configure(rounds=len(rows) - 1, selection=selection)
     return Curve(config, rows, ("rounds", "all"), [100, *[10] * (len(rows) - 1)])
 
 
@@ -113,7 +113,7 @@ def test_selection_on_test_judges_by_test():
 
 def test_a_rule_that_never_fires_ends_as_the_curve_did():
     ended = replace(curve([0.5, 0.6]), end=("nothing-left", "every layer is down"))
-    longer = replace(ended, config=RunConfig.create(rounds=5))
+    longer = replace(ended, config=configure(rounds=5))
     found = replay(longer, rule("patience"))
     assert (found.round, found.stopped_by, found.trainings_saved) == (1, "nothing-left", 0)
 
@@ -210,7 +210,7 @@ def test_an_unfinished_run_is_refused(whole, tmp_path):
 
 
 def test_a_run_that_was_itself_stopped_is_refused(tmp_path):
-    stopped = run(RunConfig.create(**OPTIONS, stop="target:0.5"), runs_dir=tmp_path)
+    stopped = run(configure(**OPTIONS, stop="target:0.5"), runs_dir=tmp_path)
     with pytest.raises(UsageError, match=r"stopped by 'target' after round 2.*--stop never"):
         read_curve(stopped)
 

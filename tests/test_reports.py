@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
-from dsd_bench import labels
 from dsd_bench.components import Component
+from dsd_bench.config import naming
 from dsd_bench.executors import Job
 from dsd_bench.params import Params, param
 from dsd_bench.reports.axes import Frame
@@ -122,21 +122,21 @@ def lookup(kind: str, name: str) -> Component | None:
 
 
 def test_without_a_catalogue_every_parameter_is_named() -> None:
-    assert labels.label(config_of()) == "magnitude:fraction=0.2,scope=global"
+    assert naming.label(config_of()) == "magnitude:fraction=0.2,scope=global"
 
 
 def test_with_a_catalogue_defaults_are_left_out() -> None:
-    assert labels.label(config_of(), lookup) == "magnitude"
+    assert naming.label(config_of(), lookup) == "magnitude"
 
 
 def test_a_default_written_as_a_whole_number_is_a_default() -> None:
     config = config_of(pruner=part("magnitude", fraction=0.2, power=1.0))
-    assert labels.label(config, lookup) == "magnitude"
+    assert naming.label(config, lookup) == "magnitude"
 
 
 def test_with_a_catalogue_the_main_parameter_stands_bare() -> None:
     config = config_of(pruner=part("magnitude", fraction=0.5, scope="layer"))
-    assert labels.label(config, lookup) == "magnitude:0.5,scope=layer"
+    assert naming.label(config, lookup) == "magnitude:0.5,scope=layer"
 
 
 def test_label_names_perturber_regularizers_in_order_and_stop() -> None:
@@ -145,23 +145,23 @@ def test_label_names_perturber_regularizers_in_order_and_stop() -> None:
         regularizers=[part("l2", weight=0.1), part("kd", teacher="0123456789abcdef")],
         stop=part("patience", patience=1),
     )
-    assert labels.label(config, lookup) == (
+    assert naming.label(config, lookup) == (
         "magnitude + rewind:step=0 + l2:weight=0.1 + kd:teacher=01234567, stop patience:patience=1"
     )
 
 
 def test_setting_leaves_out_absent_noise() -> None:
-    assert labels.setting(config_of(noise=part("none"))) == "digits:val_size=200, mlp:hidden=64x64"
+    assert naming.setting(config_of(noise=part("none"))) == "digits:val_size=200, mlp:hidden=64x64"
 
 
 def test_words_leave_out_parameters_without_a_value() -> None:
-    assert labels.method_words(config_of())["dataset"] == "digits:val_size=200"
+    assert naming.method_words(config_of())["dataset"] == "digits:val_size=200"
 
 
 def test_equal_labels_get_what_tells_them_apart() -> None:
     configs = [config_of(), config_of(protocol={"lr": 0.1}), config_of(regularizers=[part("l1")])]
     configs[0]["protocol"]["lr"] = 0.02
-    assert labels.distinct_labels(configs, lookup) == [
+    assert naming.distinct_labels(configs, lookup) == [
         "magnitude, lr=0.02",
         "magnitude, lr=0.1",
         "magnitude + l1",
@@ -169,13 +169,13 @@ def test_equal_labels_get_what_tells_them_apart() -> None:
 
 
 def test_runs_of_another_seed_share_a_key_also_with_teachers() -> None:
-    keys = {labels.configuration_key(config_of(s, regularizers=[kd(s)])) for s in range(3)}
+    keys = {naming.configuration_key(config_of(s, regularizers=[kd(s)])) for s in range(3)}
     assert len(keys) == 1
 
 
 def test_a_plugin_s_own_seed_parameter_is_no_seed_of_the_run() -> None:
     one, two = (config_of(pruner=part("random", seed=seed)) for seed in (0, 1))
-    assert labels.configuration_key(one) != labels.configuration_key(two)
+    assert naming.configuration_key(one) != naming.configuration_key(two)
 
 
 @pytest.mark.parametrize(
@@ -183,30 +183,30 @@ def test_a_plugin_s_own_seed_parameter_is_no_seed_of_the_run() -> None:
     [{"protocol": {"selection": "test"}}, {"noise": part("none")}, {"stop": part("patience")}],
 )
 def test_another_configuration_has_another_key(changes: dict[str, Any]) -> None:
-    assert labels.configuration_key(config_of()) != labels.configuration_key(config_of(**changes))
+    assert naming.configuration_key(config_of()) != naming.configuration_key(config_of(**changes))
 
 
 def test_groups_hold_each_run_once_with_seeds_ascending() -> None:
     runs = [run_of(2), run_of(0), run_of(2), run_of(1, regularizers=[part("l1")])]
-    groups = labels.group_runs(runs)
+    groups = naming.group_runs(runs)
     assert [[run.seed for run in group] for group in groups] == [[0, 2], [1]]
 
 
 def test_a_fixed_data_seed_makes_one_group() -> None:
     runs = [run_of(seed, data_seed=0) for seed in range(3)]
-    assert len(labels.group_runs(runs)) == 1
+    assert len(naming.group_runs(runs)) == 1
 
 
 def test_fixed_and_following_data_seeds_stay_apart() -> None:
     runs = [run_of(0), run_of(1), run_of(2, data_seed=0), run_of(3, data_seed=0)]
-    assert [len(group) for group in labels.group_runs(runs)] == [2, 2]
+    assert [len(group) for group in naming.group_runs(runs)] == [2, 2]
 
 
 @pytest.mark.parametrize(
     ("seeds", "word"), [([2, 0, 1], "0-2"), ([3, 0], "0,3"), ([5], "5"), ([0, 1, 4, 5], "0-1,4-5")]
 )
 def test_seeds_are_written_as_the_option_takes_them(seeds: list[int], word: str) -> None:
-    assert labels.seeds_word(seeds) == word
+    assert naming.seeds_word(seeds) == word
 
 
 # -- canvas, axes, plot
@@ -552,7 +552,7 @@ def jobs_of(*runs: StoredRun, needs: dict[int, int] | None = None) -> list[Job]:
             run.run_id,
             Path("runs"),
             (runs[needs[index]].run_id,) if needs and index in needs else (),
-            labels.label(run.config, lookup),
+            naming.label(run.config, lookup),
         )
         for index, run in enumerate(runs)
     ]
@@ -784,7 +784,7 @@ def test_console_on_a_file_writes_no_escape_codes() -> None:
 
 def test_views_load_without_the_heavy_packages() -> None:
     code = (
-        "import sys, dsd_bench.analysis, dsd_bench.labels, dsd_bench.reports.builtin, "
+        "import sys, dsd_bench.analysis, dsd_bench.config.naming, dsd_bench.reports.builtin, "
         "dsd_bench.reports.terminal, dsd_bench.reports.csv, dsd_bench.reports.frames, "
         "dsd_bench.reports.live, dsd_bench.reports.summary\n"
         "print(*{'torch', 'pandas', 'scipy', 'sklearn', 'numpy'} & set(sys.modules))"

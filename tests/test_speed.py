@@ -16,9 +16,9 @@ from benchmarks.speed.engine import Engine
 from benchmarks.speed.plain import Bare, Images, PlainLoop
 from benchmarks.speed.roofline import Peaks, limit
 from benchmarks.speed.timing import in_turn, ratio
-from dsd_bench import device
 from dsd_bench.executors import Settings
 from dsd_bench.executors.local import worker_environment
+from dsd_bench.training import device
 
 ROOT = Path(__file__).parent.parent
 
@@ -42,7 +42,7 @@ def test_the_quick_benchmark_prints_every_kind_of_measurement(tmp_path: Path) ->
 
 def test_the_plain_loop_and_bare_passes_see_the_same_data() -> None:
     digits, vgg = cases("cpu", quick=True)
-    place = device.setup("cpu", 1, False, "fp32")
+    place = device.make_context("cpu", 1, False, "fp32")
     resident = digits.resident(place)
     image, label = Images(digits)[3]
     ready = resident.normalise(resident.train.gather(torch.tensor([3])))
@@ -55,7 +55,7 @@ def test_the_plain_loop_and_bare_passes_see_the_same_data() -> None:
 
 def test_the_plain_loop_trains_only_what_is_left() -> None:
     case = cases("cpu", quick=True)[0]
-    loop = PlainLoop(case, device.setup("cpu", 1, False, "fp32"), workers=0)
+    loop = PlainLoop(case, device.make_context("cpu", 1, False, "fp32"), workers=0)
     before = loop.model[1].weight_orig.detach().clone()
     loop.epoch()
     after = loop.model[1].weight_orig.detach()
@@ -65,7 +65,7 @@ def test_the_plain_loop_trains_only_what_is_left() -> None:
 
 
 def test_the_engine_of_the_benchmark_repeats_its_bytes() -> None:
-    place = device.setup("cpu", 1, False, "fp32")
+    place = device.make_context("cpu", 1, False, "fp32")
     case = cases("cpu", quick=True)[1]
     first, second = Engine(case, place), Engine(case, place)
     first.epochs(2)
@@ -76,7 +76,7 @@ def test_the_engine_of_the_benchmark_repeats_its_bytes() -> None:
 
 
 def test_the_limit_is_arithmetic_or_bytes() -> None:
-    place = device.setup("cpu", 1, False, "fp32")
+    place = device.make_context("cpu", 1, False, "fp32")
     case = cases("cpu", quick=True)[0]  # 64-64-64-10, 500 images in 5 steps
     forward = 64 * 64 * 2 + 64 * 10
     products = forward + (forward + forward - 64 * 64)  # the first layer's input has no gradient

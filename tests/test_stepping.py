@@ -10,14 +10,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dsd_bench import RunConfig, device, stepping
+from dsd_bench import RunConfig
 from dsd_bench.errors import RunError
 from dsd_bench.masks import Masks
-from dsd_bench.optimizers import SGD
 from dsd_bench.plugins import catalogue
-from dsd_bench.recording import WARM, Recorded
 from dsd_bench.regularizers import Regularizer, TrainingView
-from dsd_bench.stepping import Stepper, out_of_memory
+from dsd_bench.training import device
+from dsd_bench.training import step as stepping
+from dsd_bench.training.cuda_graph import WARM, GraphedStep
+from dsd_bench.training.optimizers import SGD
+from dsd_bench.training.step import Stepper, out_of_memory
 
 Make = Callable[..., RunConfig]
 NOT_ENOUGH = "DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes"
@@ -50,7 +52,9 @@ def batches(count: int, size: int = 16) -> list[tuple[Tensor, Tensor, Tensor]]:
     return [(i, t, torch.arange(size)) for i, t in zip(images, labels)]
 
 
-def dropped(model: nn.Module, place: device.Place, seed: int = 4) -> tuple[Regularizer, Any]:
+def dropped(
+    model: nn.Module, place: device.ComputeContext, seed: int = 4
+) -> tuple[Regularizer, Any]:
     component = catalogue().get("regularizer", "dropout").component
     regularizer = component.create(component.params(p=0.5))
     generator = torch.Generator().manual_seed(seed)
@@ -61,7 +65,7 @@ def dropped(model: nn.Module, place: device.Place, seed: int = 4) -> tuple[Regul
 def stepper(
     model: nn.Module, dropout: bool = False, device_rate: bool = False, **plan: Any
 ) -> Stepper:
-    place = device.setup("cpu", 1, False, "fp32")
+    place = device.make_context("cpu", 1, False, "fp32")
     place.plan = replace(place.plan, **plan)
     masks = Masks.dense(model)
     draw = torch.Generator().manual_seed(1)
@@ -84,12 +88,12 @@ def test_a_batch_that_does_not_fit_is_taken_in_parts(error: Exception | None) ->
     for batch in batches(3):
         plain(*batch)
         tight(*batch)
-    assert tight.place.plan.micro_batch == 4
+    assert tight.context.plan.micro_batch == 4
     assert parts.seen == [16, 8] + [4] * 12
-    assert "4 images at a time" in tight.place.remarks[-1]
+    assert "4 images at a time" in tight.context.remarks[-1]
     torch.testing.assert_close(weights(parts), weights(whole), rtol=1e-5, atol=1e-6)
-    assert plain.place.plan.micro_batch is None
-    assert plain.place.remarks == []
+    assert plain.context.plan.micro_batch is None
+    assert plain.context.remarks == []
 
 
 def test_a_step_tried_again_draws_what_the_first_try_drew() -> None:
@@ -148,7 +152,7 @@ def test_a_recorded_step_equals_the_plain_one(dropout: bool) -> None:
     plain, model, calls = Tight(), Tight(), list[str]()
     step = stepper(plain, dropout, device_rate=True)
     inner = stepper(model, dropout, device_rate=True, engine="graph")
-    taped = Recorded(inner, inner.place, inner.generators, graph_like(calls))
+    taped = GraphedStep(inner, inner.context, inner.generators, graph_like(calls))
     for place, batch in enumerate([*batches(6), *batches(1, size=7), *batches(6)]):
         step.optimizer.set_rate(0.1 / (place + 1))
         inner.optimizer.set_rate(0.1 / (place + 1))
@@ -162,7 +166,7 @@ def test_a_recorded_step_equals_the_plain_one(dropout: bool) -> None:
 def test_each_batch_size_is_recorded_once() -> None:
     calls: list[str] = []
     inner = stepper(Tight(), engine="graph")
-    taped = Recorded(inner, inner.place, (), graph_like(calls))
+    taped = GraphedStep(inner, inner.context, (), graph_like(calls))
     for _ in range(WARM + 2):
         for size in (16, 7):
             taped(*batches(1, size)[0])
@@ -175,13 +179,13 @@ def test_what_cannot_be_recorded_is_called_and_noted() -> None:
 
     plain, model = Tight(), Tight()
     step, inner = stepper(plain), stepper(model, engine="graph")
-    taped = Recorded(inner, inner.place, (), refuse)
+    taped = GraphedStep(inner, inner.context, (), refuse)
     for batch in batches(WARM + 3):
         step(*batch)
         taped(*batch)
     assert torch.equal(weights(plain), weights(model))
-    assert inner.place.plan.engine == "eager"
-    assert inner.place.remarks == [
+    assert inner.context.plan.engine == "eager"
+    assert inner.context.remarks == [
         "no graph of the step could be made: operation not permitted when stream is capturing"
     ]
 
@@ -204,7 +208,7 @@ def test_a_step_that_fails_leaves_no_gradient_behind() -> None:
 
 def test_the_plan_is_recorded_and_a_change_of_it(tiny: Make, tmp_path: Any) -> None:
     from dsd_bench import run
-    from dsd_bench.stepping import Stepper as Real
+    from dsd_bench.training.step import Stepper as Real
 
     first = Real._backward
     seen = []

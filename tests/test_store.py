@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from dsd_bench.errors import DamagedFile, Locked, RunError, UsageError
-from dsd_bench.memory import Checkpoint
 from dsd_bench.store import files, locks
+from dsd_bench.store.checkpoint import Checkpoint
 from dsd_bench.store.folder import CHECKPOINT, PREVIOUS, RunFolder
 from dsd_bench.store.runs import find_run, load_run, stored_ids
 from dsd_bench.store.tensors import read_tensors, write_tensors

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from dsd_bench.errors import RunError
-from dsd_bench.masks import Masks, NothingLeft, amount
+from dsd_bench.masks import Masks, NothingLeft, prune_count
 from dsd_bench.pruners import PruneView
 from dsd_bench.pruners.builtin import register_pruners
 from dsd_bench.pruners.channels import Removable, removable_layers
@@ -173,7 +173,7 @@ def test_counts_nesting_and_the_last_filter(fraction):
         assert after.nested_in(before)
         for layer in ("0", "3"):
             had = int(filters(before, layer).sum())
-            assert int(filters(after, layer).sum()) == max(1, had - amount(fraction, had))
+            assert int(filters(after, layer).sum()) == max(1, had - prune_count(fraction, had))
     with pytest.raises(NothingLeft):
         step(model, rounds[-1], fraction)
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from dsd_bench.costs.paper import APPENDIX_E
 from dsd_bench.errors import UsageError
-from dsd_bench.paper import APPENDIX_E
 from dsd_bench.store.runs import load_run
 from dsd_bench.suites.cells import cells
 from dsd_bench.suites.schema import Suite, find_suite, known_suites, read_suite

@@ -15,12 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from dsd_bench import runner
+from dsd_bench.environment import launched
 from dsd_bench.errors import UsageError
 from dsd_bench.executors import Settings
-from dsd_bench.runner import carry_out
-from dsd_bench.switches import launched
-from dsd_bench.team import Team
+from dsd_bench.experiment import runner
+from dsd_bench.experiment.runner import run_folder
+from dsd_bench.training.distributed import Team
 
 OPTIONS = (
     *("--dataset", "digits:train_size=61,val_size=30", "--model", "mlp:hidden=8"),
@@ -95,10 +95,10 @@ def test_a_failure_ends_the_process_for_which_the_others_wait(
     # going on with the next run would answer questions that the others ask about this one
     folder = tmp_path / "0123456789abcdef"
     folder.mkdir()
-    alone = carry_out(folder, Settings(), lambda event: None, lambda: False)
+    alone = run_folder(folder, Settings(), lambda event: None, lambda: False)
     assert (alone.status, (folder / "failure.json").exists()) == ("failed", True)
     (folder / "failure.json").unlink()
     monkeypatch.setattr(runner, "launched", lambda: (rank, 2))
     with pytest.raises(UsageError, match="no such file"):
-        carry_out(folder, Settings(), lambda event: None, lambda: False)
+        run_folder(folder, Settings(), lambda event: None, lambda: False)
     assert (folder / "failure.json").exists() == (rank == 0)  # only the leader writes

@@ -11,20 +11,22 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils import prune
 
-from dsd_bench import RunConfig, device
-from dsd_bench.assembling import Sources, assemble
-from dsd_bench.config import Protocol
+from dsd_bench import RunConfig
+from dsd_bench.config.run import ProtocolConfig
 from dsd_bench.errors import Diverged
+from dsd_bench.experiment.assemble import Sources, assemble
+from dsd_bench.experiment.parts import Experiment
 from dsd_bench.masks import Masks
-from dsd_bench.protocol import Experiment
 from dsd_bench.seeds import torch_stream
-from dsd_bench.training import Training, learning_rate, steps_per_epoch
+from dsd_bench.training import device
+from dsd_bench.training.loop import Training
+from dsd_bench.training.schedule import learning_rate, steps_per_epoch
 
 Make = Callable[..., RunConfig]
 
 
 def experiment(config: RunConfig, tmp_path: Path) -> Experiment:
-    place = device.setup("cpu", 1, False, config.protocol.precision)
+    place = device.make_context("cpu", 1, False, config.protocol.precision)
     return assemble(config, place, Sources(tmp_path, tmp_path))[0]
 
 
@@ -39,7 +41,7 @@ def start(config: RunConfig, tmp_path: Path, round: int = 1) -> Training:
     model = made.build(7)
     masks = half_masks(model)
     masks.apply(model)
-    return Training(made.parts, model, masks, round)
+    return Training(made.setup, model, masks, round)
 
 
 def test_equals_a_plain_loop_with_torch_pruning(tiny: Make, tmp_path: Path) -> None:
@@ -50,7 +52,7 @@ def test_equals_a_plain_loop_with_torch_pruning(tiny: Make, tmp_path: Path) -> N
         prune.custom_from_mask(plain.get_submodule(name.removesuffix(".weight")), "weight", mask)
     training.run(lambda t: None)
 
-    data, protocol = training.parts.data, config.protocol
+    data, protocol = training.setup.data, config.protocol
     optimizer = torch.optim.SGD(
         plain.parameters(), lr=protocol.lr, momentum=0.9, weight_decay=protocol.weight_decay
     )
@@ -144,7 +146,9 @@ def test_steps_per_epoch(samples: int, batch: int, steps: int) -> None:
 
 
 def test_learning_rate_is_multi_step() -> None:
-    protocol = Protocol(rounds=1, dense_epochs=10, retrain_epochs=4, lr=1.0, retrain_lr_scale=0.5)
+    protocol = ProtocolConfig(
+        rounds=1, dense_epochs=10, retrain_epochs=4, lr=1.0, retrain_lr_scale=0.5
+    )
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [5, 8], gamma=0.1)
     for epoch in range(10):
@@ -178,7 +182,7 @@ def test_batches_gathered_at_once_equal_those_gathered_alone(
         assert torch.equal(labels, together.train.labels[expected])
     for first in (1, 2):
         for size in (0, 2 * batches[0][0].nbytes):
-            monkeypatch.setattr("dsd_bench.training.CHUNK", size)
+            monkeypatch.setattr("dsd_bench.training.loop.CHUNK", size)
             later = list(together._batches(0, first))
             assert len(later) == 3 - first
             for got, wanted in zip(later, batches[first:], strict=True):

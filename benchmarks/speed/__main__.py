@@ -22,9 +22,9 @@ from benchmarks.speed.cases import Case, cases
 from benchmarks.speed.engine import Engine
 from benchmarks.speed.plain import Bare, PlainLoop
 from benchmarks.speed.timing import Seconds, in_turn, ratio
-from dsd_bench import device
 from dsd_bench.executors import Settings
 from dsd_bench.executors.local import available_cores, worker_environment
+from dsd_bench.training import device
 
 KINDS = ("epoch", "limit", "many", "command")
 
@@ -54,32 +54,32 @@ def epochs(
     case: Case, word: str, threads: int, precision: device.Precision, repeats: int
 ) -> Iterator[Line]:
     """Measure one case's epoch against the plain loop, bare passes and the chip."""
-    place = device.setup(word, threads, False, precision)
-    plain = {f"plain {n}": PlainLoop(case, place, n).epoch for n in (0, 2)}
-    engine, bare = Engine(case, place), Bare(case, place)
+    context = device.make_context(word, threads, False, precision)
+    plain = {f"plain {n}": PlainLoop(case, context, n).epoch for n in (0, 2)}
+    engine, bare = Engine(case, context), Bare(case, context)
     # the slower loader is left out after one look
-    looks = in_turn(plain, 1, place.device)
+    looks = in_turn(plain, 1, context.device)
     best = min(plain, key=lambda name: looks[name][0])
     things = {"plain": plain[best], "engine": engine.epoch, "bare": bare.epoch}
-    seconds = in_turn(things, repeats, place.device)
+    seconds = in_turn(things, repeats, context.device)
     name = f"{case.name}, {precision}"
-    yield from _epoch_lines(case, name, best, seconds, place)
-    allowed = roofline.limit(case, place, roofline.peaks(place))
+    yield from _epoch_lines(case, name, best, seconds, context)
+    allowed = roofline.limit(case, context, roofline.peaks(context))
     share = allowed / min(seconds["engine"])
-    goal = ">= 50 at batch 512" if place.device.type == "cuda" else ""
+    goal = ">= 50 at batch 512" if context.device.type == "cuda" else ""
     yield Line("limit", name, "share of the roofline", 100 * share, "%", goal)
 
 
 def _epoch_lines(
-    case: Case, name: str, loader: str, seconds: Seconds, place: device.Place
+    case: Case, name: str, loader: str, seconds: Seconds, context: device.ComputeContext
 ) -> Iterator[Line]:
     scale = 1e3 / case.images
     for which, word in (("plain", f"plain loop ({loader[6:]} workers)"), ("engine", "engine")):
         yield Line("epoch", name, word, scale * min(seconds[which]), "ms/image")
-    goal = ">= 10" if place.device.type == "cuda" else ""
+    goal = ">= 10" if context.device.type == "cuda" else ""
     yield Line("epoch", name, "plain loop / engine", ratio(seconds, "plain", "engine"), "x", goal)
     over = 100 * (ratio(seconds, "engine", "bare") - 1)
-    wanted = f"<= {100 * case.goal:g}" if case.goal and place.device.type == "cpu" else ""
+    wanted = f"<= {100 * case.goal:g}" if case.goal and context.device.type == "cpu" else ""
     yield Line("limit", name, "engine over forward and backward", over, "%", wanted)
 
 

@@ -10,11 +10,12 @@ import numpy
 import torch
 from torch import nn
 
-from dsd_bench.data.resident import Resident, ResidentPart
-from dsd_bench.device import Place
+from dsd_bench.data.on_device import DeviceData
+from dsd_bench.data.parts import ResidentPart
 from dsd_bench.masks import Masks
 from dsd_bench.models.mlp import mlp
 from dsd_bench.models.vgg import vgg_like
+from dsd_bench.training.device import ComputeContext
 
 CLASSES = 10
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
@@ -42,10 +43,10 @@ class Case:
     augmented: bool
     goal: float | None = None
 
-    def model(self, place: Place) -> nn.Module:
-        """Return the network on ``place``, the same one each time."""
+    def model(self, context: ComputeContext) -> nn.Module:
+        """Return the network on ``context``, the same one each time."""
         torch.manual_seed(0)
-        model = self.build().to(place.device, memory_format=place.memory_format)
+        model = self.build().to(context.device, memory_format=context.memory_format)
         return model.train()
 
     def arrays(self) -> tuple[numpy.ndarray, numpy.ndarray]:
@@ -58,12 +59,14 @@ class Case:
         """Return the mean and deviation of each channel, of pixels in 0..1."""
         return MEAN[: self.shape[0]], STD[: self.shape[0]]
 
-    def resident(self, place: Place) -> Resident:
-        """Return the data on ``place``."""
-        images, labels = (torch.from_numpy(a).to(place.device) for a in self.arrays())
+    def resident(self, context: ComputeContext) -> DeviceData:
+        """Return the data on ``context``."""
+        images, labels = (torch.from_numpy(a).to(context.device) for a in self.arrays())
         part = ResidentPart(images, labels, labels)
-        mean, std = (torch.tensor(s, device=place.device).view(-1, 1, 1) for s in self.statistics())
-        return Resident(
+        mean, std = (
+            torch.tensor(s, device=context.device).view(-1, 1, 1) for s in self.statistics()
+        )
+        return DeviceData(
             train=part,
             val=None,
             test=part,
@@ -73,7 +76,7 @@ class Case:
             flip=self.augmented,
             shift=4 if self.augmented else 0,
             crop=False,
-            memory_format=place.memory_format,
+            memory_format=context.memory_format,
         )
 
 

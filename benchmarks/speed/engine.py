@@ -5,17 +5,17 @@ from __future__ import annotations
 import hashlib
 
 from benchmarks.speed.cases import Case, half_masks
-from dsd_bench.config import Protocol
-from dsd_bench.device import Place
-from dsd_bench.training import Ingredients, Training
+from dsd_bench.config.run import ProtocolConfig
+from dsd_bench.training.device import ComputeContext
+from dsd_bench.training.loop import Training, TrainingSetup
 
 
 class Engine:
     """Trains a half-pruned network as a run does, an epoch at a time."""
 
-    def __init__(self, case: Case, place: Place) -> None:
-        self.model = case.model(place)
-        protocol = Protocol(
+    def __init__(self, case: Case, context: ComputeContext) -> None:
+        self.model = case.model(context)
+        protocol = ProtocolConfig(
             rounds=1,
             dense_epochs=1,
             retrain_epochs=10**6,
@@ -27,8 +27,8 @@ class Engine:
         )
         masks = half_masks(self.model)
         masks.apply(self.model)
-        parts = Ingredients(protocol, case.resident(place), place, seed=0)
-        self.training = Training(parts, self.model, masks, 1)
+        setup = TrainingSetup(protocol, case.resident(context), context, seed=0)
+        self.training = Training(setup, self.model, masks, 1)
 
     def epoch(self) -> None:
         """Train for one epoch."""

@@ -13,13 +13,13 @@ from typing import Any
 
 from benchmarks.speed.cases import cases
 from benchmarks.speed.engine import Engine
-from dsd_bench import device
 from dsd_bench.executors.local import core_shares, slots
+from dsd_bench.training import device
 
 
 def train(name: str, where: str, epochs: int, quick: bool) -> str:
     """Train the case ``name`` in this process and return a digest of the result."""
-    place = device.setup(where, 1, False, "fp32")
+    place = device.make_context(where, 1, False, "fp32")
     case = next(c for c in cases(place.device.type, quick) if c.name == name)
     engine = Engine(case, place)
     engine.epochs(epochs)

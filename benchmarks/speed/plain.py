@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from benchmarks.speed.cases import Case, half_masks
-from dsd_bench.device import Place
+from dsd_bench.training.device import ComputeContext
 
 
 class Images(Dataset[tuple[Tensor, int]]):
@@ -44,12 +44,12 @@ class PlainLoop:
 
     Args:
         case: network and data.
-        place: where to train; in float32, without channels_last, as published.
+        context: where to train; in float32, without channels_last, as published.
         workers: of the loader.
     """
 
-    def __init__(self, case: Case, place: Place, workers: int) -> None:
-        self.device = place.device
+    def __init__(self, case: Case, context: ComputeContext, workers: int) -> None:
+        self.device = context.device
         torch.manual_seed(0)
         self.model = case.build().to(self.device).train()
         for name, mask in half_masks(self.model).weights.items():
@@ -78,9 +78,9 @@ class PlainLoop:
 class Bare:
     """Forward and backward alone, on data that lie ready: the limit of any loop around them."""
 
-    def __init__(self, case: Case, place: Place) -> None:
-        self.place, self.model = place, case.model(place)
-        data, order = case.resident(place), torch.arange(case.images, device=place.device)
+    def __init__(self, case: Case, context: ComputeContext) -> None:
+        self.context, self.model = context, case.model(context)
+        data, order = case.resident(context), torch.arange(case.images, device=context.device)
         self.batches = [
             (data.normalise(data.train.gather(index)), data.train.labels[index])
             for index in torch.split(order, case.batch)
@@ -89,7 +89,7 @@ class Bare:
     def epoch(self) -> None:
         """Do one epoch's forward and backward passes."""
         for images, labels in self.batches:
-            with self.place.autocast():
+            with self.context.autocast():
                 logits = self.model(images)
             functional.cross_entropy(logits.float(), labels).backward()
             for parameter in self.model.parameters():

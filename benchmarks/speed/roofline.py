@@ -9,8 +9,8 @@ from torch import nn
 
 from benchmarks.speed.cases import Case
 from benchmarks.speed.timing import timed
-from dsd_bench.device import Place
-from dsd_bench.metrics.cost import count_step
+from dsd_bench.metrics.macs import count_step
+from dsd_bench.training.device import ComputeContext
 
 
 @dataclass(frozen=True)
@@ -26,32 +26,32 @@ class Peaks:
     bytes: float
 
 
-def peaks(place: Place) -> Peaks:
-    """Measure both peaks in the precision of ``place``, the best of five each."""
-    side, count = (1024, 2**25) if place.device.type == "cpu" else (8192, 2**30)
-    dtype = torch.bfloat16 if place.precision == "bf16" else torch.float32
-    a, b = (torch.randn(side, side, device=place.device, dtype=dtype) for _ in range(2))
-    source = torch.zeros(count, device=place.device, dtype=torch.uint8)
+def peaks(context: ComputeContext) -> Peaks:
+    """Measure both peaks in the precision of ``context``, the best of five each."""
+    side, count = (1024, 2**25) if context.device.type == "cpu" else (8192, 2**30)
+    dtype = torch.bfloat16 if context.precision == "bf16" else torch.float32
+    a, b = (torch.randn(side, side, device=context.device, dtype=dtype) for _ in range(2))
+    source = torch.zeros(count, device=context.device, dtype=torch.uint8)
     target = torch.ones_like(source)
     product = min(
-        timed(lambda: torch.mm(a, b, out=a.new_empty(side, side)), place.device) for _ in range(5)
+        timed(lambda: torch.mm(a, b, out=a.new_empty(side, side)), context.device) for _ in range(5)
     )
-    copy = min(timed(lambda: target.copy_(source), place.device) for _ in range(5))
+    copy = min(timed(lambda: target.copy_(source), context.device) for _ in range(5))
     return Peaks(2 * side**3 / product, 2 * count / copy)
 
 
-def limit(case: Case, place: Place, found: Peaks) -> float:
+def limit(case: Case, context: ComputeContext, found: Peaks) -> float:
     """Return the seconds of an epoch's forward and backward passes that the peaks allow.
 
     Bytes are those of the graph of convolutions and linear layers, everything between them
     done on the way: forward each reads input and weights and writes its output, backward it reads
     the output's gradient, input and weights and writes the gradients of weights and input.
     """
-    model = case.model(place)
-    image = torch.zeros(1, *case.shape, device=place.device)
+    model = case.model(context)
+    image = torch.zeros(1, *case.shape, device=context.device)
     flops = 2 * count_step(model, image).total * case.images
     steps = -(-case.images // case.batch)
-    size = 2 if place.precision == "bf16" else 4
+    size = 2 if context.precision == "bf16" else 4
     moved = size * (case.images * _features(model, image) + steps * _weights(model))
     return max(flops / found.flops, moved / found.bytes)
 

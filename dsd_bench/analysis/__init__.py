@@ -32,8 +32,8 @@ from dsd_bench.analysis.summary import (
     Stopped,
     Summary,
     accuracy_column,
-    best_round,
     images_tested,
+    selected_round,
     summarise,
 )
 
@@ -56,7 +56,6 @@ __all__ = [
     "Summary",
     "accuracy_column",
     "area",
-    "best_round",
     "compression",
     "crossing",
     "depth_threshold",
@@ -69,6 +68,7 @@ __all__ = [
     "peak",
     "phase_of",
     "phases",
+    "selected_round",
     "shared_part",
     "spread",
     "study",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dsd_bench.store import StoredRun
 
 
-def best_round(run: StoredRun) -> int | None:
+def selected_round(run: StoredRun) -> int | None:
     """Return the selected round: as recorded, or of an unfinished run the best so far.
 
     Of equally good rounds the first counts. None where nothing was scored.
@@ -181,7 +181,7 @@ def _dense(runs: Sequence[StoredRun], column: str) -> Spread | None:
 
 
 def _selected(run: StoredRun, column: str) -> Selected | None:
-    best = best_round(run)
+    best = selected_round(run)
     row = next((row for row in run.rows if row["round"] == best), None)
     if row is None:
         return None

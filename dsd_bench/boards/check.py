@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from dsd_bench.boards.render import board, index
-from dsd_bench.boards.schema import Row, read_row, row_path
+from dsd_bench.boards.schema import BoardRow, read_row, row_path
 from dsd_bench.errors import UsageError, collect
 from dsd_bench.store.files import write_atomic
 
 NAME = "README.md"
 
 
-def read_boards(leaderboards_dir: Path) -> dict[str, list[Row]]:
+def read_boards(leaderboards_dir: Path) -> dict[str, list[BoardRow]]:
     """Read every row file below a folder, by track slug; both sorted by name.
 
     Raises:
@@ -20,7 +20,7 @@ def read_boards(leaderboards_dir: Path) -> dict[str, list[Row]]:
     """
     if not leaderboards_dir.is_dir():
         raise UsageError(f"{leaderboards_dir}: no such folder; `dsd-bench submit RUN` makes one")
-    boards: dict[str, list[Row]] = {}
+    boards: dict[str, list[BoardRow]] = {}
     problems: list[str] = []
     for path in sorted(leaderboards_dir.glob("*/rows/*.json")):
         try:
@@ -35,7 +35,7 @@ def read_boards(leaderboards_dir: Path) -> dict[str, list[Row]]:
     return boards
 
 
-def _placed(path: Path, leaderboards_dir: Path) -> Row:
+def _placed(path: Path, leaderboards_dir: Path) -> BoardRow:
     """Read a row and check that it lies where its contents belong."""
     row = read_row(path)
     place = row_path(row).as_posix()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from dsd_bench.boards.schema import Entry, Method, Row, Track, row_path
-from dsd_bench.boards.summary import Summary, summarise
+from dsd_bench.boards.schema import BoardRow, MethodConfig, SeedResult, Track, row_path
+from dsd_bench.boards.summary import BoardSummary, summarise
 from dsd_bench.boards.words import (
     escape,
     method_labels,
@@ -16,7 +16,7 @@ from dsd_bench.boards.words import (
     seeds_words,
     track_title,
 )
-from dsd_bench.config import canonical
+from dsd_bench.config.run import canonical
 
 COMMAND = "dsd-bench leaderboard"
 ON_TEST = "selected on test"
@@ -28,8 +28,8 @@ NOTHING = "–"
 class Line:
     """One line of a board: a row, its numbers, its label and its rank (ties share one)."""
 
-    row: Row
-    summary: Summary
+    row: BoardRow
+    summary: BoardSummary
     label: str
     rank: int
     most: int
@@ -45,7 +45,7 @@ class Line:
         return len(self.row.seeds) == self.most
 
 
-def rank(rows: Sequence[Row]) -> list[Line]:
+def rank(rows: Sequence[BoardRow]) -> list[Line]:
     """Order the rows of one track by mean test accuracy; equal as shown is equal in rank."""
     most = max(len(row.seeds) for row in rows)
     found = [
@@ -58,7 +58,7 @@ def rank(rows: Sequence[Row]) -> list[Line]:
     ]
 
 
-def board(rows: Sequence[Row]) -> str:
+def board(rows: Sequence[BoardRow]) -> str:
     """Return the ``README.md`` of one track; ``rows`` are all its rows, at least one."""
     lines, track = rank(rows), rows[0].track
     heading = escape(track_title(track))
@@ -86,7 +86,7 @@ def board(rows: Sequence[Row]) -> str:
     )
 
 
-def index(boards: Mapping[str, Sequence[Row]]) -> str:
+def index(boards: Mapping[str, Sequence[BoardRow]]) -> str:
     """Return the ``README.md`` over all boards; ``boards`` maps tracks' slugs to their rows."""
     names = ["board", "data", "label noise", "model", "selection", "precision"]
     names += ["methods", "best", "test accuracy %"]
@@ -195,12 +195,12 @@ def _board_line(line: Line, mark: str) -> list[str]:
     ]
 
 
-def _trainings(told: Summary) -> str:
+def _trainings(told: BoardSummary) -> str:
     own = f"{told.trainings:.1f}".removesuffix(".0")
     return f"{own} + {told.teacher_trainings}" if told.teacher_trainings else own
 
 
-def _macs(told: Summary, mark: str) -> str:
+def _macs(told: BoardSummary, mark: str) -> str:
     if told.macs_effective is None or not told.macs_dense:
         return NOTHING
     share = percent(told.macs_effective / told.macs_dense)
@@ -239,7 +239,7 @@ def _details(place: int, line: Line) -> list[str]:
     ]
 
 
-def _method_words(method: Method) -> str:
+def _method_words(method: MethodConfig) -> str:
     chain = " + ".join(map(regularizer_words, method.regularizers)) or "none"
     target = f"to sparsity {method.target_sparsity}"
     end = target if method.rounds is None else f"{method.rounds} prunings"
@@ -255,7 +255,7 @@ def _method_words(method: Method) -> str:
     return "; ".join(parts)
 
 
-def _run_words(entry: Entry, mark: str) -> str:
+def _run_words(entry: SeedResult, mark: str) -> str:
     last = len(entry.rounds.sparsity) - 1
     stopped = f"; ended by {escape(entry.stopped_by)}" if entry.stopped_by else ""
     teachers = "".join(f"; teacher run `{run_id}`" for run_id in entry.teachers)
@@ -268,7 +268,7 @@ def _run_words(entry: Entry, mark: str) -> str:
 
 def _origins(lines: Sequence[Line]) -> list[str]:
     """Say where the runs ran; runs of one plan, one set of versions and one machine together."""
-    groups: dict[str, dict[int, list[Entry]]] = {}
+    groups: dict[str, dict[int, list[SeedResult]]] = {}
     for place, line in enumerate(lines, 1):
         for entry in line.row.seeds:
             key = canonical([entry.versions, entry.hardware, entry.plan])
@@ -276,7 +276,7 @@ def _origins(lines: Sequence[Line]) -> list[str]:
     return [text for members in groups.values() for text in _origin(members)]
 
 
-def _origin(members: Mapping[int, Sequence[Entry]]) -> list[str]:
+def _origin(members: Mapping[int, Sequence[SeedResult]]) -> list[str]:
     entry = next(iter(members.values()))[0]
     facts = {"versions": entry.versions, "hardware": entry.hardware, "plan": entry.plan}
     told = [f"method {place} (seeds {seeds_words(runs)})" for place, runs in members.items()]

@@ -10,9 +10,9 @@ from pydantic import ValidationError
 
 from dsd_bench.boards.schema import (
     SCHEMA,
-    Entry,
-    Method,
-    Row,
+    BoardRow,
+    MethodConfig,
+    SeedResult,
     Track,
     encode,
     explain,
@@ -21,8 +21,8 @@ from dsd_bench.boards.schema import (
     row_path,
 )
 from dsd_bench.boards.schema import Rounds as Columns
-from dsd_bench.config import SCHEMA as CONFIG_SCHEMA
-from dsd_bench.config import RegularizerConfig, RunConfig
+from dsd_bench.config.run import SCHEMA as CONFIG_SCHEMA
+from dsd_bench.config.run import RegularizerConfig, RunConfig
 from dsd_bench.errors import UsageError, collect
 from dsd_bench.store.files import explained, write_atomic
 from dsd_bench.store.runs import StoredRun
@@ -44,7 +44,7 @@ def submit(runs: Sequence[StoredRun], leaderboards_dir: Path) -> list[Path]:
         dsd_bench.errors.RunError: if the folder cannot be written.
     """
     configs = _checked(runs)
-    rows: dict[Path, Row] = {}
+    rows: dict[Path, BoardRow] = {}
     problems: list[str] = []
     for run, config in zip(runs, configs):
         try:
@@ -87,7 +87,7 @@ def _checked(runs: Sequence[StoredRun]) -> list[RunConfig]:
     return configs
 
 
-def _merged(before: Row, new: Row, path: Path) -> Row:
+def _merged(before: BoardRow, new: BoardRow, path: Path) -> BoardRow:
     """Return ``before`` with the seeds of ``new``."""
     if (before.track, before.method) != (new.track, new.method):
         raise UsageError(f"{path}: holds another track or method under the same name")
@@ -103,16 +103,16 @@ def _merged(before: Row, new: Row, path: Path) -> Row:
     return _row(new.track, new.method, [seeds[seed] for seed in sorted(seeds)], str(path))
 
 
-def row_of(run: StoredRun, config: RunConfig) -> Row:
+def row_of(run: StoredRun, config: RunConfig) -> BoardRow:
     """Return the row of a single finished run."""
     return _row(track_of(config), method_of(config), [_entry(run, config)], str(run.path))
 
 
-def _row(track: Track, method: Method, seeds: list[Entry], where: str) -> Row:
+def _row(track: Track, method: MethodConfig, seeds: list[SeedResult], where: str) -> BoardRow:
     return parse({"schema": SCHEMA, "track": track, "method": method, "seeds": seeds}, where)
 
 
-def _entry(run: StoredRun, config: RunConfig) -> Entry:
+def _entry(run: StoredRun, config: RunConfig) -> SeedResult:
     result = run.result or {}
     if [row.get("round") for row in run.rows] != list(range(len(run.rows))):
         raise UsageError(f"{run.path / 'rounds.jsonl'}: the rounds are not 0, 1, 2, ... in order")
@@ -126,7 +126,7 @@ def _entry(run: StoredRun, config: RunConfig) -> Entry:
         **{key: result.get(key) for key in ("versions", "hardware")},
     }
     try:
-        return Entry.model_validate(value)
+        return SeedResult.model_validate(value)
     except ValidationError as error:
         raise UsageError("\n".join(explain(error, str(run.path)))) from None
 
@@ -151,10 +151,10 @@ def track_of(config: RunConfig) -> Track:
     )
 
 
-def method_of(config: RunConfig) -> Method:
+def method_of(config: RunConfig) -> MethodConfig:
     """Return the method of a run: nothing in it depends on the seed."""
     value = config.model_dump(mode="json")
-    return Method.model_validate(
+    return MethodConfig.model_validate(
         {
             **{key: value[key] for key in ("pruner", "perturber", "stop")},
             **{key: value["protocol"][key] for key in METHOD_OPTIONS},

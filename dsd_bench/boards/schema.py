@@ -23,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from dsd_bench.config import ADDED, ComponentConfig, Precision, Selection, digest
+from dsd_bench.config.run import ADDED, ComponentConfig, Precision, Selection, digest
 from dsd_bench.errors import UsageError
 
 SCHEMA = 1
@@ -88,7 +88,7 @@ class Regularizer(ComponentConfig):
     teacher: Teacher | None = None
 
 
-class Method(_Value):
+class MethodConfig(_Value):
     """What varies within a track.
 
     How far to prune (``rounds`` or ``target_sparsity``) is part of the method, as its stop
@@ -138,7 +138,7 @@ class Rounds(_Value):
         return self
 
 
-class Entry(_Value):
+class SeedResult(_Value):
     """One seed of a method: its run, what was selected, its curve and where it ran."""
 
     seed: Count
@@ -153,16 +153,16 @@ class Entry(_Value):
     hardware: dict[str, JsonValue]
 
 
-class Row(_Value):
+class BoardRow(_Value):
     """One method over its seeds, in one track."""
 
     row_schema: Literal[1] = Field(alias="schema")
     track: Track
-    method: Method
-    seeds: list[Entry] = Field(min_length=1)
+    method: MethodConfig
+    seeds: list[SeedResult] = Field(min_length=1)
 
     @model_validator(mode="after")
-    def _consistent(self) -> Row:
+    def _consistent(self) -> BoardRow:
         seeds = [entry.seed for entry in self.seeds]
         if seeds != sorted(set(seeds)):
             raise ValueError(f"seeds: each once and ascending, not {seeds}")
@@ -174,7 +174,7 @@ class Row(_Value):
                 raise ValueError(f"seeds.{position}.{problem}")
         return self
 
-    def _problem(self, entry: Entry) -> str | None:
+    def _problem(self, entry: SeedResult) -> str | None:
         """Say what of ``entry`` contradicts the row or itself, None if nothing does."""
         fixed = self.track.data_seed
         if entry.data_seed != (entry.seed if fixed is None else fixed):
@@ -189,7 +189,7 @@ class Row(_Value):
         return None
 
 
-def parse(value: Any, where: str) -> Row:
+def parse(value: Any, where: str) -> BoardRow:
     """Build a row from JSON text or from a dictionary.
 
     Raises:
@@ -197,7 +197,9 @@ def parse(value: Any, where: str) -> Row:
     """
     try:
         row = (
-            Row.model_validate_json(value) if isinstance(value, str) else Row.model_validate(value)
+            BoardRow.model_validate_json(value)
+            if isinstance(value, str)
+            else BoardRow.model_validate(value)
         )
         encode(row)
     except ValidationError as error:
@@ -217,7 +219,7 @@ def explain(error: ValidationError, where: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def read_row(path: Path) -> Row:
+def read_row(path: Path) -> BoardRow:
     """Read and check one row file.
 
     Raises:
@@ -235,13 +237,13 @@ def read_row(path: Path) -> Row:
     return row
 
 
-def encode(row: Row) -> str:
+def encode(row: BoardRow) -> str:
     """Return the one text of a row file: sorted keys, one value a line, numbers as they are."""
     value = row.model_dump(mode="json", by_alias=True)
     return json.dumps(value, sort_keys=True, indent=1, allow_nan=False) + "\n"
 
 
-def row_path(row: Row) -> PurePosixPath:
+def row_path(row: BoardRow) -> PurePosixPath:
     """Return where a row lies below the boards' folder: ``<track>/rows/<method>.json``."""
     return PurePosixPath(track_slug(row.track), "rows", f"{method_slug(row.method)}.json")
 
@@ -257,7 +259,7 @@ def track_slug(track: Track) -> str:
     return _slug(words, track)
 
 
-def method_slug(method: Method) -> str:
+def method_slug(method: MethodConfig) -> str:
     """Return a readable name of a method that is safe as a file's; its hash makes it one."""
     words = [method.pruner.name]
     words += [method.perturber.name] if method.perturber.name != "none" else []

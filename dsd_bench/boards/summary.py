@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dsd_bench.analysis import Spread, descent, spread
-from dsd_bench.boards.schema import Row
+from dsd_bench.boards.schema import BoardRow
 
 LEVEL = 0.95
 """Coverage of the intervals."""
 
 
 @dataclass(frozen=True)
-class Summary:
+class BoardSummary:
     """One row in numbers; accuracies, sparsity and depth in 0..1.
 
     Attributes:
@@ -40,7 +40,7 @@ class Summary:
     macs_dense: float | None
 
 
-def summarise(row: Row) -> Summary:
+def summarise(row: BoardRow) -> BoardSummary:
     """Summarise the seeds of a row."""
     curves = [entry.rounds for entry in row.seeds]
     best = [entry.best_round for entry in row.seeds]
@@ -48,7 +48,7 @@ def summarise(row: Row) -> Summary:
     shared = zip(*(curve.test_accuracy for curve in curves))
     told = spread(accuracies)
     assert told is not None
-    return Summary(
+    return BoardSummary(
         accuracy=told,
         interval=interval(told),
         sparsity=statistics.fmean(curve.sparsity[at] for curve, at in zip(curves, best)),
@@ -75,7 +75,7 @@ def interval(told: Spread) -> tuple[float, float] | None:
     return told.mean - half, told.mean + half
 
 
-def _teachers(row: Row) -> int | None:
+def _teachers(row: BoardRow) -> int | None:
     counts = [part.teacher.trainings for part in row.method.regularizers if part.teacher]
     known = [count for count in counts if count is not None]
     return sum(known) if len(known) == len(counts) else None

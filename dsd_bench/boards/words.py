@@ -9,16 +9,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dsd_bench.boards.schema import (
-    Entry,
-    Method,
+    BoardRow,
+    MethodConfig,
     Regularizer,
-    Row,
+    SeedResult,
     Teacher,
     Track,
     short_words,
 )
-from dsd_bench.config import ComponentConfig, canonical
-from dsd_bench.labels import component_word, label
+from dsd_bench.config.naming import component_word, label
+from dsd_bench.config.run import ComponentConfig, canonical
 
 _ACTIVE = re.compile(
     r"[^0-9A-Za-z_ .,;:=%()/+'\"-]"
@@ -42,7 +42,7 @@ def _reference(character: str) -> str:
     return "?" if unicodedata.category(character) in _INVISIBLE else f"&#{ord(character)};"
 
 
-def seeds_words(entries: Sequence[Entry]) -> str:
+def seeds_words(entries: Sequence[SeedResult]) -> str:
     """Write ascending seeds as ``--seeds`` takes them, such as ``0-2,5``."""
     runs: list[list[int]] = []
     for entry in entries:
@@ -104,7 +104,7 @@ def _nested(value: Any) -> str:
     return f"({plain(value)})" if isinstance(value, Mapping | list) else plain(value)
 
 
-def method_labels(rows: Sequence[Row]) -> list[str]:
+def method_labels(rows: Sequence[BoardRow]) -> list[str]:
     """Return a short name of each row's method (not escaped), as far apart as its board needs.
 
     Of a component's parameters those are named that differ among the methods that use it.
@@ -118,7 +118,7 @@ def method_labels(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def _extras(method: Method, ends: bool) -> list[str]:
+def _extras(method: MethodConfig, ends: bool) -> list[str]:
     """Name the protocol options of a method that are not the usual ones."""
     scale, rounds, target = method.retrain_lr_scale, method.rounds, method.target_sparsity
     end = f"to sparsity {target}" if rounds is None else f"{rounds} rounds"
@@ -127,8 +127,8 @@ def _extras(method: Method, ends: bool) -> list[str]:
     return [*scaled, *redense, *([end] if ends else [])]
 
 
-def _card(row: Row) -> dict[str, Any]:
-    """Return a method as :func:`dsd_bench.labels.label` reads it, teachers as parameters."""
+def _card(row: BoardRow) -> dict[str, Any]:
+    """Return a method as :func:`dsd_bench.config.naming.label` reads it, teachers as parameters."""
     card = row.method.model_dump(mode="json")
     track = row.track.model_dump(mode="json")
     for part in card["regularizers"]:

@@ -15,8 +15,8 @@ from dsd_bench.analysis import Dodge, Study, dodge, images_tested, study
 from dsd_bench.analysis.study import last_density
 from dsd_bench.analysis.summary import summarise
 from dsd_bench.cli import reading
+from dsd_bench.config.naming import Lookup, configuration_key
 from dsd_bench.errors import UsageError, collect
-from dsd_bench.labels import Lookup, configuration_key
 from dsd_bench.plugins import catalogue
 from dsd_bench.reports.methods import Method, methods_of
 from dsd_bench.reports.studies import print_study
@@ -114,7 +114,7 @@ def _ids(method: Method) -> set[str]:
 def _other_track(method: Method, base: Method) -> str:
     """Return what keeps a method from being compared with the baseline; empty if nothing does."""
     from dsd_bench.boards.rows import track_of
-    from dsd_bench.config import RunConfig
+    from dsd_bench.config.run import RunConfig
 
     ours, theirs = (
         track_of(RunConfig.from_json(one.runs[0].config)).model_dump() for one in (method, base)

@@ -14,7 +14,7 @@ from dsd_bench import api
 from dsd_bench.cli.options import Option
 from dsd_bench.errors import DsdError, UsageError
 from dsd_bench.executors import Settings
-from dsd_bench.planning import Planned
+from dsd_bench.executors.planning import Planned
 from dsd_bench.reports.live import LiveView, PlainView, View
 
 EXIT = {"done": 0, "failed": 1, "interrupted": 130}

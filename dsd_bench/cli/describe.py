@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dsd_bench.cli.options import default_text, field_help, metavar
 from dsd_bench.params import main_field
-from dsd_bench.plugins import Entry
+from dsd_bench.plugins import Registration
 
 
-def parameter_lines(entry: Entry) -> list[tuple[str, str]]:
+def parameter_lines(entry: Registration) -> list[tuple[str, str]]:
     """Return each parameter as (name and type, help with range and default)."""
     main = main_field(entry.component.params)
     lines = []
@@ -17,7 +17,7 @@ def parameter_lines(entry: Entry) -> list[tuple[str, str]]:
     return lines
 
 
-def usage(entry: Entry) -> str:
+def usage(entry: Registration) -> str:
     """Return how the component is written, its main parameter bare."""
     main = main_field(entry.component.params)
     if main is None:

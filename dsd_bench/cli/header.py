@@ -8,9 +8,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from dsd_bench.config import Protocol, RunConfig
-from dsd_bench.labels import label, method_words
-from dsd_bench.planning import Planned
+from dsd_bench.config.naming import label, method_words
+from dsd_bench.config.run import ProtocolConfig, RunConfig
+from dsd_bench.executors.planning import Planned
 from dsd_bench.plugins import catalogue
 
 
@@ -46,7 +46,7 @@ def describe(config: RunConfig) -> list[tuple[str, str]]:
     return [*lines, ("protocol", protocol_words(config.protocol))]
 
 
-def protocol_words(protocol: Protocol) -> str:
+def protocol_words(protocol: ProtocolConfig) -> str:
     """Return a protocol in words."""
     end = (
         f"{protocol.rounds} rounds"

@@ -149,11 +149,11 @@ def _paper_table(ledgers: Sequence[Ledger]) -> Table:
 
 def _check_paper(as_csv: bool, as_json: bool) -> None:
     """Print the paper's cost column beside ours."""
+    from dsd_bench.config.resolve import resolve
     from dsd_bench.costs import convention
     from dsd_bench.costs.counting import count_model
     from dsd_bench.costs.export import comparison_row
-    from dsd_bench.options import resolve
-    from dsd_bench.paper import COST_UNIT
+    from dsd_bench.costs.paper import COST_UNIT
 
     config = resolve({"dataset": "cifar10", "model": "vgg-like", "seeds": "0", "rounds": 0})[0]
     forward = count_model(config.model, (3, 32, 32), 10).step.forward
@@ -171,7 +171,7 @@ def _check_paper(as_csv: bool, as_json: bool) -> None:
 
 def _show_comparison(console: Console, price: int, rows: Sequence[Any]) -> None:
     from dsd_bench.costs.convention import sparsities
-    from dsd_bench.paper import COST_UNIT
+    from dsd_bench.costs.paper import COST_UNIT
 
     off = price / COST_UNIT - 1
     console.print(

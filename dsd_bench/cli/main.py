@@ -12,8 +12,8 @@ from typing import Any
 import click
 
 from dsd_bench import __version__
+from dsd_bench.environment import DISABLE, TRACE, launched
 from dsd_bench.errors import DsdError, suggest
-from dsd_bench.switches import DISABLE, TRACE, launched
 
 COMMANDS = {
     "run": ("dsd_bench.cli.run", "Prune and retrain step by step; with no option, on real data."),

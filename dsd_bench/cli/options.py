@@ -10,8 +10,8 @@ from typing import Any, Literal
 import click
 from pydantic.fields import FieldInfo
 
-from dsd_bench.config import Protocol
-from dsd_bench.layers import flag
+from dsd_bench.config.layers import flag
+from dsd_bench.config.run import ProtocolConfig
 from dsd_bench.params import field_extra
 
 COMPONENTS = {
@@ -27,7 +27,7 @@ COMPONENTS = {
 """Options that choose components, with their help."""
 
 MANY = ("reg", "metric")
-LAYER = (*COMPONENTS, *Protocol.model_fields, "epochs", "seeds", "data_seed")
+LAYER = (*COMPONENTS, *ProtocolConfig.model_fields, "epochs", "seeds", "data_seed")
 """The options that say what is run."""
 TEACHER = tuple(key for key in LAYER if key not in ("dataset", "seeds", "data_seed", "metric"))
 """Those that a teacher can have of its own, as ``--teacher-...``."""
@@ -63,7 +63,7 @@ def layer_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for key, text in COMPONENTS.items():
         many = key in MANY
         made.append(_option(key, "What is run", text, "NAME[:KEY=VALUE,...]", many))
-    for key, field in Protocol.model_fields.items():
+    for key, field in ProtocolConfig.model_fields.items():
         made.append(_option(key, "Protocol", field_help(field), metavar(field)))
     text = "Length of both trainings."
     made.append(_option("epochs", "Protocol", text, "N"))

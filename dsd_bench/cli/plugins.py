@@ -10,7 +10,7 @@ import click
 from dsd_bench.cli.describe import parameter_lines, usage
 from dsd_bench.components import KINDS
 from dsd_bench.errors import UsageError, suggest
-from dsd_bench.plugins import Catalogue, Entry, catalogue
+from dsd_bench.plugins import Catalogue, Registration, catalogue
 
 
 @click.command()
@@ -62,7 +62,7 @@ def info(kind: str, name: str | None) -> None:
     click.echo("\n".join(_describe(known.get(kind, name))))
 
 
-def _describe(entry: Entry) -> list[str]:
+def _describe(entry: Registration) -> list[str]:
     component = entry.component
     lines = [f"{entry.kind} {component.name}: {component.summary}", "", f"  {usage(entry)}", ""]
     for name, text in parameter_lines(entry):

@@ -25,7 +25,7 @@ from dsd_bench.reports.words import Glyphs, compact, glyphs, open_console, perce
 from dsd_bench.store.runs import find_run, load_run
 
 if TYPE_CHECKING:
-    from dsd_bench.replay import Outcome, Replay, Rule
+    from dsd_bench.replay import MethodReplay, Replay, Rule
 
 
 @click.command()
@@ -135,7 +135,7 @@ def _record(method: str, one: Replay) -> dict[str, Any]:
     return {"method": method, **asdict(one), **derived}
 
 
-def _records(results: Mapping[str, Sequence[Outcome]]) -> list[dict[str, Any]]:
+def _records(results: Mapping[str, Sequence[MethodReplay]]) -> list[dict[str, Any]]:
     listed = []
     for method, found in results.items():
         for one in found:
@@ -145,7 +145,7 @@ def _records(results: Mapping[str, Sequence[Outcome]]) -> list[dict[str, Any]]:
     return listed
 
 
-def _write_csv(results: Mapping[str, Sequence[Outcome]]) -> None:
+def _write_csv(results: Mapping[str, Sequence[MethodReplay]]) -> None:
     rows = [
         _record(method, replayed)
         for method, found in results.items()
@@ -157,7 +157,7 @@ def _write_csv(results: Mapping[str, Sequence[Outcome]]) -> None:
     writer.writerows(rows)
 
 
-def _show(console: Console, method: Method, found: Sequence[Outcome]) -> None:
+def _show(console: Console, method: Method, found: Sequence[MethodReplay]) -> None:
     signs = glyphs(console)
     of_runs = found[0].replays
     best = " ".join(f"{percent(one.oracle_accuracy)}" for one in of_runs)
@@ -179,7 +179,7 @@ def _show(console: Console, method: Method, found: Sequence[Outcome]) -> None:
     )
 
 
-def _means(found: Sequence[Outcome], signs: Glyphs) -> Table:
+def _means(found: Sequence[MethodReplay], signs: Glyphs) -> Table:
     saved = ("trainings saved", "MACs saved", "effective")
     table = plain_table("", "rule", "stops at", *saved, "accuracy", "given up", "lost", left=2)
     for number, one in enumerate(found, start=1):
@@ -200,7 +200,7 @@ def _rounds(value: Spread, signs: Glyphs) -> str:
     return mean + (f"{signs.plus_minus}{value.std:.1f}" if value.std is not None else "")
 
 
-def _each(found: Sequence[Outcome]) -> Table:
+def _each(found: Sequence[MethodReplay]) -> Table:
     """List every seed: where it stops and which round it keeps."""
     table = plain_table("", "seed", "stops at", "keeps", "accuracy", "given up", "oracle at", "by")
     for number, outcome in enumerate(found, start=1):

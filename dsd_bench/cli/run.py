@@ -12,7 +12,6 @@ from rich.console import Console
 
 from dsd_bench import api
 from dsd_bench.analysis import images_tested
-from dsd_bench.choosing import component_name
 from dsd_bench.cli.carrying import (
     exit_code,
     how,
@@ -24,11 +23,12 @@ from dsd_bench.cli.carrying import (
 from dsd_bench.cli.describe import parameter_lines
 from dsd_bench.cli.header import print_header
 from dsd_bench.cli.options import COMPONENTS, LAYER, TEACHER, Option, Sectioned, layer_options
+from dsd_bench.config.layers import read_layer
+from dsd_bench.config.resolve import resolve
+from dsd_bench.config.words import component_name
 from dsd_bench.errors import UsageError
-from dsd_bench.layers import read_layer
-from dsd_bench.options import resolve
-from dsd_bench.planning import plan
-from dsd_bench.plugins import Entry, catalogue
+from dsd_bench.executors.planning import plan
+from dsd_bench.plugins import Registration, catalogue
 from dsd_bench.reports.summary import print_summary
 
 PLACES = {"data_dir": "data", "runs_dir": "runs"}
@@ -78,7 +78,7 @@ def _several(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else list(value or [])
 
 
-def _entry(key: str, word: str) -> Entry:
+def _entry(key: str, word: str) -> Registration:
     kind = {"reg": "regularizer"}.get(key, key)
     return catalogue().get(kind, component_name(word, f"--{key}"), f"--{key}")
 
@@ -108,7 +108,7 @@ def run(config: Path | None, **given: Any) -> int:
     console = Console(stderr=given["as_json"])
     print_header(console, planned, runs_dir)
     with open_view(console, planned) as view:
-        finished = api.carry(
+        finished = api.execute_plan(
             planned, runs_dir, settings, executor=given["executor"], emit=view.handle
         )
     if given["as_json"]:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from dsd_bench.choosing import parse_component
 from dsd_bench.cli import reading
+from dsd_bench.config.words import parse_component
 from dsd_bench.plugins import catalogue
 from dsd_bench.reports.terminal import show as show_in_terminal
 from dsd_bench.reports.words import open_console

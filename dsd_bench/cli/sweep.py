@@ -23,7 +23,7 @@ from dsd_bench.cli.carrying import (
     settings_of,
 )
 from dsd_bench.cli.options import Sectioned
-from dsd_bench.planning import Planned, plan
+from dsd_bench.executors.planning import Planned, plan
 from dsd_bench.plugins import catalogue
 from dsd_bench.reports.words import plural
 from dsd_bench.suites.cells import Cell, cells
@@ -76,7 +76,7 @@ def sweep(
             click.echo(json.dumps(_plan_json(chosen, planned, costs), indent=1))
         return 0
     with open_view(console, planned) as view:
-        finished = api.carry(
+        finished = api.execute_plan(
             planned, runs_dir, settings, executor=given["executor"], emit=view.handle
         )
     if given["as_json"]:

@@ -1,7 +1,7 @@
 """What trainings cost, in multiply-accumulates (MACs): of runs that were made, and of planned ones.
 
 What is counted, and what is not, is told in docs/ledger.md; every figure comes from the model
-(:func:`dsd_bench.metrics.cost.count_step`), none from a table.
+(:func:`dsd_bench.metrics.macs.count_step`), none from a table.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import log
 
 from dsd_bench.costs import Ledger
-from dsd_bench.paper import APPENDIX_E, COST_UNIT, FRACTION, Tradeoff
+from dsd_bench.costs.paper import APPENDIX_E, COST_UNIT, FRACTION, Tradeoff
 
 PASSES = 3
 """A backward pass is taken for twice a forward pass, the first layer included."""

@@ -11,16 +11,16 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from dsd_bench.choosing import component
-from dsd_bench.config import ComponentConfig, RunConfig
+from dsd_bench.config.run import ComponentConfig, RunConfig
+from dsd_bench.config.words import build_component
 from dsd_bench.data import Dataset
 from dsd_bench.data.prepare import part_sizes
 from dsd_bench.errors import DsdError
 from dsd_bench.masks import prunable_parameters
-from dsd_bench.metrics.cost import StepMacs, count_step
+from dsd_bench.metrics.macs import StepMacs, count_step
 from dsd_bench.plugins import catalogue
 from dsd_bench.seeds import seeded_globals
-from dsd_bench.training import steps_per_epoch
+from dsd_bench.training.schedule import steps_per_epoch
 
 SMALL = 3 * 64 * 64
 """Numbers of an image up to which a real pass is quicker than one without values, for which
@@ -50,7 +50,7 @@ def known_sizes(config: RunConfig) -> Sizes | None:
     Raises:
         UsageError: if the sizes asked for do not fit the data.
     """
-    dataset: Dataset = component(catalogue(), "dataset", config.dataset)
+    dataset: Dataset = build_component(catalogue(), "dataset", config.dataset)
     told = dataset.outline()
     if told is None:
         return None
@@ -65,7 +65,7 @@ def read_sizes(config: RunConfig, data_dir: Path) -> Sizes:
     Raises:
         DataError: if they are missing, damaged or other than when the run was planned.
     """
-    from dsd_bench.assembling import Sources, load_data
+    from dsd_bench.experiment.assemble import Sources, load_data
 
     data = load_data(config, Sources(Path(), data_dir))
     _, channels, height, width = data.train.images.shape
@@ -137,7 +137,7 @@ def _count_on(
 ) -> Counted:
     if config.params.get("pretrained"):  # the same network, and nothing to fetch
         config = config.model_copy(update={"params": config.params | {"pretrained": False}})
-    factory = component(catalogue(), "model", config)
+    factory = build_component(catalogue(), "model", config)
     with torch.device(device), seeded_globals(0):
         model: nn.Module = factory.build(shape, classes, download=False)
         step = count_step(model, torch.zeros(1, *shape))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dsd_bench.choosing import component
-from dsd_bench.config import RunConfig
+from dsd_bench.config.run import RunConfig
+from dsd_bench.config.words import build_component
 from dsd_bench.costs.counting import (
     Counted,
     Sizes,
@@ -13,8 +13,8 @@ from dsd_bench.costs.counting import (
     images_of_training,
     known_sizes,
 )
-from dsd_bench.masks import amount
-from dsd_bench.planning import teachers
+from dsd_bench.executors.planning import teachers
+from dsd_bench.masks import prune_count
 from dsd_bench.plugins import catalogue
 from dsd_bench.pruners import Pruner, PrunerParams
 
@@ -107,7 +107,7 @@ def planned_trainings(config: RunConfig, counted: Counted) -> int | None:
     protocol = config.protocol
     if protocol.rounds is not None:
         return protocol.rounds + 1
-    pruner: Pruner = component(catalogue(), "pruner", config.pruner)
+    pruner: Pruner = build_component(catalogue(), "pruner", config.pruner)
     if protocol.target_sparsity is None or not isinstance(pruner.params, PrunerParams):
         return None
     sizes = list(counted.prunable.values())
@@ -125,6 +125,6 @@ def prunings(groups: list[int], fraction: float, target: float) -> int:
     """
     left, whole, count = list(groups), sum(groups), 0
     while 1 - sum(left) / whole < target and max(left, default=0) > 1:
-        left = [max(1, size - amount(fraction, size)) for size in left]
+        left = [max(1, size - prune_count(fraction, size)) for size in left]
         count += 1
     return count

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dsd_bench.analysis import best_round
-from dsd_bench.config import RunConfig, TeacherConfig
+from dsd_bench.analysis import selected_round
+from dsd_bench.config.run import RunConfig, TeacherConfig
 from dsd_bench.costs import Ledger, TeacherCost, TrainingCost
 from dsd_bench.costs.counting import (
     Counted,
@@ -52,7 +52,7 @@ def read_ledger(run: StoredRun, data_dir: Path = Path("data")) -> Ledger:
         run_id=run.run_id,
         seed=run.seed,
         finished=done,
-        best_round=best_round(run) if done else None,
+        best_round=selected_round(run) if done else None,
         step=(counted.step.forward, counted.step.backward),
         trainings=tuple(training_cost(config, row, counted, sizes, teaching) for row in run.rows),
         teachers=tuple(teachers),

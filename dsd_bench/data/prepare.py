@@ -25,7 +25,7 @@ Index = NDArray[numpy.int64]
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class Split:
     """Train, validation or test part.
 
     Attributes:
@@ -60,9 +60,9 @@ class Prepared:
             labelled j (a class without samples: zeros).
     """
 
-    train: Part
-    val: Part | None
-    test: Part
+    train: Split
+    val: Split | None
+    test: Split
     classes: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -94,7 +94,7 @@ def prepare(
     return Prepared(
         train=noisy,
         val=None if val is None else _validation(val, raw, noise, data_seed),
-        test=Part(test.images, test.clean, test.clean),
+        test=Split(test.images, test.clean, test.clean),
         classes=raw.classes,
         mean=raw.mean,
         std=raw.std,
@@ -129,7 +129,7 @@ def check_raw(raw: RawData) -> None:
 
 def _split(
     raw: RawData, params: DatasetParams, draw: numpy.random.Generator
-) -> tuple[Part, Part | None, Part]:
+) -> tuple[Split, Split | None, Split]:
     """Return the train, validation and test parts, with the labels as given."""
     everything = _part(raw.train)
     left = numpy.arange(len(everything))
@@ -220,36 +220,36 @@ def stratified(labels: Labels, size: int, draw: numpy.random.Generator) -> Index
     return numpy.sort(numpy.concatenate([numpy.empty(0, dtype=numpy.int64), *places]))
 
 
-def _part(samples: Samples) -> Part:
+def _part(samples: Samples) -> Split:
     labels = samples.labels.astype(numpy.int64)
     clean = labels if samples.clean is None else samples.clean.astype(numpy.int64)
-    return Part(samples.images, labels, clean)
+    return Split(samples.images, labels, clean)
 
 
-def _take(part: Part, index: Index) -> Part:
-    return Part(part.images[index], part.labels[index], part.clean[index])
+def _take(part: Split, index: Index) -> Split:
+    return Split(part.images[index], part.labels[index], part.clean[index])
 
 
-def _validation(val: Part, raw: RawData, noise: LabelNoise | None, data_seed: int) -> Part:
+def _validation(val: Split, raw: RawData, noise: LabelNoise | None, data_seed: int) -> Split:
     """Return the validation part with clean labels, or noisy ones if the noise says so."""
     if getattr(noise and noise.params, "validation", False):
         return _corrupt(val, raw, noise, numpy_stream(data_seed, "noise", "validation"))
-    return Part(val.images, val.clean, val.clean)
+    return Split(val.images, val.clean, val.clean)
 
 
 def _corrupt(
-    part: Part, raw: RawData, noise: LabelNoise | None, draw: numpy.random.Generator
-) -> Part:
+    part: Split, raw: RawData, noise: LabelNoise | None, draw: numpy.random.Generator
+) -> Split:
     """Return ``part`` with noise on top of labels that may be wrong already."""
     if noise is None:
         return part
     confused = numpy.array(raw.confused or next_class(raw.classes), dtype=numpy.int64)
     noisy = noise.corrupt_knowing(part.clean, confused, draw)
     labels = numpy.where(noisy != part.clean, noisy, part.labels)
-    return Part(part.images, labels, part.clean)
+    return Split(part.images, labels, part.clean)
 
 
-def realised(part: Part, classes: int) -> dict[str, Any]:
+def realised(part: Split, classes: int) -> dict[str, Any]:
     """Return the rate of wrong labels and the matrix of true (rows) and given classes."""
     pairs = numpy.bincount(part.clean * classes + part.labels, minlength=classes**2)
     counts = pairs.reshape(classes, classes)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dsd_bench.data import images as decoding
 from dsd_bench.data.files import ImageFiles
-from dsd_bench.data.resident import Part
+from dsd_bench.data.parts import Part
 
 AHEAD = 2
 """Batches decoded while one is in use; more where a batch is too small to keep threads busy."""

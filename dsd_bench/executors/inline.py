@@ -19,12 +19,12 @@ class Inline(Executor):
         self, jobs: Sequence[Job], settings: Settings, emit: Callable[[Event], None]
     ) -> list[Outcome]:
         """Carry the jobs out in their order; Ctrl-C stops at the next step."""
-        from dsd_bench.runner import carry_out
+        from dsd_bench.experiment.runner import run_folder
 
         queue = Queue(jobs)
         with stop_on_signals() as stop:
             while not stop.is_set() and (job := queue.next()) is not None:
-                outcome = carry_out(job.path, settings, emit, stop.is_set, job.fresh)
+                outcome = run_folder(job.path, settings, emit, stop.is_set, job.fresh)
                 queue.finish(outcome)
         if stop.is_set():
             queue.interrupt()

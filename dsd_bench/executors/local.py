@@ -15,12 +15,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from dsd_bench.environment import TRACE, switched_on
 from dsd_bench.errors import UsageError
 from dsd_bench.executors import Event, Executor, Job, Outcome, Settings
 from dsd_bench.executors.inline import stop_on_signals
 from dsd_bench.executors.schedule import Queue
 from dsd_bench.executors.worker import settings_to
-from dsd_bench.switches import TRACE, switched_on
 
 Emit = Callable[[Event], None]
 GRACE = 30.0

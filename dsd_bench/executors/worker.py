@@ -76,7 +76,7 @@ def _check(settings: Settings) -> Message:
     """Say whether the device is there, and how many of its kind."""
     import torch
 
-    from dsd_bench.device import resolve
+    from dsd_bench.training.device import resolve
 
     try:
         device = resolve(settings.device)
@@ -88,13 +88,13 @@ def _check(settings: Settings) -> Message:
 
 
 def _run(request: Message, send: Any, stop: threading.Event) -> Message:
-    from dsd_bench.runner import carry_out
+    from dsd_bench.experiment.runner import run_folder
 
     def emit(event: Event) -> None:
         send(event)
 
     settings = settings_from(request["settings"])
-    outcome = carry_out(Path(request["run"]), settings, emit, stop.is_set, request["fresh"])
+    outcome = run_folder(Path(request["run"]), settings, emit, stop.is_set, request["fresh"])
     return {"event": "outcome", **asdict(outcome)}
 
 

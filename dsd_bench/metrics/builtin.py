@@ -24,11 +24,11 @@ def register_metrics() -> list[Component]:
             citation=f"{PAPER}, eq. 1",
         ),
         Component(
-            "sparsity", "dsd_bench.metrics.cost:Sparsity", "how many prunable weights are left"
+            "sparsity", "dsd_bench.metrics.macs:Sparsity", "how many prunable weights are left"
         ),
         Component(
             "macs",
-            "dsd_bench.metrics.cost:Macs",
+            "dsd_bench.metrics.macs:Macs",
             "multiply-accumulates of one image's forward pass, dense and with the masks",
         ),
     ]

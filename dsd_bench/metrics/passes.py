@@ -30,7 +30,7 @@ def forward_pass(
     Args:
         model: the network.
         images: chunks of them, uint8 ``(B, C, H, W)`` on the model's device, as
-            :meth:`dsd_bench.data.resident.Part.chunks` or ``torch.split`` gives them.
+            :meth:`dsd_bench.data.on_device.Part.chunks` or ``torch.split`` gives them.
         labels: int64 ``(N,)``, given labels, on the device.
         clean: int64 ``(N,)``, true classes, on the device.
         normalise: uint8 ``(B, C, H, W)`` -> what the model takes.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dsd_bench.errors import RunError
-from dsd_bench.masks import Masks, NothingLeft, amount
+from dsd_bench.masks import Masks, NothingLeft, prune_count
 from dsd_bench.pruners import Pruner, PruneView
 from dsd_bench.pruners.builtin import StructuredParams
 from dsd_bench.pruners.channels import Removable, removable_layers
@@ -79,7 +79,7 @@ def _next_filters(weight: Tensor, mask: Tensor, fraction: float) -> Tensor | Non
     """Return which filters stay, bool ``(filters,)``; None if the layer is down to one."""
     keep = mask.flatten(1).any(1)
     remaining = keep.nonzero().view(-1)
-    count = min(amount(fraction, len(remaining)), len(remaining) - 1)
+    count = min(prune_count(fraction, len(remaining)), len(remaining) - 1)
     if count <= 0:
         return None
     # On the CPU and in double: the same order on every device.

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from dsd_bench.data.transforms import cutout, random_flip, random_shift
 from dsd_bench.regularizers import Regularizer, TrainingView
-from dsd_bench.regularizers.batched import cutout, random_flip, random_shift
 from dsd_bench.regularizers.builtin import AugmentParams
 
 Policy = Callable[[Tensor, torch.Generator], Tensor]

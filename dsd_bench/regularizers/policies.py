@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dsd_bench.data.transforms import GREY
 from dsd_bench.errors import RunError
-from dsd_bench.regularizers.batched import GREY
 from dsd_bench.regularizers.builtin import TORCHVISION_POLICIES
 from dsd_bench.seeds import preserved_globals, seed_globals
 

@@ -2,7 +2,7 @@
 
 A stop criterion is a pure function of the rounds so far, so what a real run with it would have done
 follows from a curve that went on without it, and no training is needed. :func:`replay` asks the
-protocol's own :func:`dsd_bench.protocol.ended` round by round; reading folders is left to
+protocol's own :func:`dsd_bench.experiment.ending.ended` round by round; reading folders is left to
 :mod:`dsd_bench.replay.curves`.
 """
 
@@ -14,15 +14,15 @@ from itertools import product
 from typing import Any
 
 from dsd_bench.analysis import Spread, spread
-from dsd_bench.choosing import parse_component
-from dsd_bench.config import ComponentConfig, RunConfig
+from dsd_bench.config.naming import component_word
+from dsd_bench.config.run import ComponentConfig, RunConfig
+from dsd_bench.config.words import parse_component
 from dsd_bench.errors import DsdError, RunError, UsageError
-from dsd_bench.labels import component_word
-from dsd_bench.memory import Row
+from dsd_bench.experiment.ending import best_round, ended
 from dsd_bench.params import parse_values, split_word
 from dsd_bench.plugins import catalogue
-from dsd_bench.protocol import best_round, ended
 from dsd_bench.stopping import StopCriterion
+from dsd_bench.store.checkpoint import Row
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,7 @@ def _check_metrics(curve: Curve, rule: Rule) -> None:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class MethodReplay:
     """What a rule does to the curves of one configuration: means and spreads over the seeds.
 
     Attributes:
@@ -238,7 +238,7 @@ class Outcome:
     lost: Spread
 
 
-def outcome(replays: Sequence[Replay]) -> Outcome:
+def outcome(replays: Sequence[Replay]) -> MethodReplay:
     """Summarise the replays of one rule, at least one."""
 
     def over(values: Iterable[float]) -> Spread:
@@ -251,7 +251,7 @@ def outcome(replays: Sequence[Replay]) -> Outcome:
         for one in replays
         if one.effective is not None and one.effective_saved is not None
     ]
-    return Outcome(
+    return MethodReplay(
         rule=replays[0].rule,
         replays=tuple(replays),
         round=over(one.round for one in replays),
@@ -264,6 +264,6 @@ def outcome(replays: Sequence[Replay]) -> Outcome:
     )
 
 
-def outcomes(curves: Sequence[Curve], rules: Iterable[Rule]) -> list[Outcome]:
+def outcomes(curves: Sequence[Curve], rules: Iterable[Rule]) -> list[MethodReplay]:
     """Return what each rule does to the curves of one configuration (at least one)."""
     return [outcome([replay(curve, rule) for curve in curves]) for rule in rules]

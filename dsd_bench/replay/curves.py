@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dsd_bench.config import RunConfig
+from dsd_bench.config.run import RunConfig
 from dsd_bench.costs.ledger import read_ledger
 from dsd_bench.errors import UsageError
 from dsd_bench.replay import Curve

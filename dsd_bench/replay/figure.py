@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dsd_bench.figures import figure, look, save
-from dsd_bench.replay import Outcome
+from dsd_bench.replay import MethodReplay
 
 
-def draw(methods: Mapping[str, Sequence[Outcome]], path: Path) -> None:
+def draw(methods: Mapping[str, Sequence[MethodReplay]], path: Path) -> None:
     """Write the trade-off as SVG or PNG; bars are one standard deviation over the seeds.
 
     Down and to the right is better: more saved, less given up. Each point is numbered by the

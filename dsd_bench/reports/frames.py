@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from dsd_bench.analysis import best_round
-from dsd_bench.labels import method_words
-from dsd_bench.memory import ROW
+from dsd_bench.analysis import selected_round
+from dsd_bench.config.naming import method_words
+from dsd_bench.store.checkpoint import ROW
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +54,7 @@ def runs_frame(runs: Sequence[StoredRun]) -> pd.DataFrame:
 
 
 def _lines(run: StoredRun) -> list[dict[str, Any]]:
-    config, best = run.config, best_round(run)
+    config, best = run.config, selected_round(run)
     protocol = config["protocol"]
     own = {key: config[key] for key in ("run_id", "curve_id", "seed", "data_seed")}
     own |= method_words(config)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from dsd_bench.analysis import Point, mean_curve
-from dsd_bench.labels import Lookup, distinct_labels, group_runs, seeds_word, setting
+from dsd_bench.config.naming import Lookup, distinct_labels, group_runs, seeds_word, setting
 from dsd_bench.reports.plot import Series
 
 if TYPE_CHECKING:

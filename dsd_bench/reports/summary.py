@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dsd_bench.analysis import Point, Selected, Summary, summarise
-from dsd_bench.labels import Lookup
+from dsd_bench.config.naming import Lookup
 from dsd_bench.reports.methods import Method, methods_of
 from dsd_bench.reports.plot import Annotation, Plot
 from dsd_bench.reports.words import Glyphs, glyphs, mean_std, percent, plural

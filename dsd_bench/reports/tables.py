@@ -10,7 +10,7 @@ from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from dsd_bench.analysis import best_round
+from dsd_bench.analysis import selected_round
 from dsd_bench.reports.methods import Method
 from dsd_bench.reports.plot import series_style
 from dsd_bench.reports.words import Glyphs, compact, percent
@@ -97,7 +97,7 @@ def _accuracy(method: Method, title: Text, key: str, signs: Glyphs | None) -> _C
 
 def _best(method: Method, signs: Glyphs) -> _Column:
     """Mark the rounds that the seeds selected; with several seeds, by how many."""
-    chosen = Counter(best for run in method.runs if (best := best_round(run)) is not None)
+    chosen = Counter(best for run in method.runs if (best := selected_round(run)) is not None)
     many = len(method.runs) > 1
     cells = {index: signs.best + (str(n) if many else "") for index, n in chosen.items()}
     return _Column(Text(""), cells, flag=True)

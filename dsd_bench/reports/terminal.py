@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dsd_bench.analysis import accuracy_column
-from dsd_bench.labels import Lookup
+from dsd_bench.config.naming import Lookup
 from dsd_bench.reports import Reporter
 from dsd_bench.reports.builtin import TerminalParams
 from dsd_bench.reports.methods import Method, methods_of

@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from dsd_bench.errors import DamagedFile
-from dsd_bench.memory import Checkpoint, Row
+from dsd_bench.store.checkpoint import Checkpoint, Row
 from dsd_bench.store.files import explained, sync_folder, write_json, write_rows
 from dsd_bench.store.runs import read_rows
 from dsd_bench.store.tensors import read_tensors, write_tensors

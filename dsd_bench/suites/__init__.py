@@ -2,5 +2,5 @@
 
 :mod:`.schema` reads a file, :mod:`.cells` turns it into cells of a grid and their configurations;
 :mod:`.quantities`, :mod:`.tables` and :mod:`.plots` are views over the finished runs. What is run,
-and in which order, is :mod:`dsd_bench.planning`'s.
+and in which order, is :mod:`dsd_bench.executors.planning`'s.
 """

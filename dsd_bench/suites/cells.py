@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dsd_bench.choosing import parse_component
-from dsd_bench.config import RunConfig
+from dsd_bench.config.layers import Layer, merge, normalise, parse_seeds
+from dsd_bench.config.resolve import resolve
+from dsd_bench.config.run import RunConfig
+from dsd_bench.config.words import parse_component
 from dsd_bench.errors import UsageError, suggest
-from dsd_bench.layers import Layer, merge, normalise, parse_seeds
-from dsd_bench.options import resolve
 from dsd_bench.suites.schema import Scale, Suite
 
 SEPARATOR = " / "

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from dsd_bench.costs import macs_word
 from dsd_bench.executors import Settings
-from dsd_bench.planning import Planned
+from dsd_bench.executors.planning import Planned
 from dsd_bench.reports.words import duration, plural
 
 
@@ -76,9 +76,11 @@ def budget(planned: Sequence[Planned], calibrate: Settings | None = None) -> Bud
 
 
 def _seconds(item: Planned, settings: Settings) -> float | None:
-    from dsd_bench import device
-    from dsd_bench.calibration import expected_seconds
+    from dsd_bench.costs.timing import expected_seconds
+    from dsd_bench.training import device
 
     precision = item.config.protocol.precision
-    place = device.setup(settings.device, settings.threads, settings.deterministic, precision)
-    return expected_seconds(item.config, place)
+    context = device.make_context(
+        settings.device, settings.threads, settings.deterministic, precision
+    )
+    return expected_seconds(item.config, context)

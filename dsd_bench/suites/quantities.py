@@ -8,11 +8,11 @@ from typing import Any
 
 from dsd_bench.analysis import (
     Spread,
-    best_round,
     descent,
     images_tested,
     phase_of,
     phases,
+    selected_round,
     spread,
     summarise,
 )
@@ -82,7 +82,7 @@ class Statement:
 
 
 def _selected(run: StoredRun) -> Row:
-    return run.rows[best_round(run) or 0]
+    return run.rows[selected_round(run) or 0]
 
 
 def _oracle(run: StoredRun) -> Row:

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from dsd_bench.config.layers import KEYS
 from dsd_bench.errors import UsageError, collect, suggest
-from dsd_bench.layers import KEYS
 
 FOLDER = "benchmarks"
 """Where suites lie, below the working directory or beside the package."""

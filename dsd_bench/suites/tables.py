@@ -22,7 +22,7 @@ ROUND = Quantity("test %", lambda run: None, 100.0)
 
 
 @dataclass(frozen=True)
-class Entry:
+class TableCell:
     """One measured place of a table.
 
     Attributes:
@@ -48,7 +48,7 @@ class Table:
 
     keys: tuple[str, ...]
     columns: tuple[str, ...]
-    rows: tuple[tuple[tuple[str, ...], tuple[Entry, ...]], ...]
+    rows: tuple[tuple[tuple[str, ...], tuple[TableCell, ...]], ...]
 
     def markdown(self) -> str:
         """Return the table in markdown; a column that the source has numbers for gets another."""
@@ -86,7 +86,7 @@ def _inert(text: str) -> str:
     return "±".join(map(escape, text.split("±")))
 
 
-def _numbers(entry: Entry) -> list[str]:
+def _numbers(entry: TableCell) -> list[str]:
     found = entry.found
     if found is None:
         return [entry.text, "", "", "", entry.reported]
@@ -125,12 +125,12 @@ def _by_cell(suite: Suite, results: Sequence[Result]) -> Table:
     return Table((*axes, "n"), tuple(columns), tuple(rows))
 
 
-def _entry(suite: Suite, name: str, result: Result | None) -> Entry:
+def _entry(suite: Suite, name: str, result: Result | None) -> TableCell:
     quantity = QUANTITIES[name]
     if result is None:
-        return Entry(NOTHING)
+        return TableCell(NOTHING)
     told = reported(suite, name, result.cell.labels)
-    return Entry(quantity.say(result.runs), quantity.over(result.runs), told)
+    return TableCell(quantity.say(result.runs), quantity.over(result.runs), told)
 
 
 def reported(
@@ -179,6 +179,6 @@ def _by_round(suite: Suite, results: Sequence[Result]) -> Table:
                 std = None if point.std is None else 100 * point.std
                 found = Spread(100 * point.mean, std, point.n)
             told = reported(suite, "last", result.cell.labels, index)
-            entries.append(Entry(ROUND.write(found), found, told))
+            entries.append(TableCell(ROUND.write(found), found, told))
         rows.append(((str(index), " / ".join(dict.fromkeys(left))), tuple(entries)))
     return Table(("round", "weights left %"), tuple(columns), tuple(rows))

@@ -1,0 +1,139 @@
+"""Layers of options, from a recipe, a TOML file, a ``config.json`` or the command line."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dsd_bench.config.run import ProtocolConfig, RunConfig
+from dsd_bench.errors import UsageError, collect, suggest
+from dsd_bench.store.runs import read_json
+
+Layer = dict[str, Any]
+
+SINGLE = {
+    "dataset": "digits",
+    "model": "mlp",
+    "noise": "none",
+    "pruner": "magnitude",
+    "perturber": "none",
+    "stop": "never",
+}
+"""Options that name one component, with what they are if neither user nor recipe says."""
+
+PROTOCOL = tuple(ProtocolConfig.model_fields)
+OTHER = ("reg", "metric", "seeds", "data_seed", "epochs", "teacher", "data_dir", "runs_dir")
+KEYS = (*SINGLE, *PROTOCOL, *OTHER)
+"""Every option of a layer."""
+
+
+def normalise(layer: Mapping[str, Any], where: str = "") -> Layer:
+    """Return a layer with only known keys and ``epochs`` spelled out; None means not given."""
+    values = {key: value for key, value in layer.items() if value is not None}
+    prefix = f"{where}: " if where else ""
+    collect(
+        [f"{prefix}unknown option '{key}'{suggest(key, KEYS)}" for key in values if key not in KEYS]
+    )
+    if "rounds" in values and "target_sparsity" in values:
+        raise UsageError(f"{prefix}give --rounds or --target-sparsity, not both")
+    if not isinstance(values.get("teacher", {}), Mapping):
+        raise UsageError(f"{prefix}teacher={values['teacher']!r} is no table of options")
+    for key in ("reg", "metric"):
+        if key in values and not isinstance(values[key], list | tuple):
+            values[key] = [values[key]]
+    for key in ("data_dir", "runs_dir"):
+        if key in values:
+            values[key] = str(values[key])
+    epochs = values.pop("epochs", None)
+    return (
+        {"dense_epochs": epochs, "retrain_epochs": epochs} if epochs is not None else {}
+    ) | values
+
+
+def merge(layers: Sequence[Layer]) -> Layer:
+    """Merge layers, weakest first; rounds and target_sparsity displace each other."""
+    merged: Layer = {}
+    for layer in layers:
+        if "rounds" in layer or "target_sparsity" in layer:
+            merged.pop("rounds", None)
+            merged.pop("target_sparsity", None)
+        teacher = {**merged.get("teacher", {}), **layer.get("teacher", {})}
+        merged |= layer
+        if teacher:
+            merged["teacher"] = teacher
+    return merged
+
+
+def read_layer(path: Path) -> Layer:
+    """Read a layer from a TOML file, or from a run's ``config.json``.
+
+    Raises:
+        UsageError: naming the file, and the line where TOML can tell.
+    """
+    if path.suffix == ".json":
+        return _layer_of_run(RunConfig.from_json(read_json(path), str(path)))
+    try:
+        return normalise(tomllib.loads(path.read_text("utf-8")), str(path))
+    except FileNotFoundError:
+        raise UsageError(f"--config: {path}: no such file") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"--config: {path}: {error}") from None
+
+
+def _layer_of_run(config: RunConfig) -> Layer:
+    """Return options that give ``config`` again."""
+    value = config.model_dump(mode="json")
+    layer = {key: value[key] for key in SINGLE}
+    layer |= {key: item for key, item in value["protocol"].items() if item is not None}
+    layer |= {"reg": value["regularizers"], "metric": value["metrics"]}
+    layer["seeds"] = str(config.seed)
+    if config.data_seed != config.seed:
+        layer["data_seed"] = config.data_seed
+    teachers = [reg.teacher.config for reg in config.regularizers if reg.teacher]
+    if teachers:
+        layer["teacher"] = _layer_of_run(teachers[0])
+        for key in ("seeds", "data_seed", "dataset"):
+            layer["teacher"].pop(key, None)
+    return layer
+
+
+MOST_SEEDS = 10_000
+
+
+def parse_seeds(value: Any) -> list[int]:
+    """Parse ``0-2`` (inclusive), ``0,3``, ``5`` or a list of integers.
+
+    Raises:
+        UsageError: for anything else, an empty range or a repeated seed.
+    """
+    parts = (
+        [str(part) for part in value] if isinstance(value, list | tuple) else str(value).split(",")
+    )
+    seeds: list[int] = []
+    for part in parts:
+        first, dash, last = part.strip().partition("-")
+        low = parse_seed(first)
+        high = parse_seed(last) if dash else low
+        if high < low:
+            raise UsageError(f"--seeds: '{part}' runs backwards; write {high}-{low}")
+        if high - low >= MOST_SEEDS:
+            raise UsageError(f"--seeds: '{part}' are more than {MOST_SEEDS:,} seeds")
+        seeds += range(low, high + 1)
+    if len(set(seeds)) < len(seeds):
+        raise UsageError(f"--seeds: '{value}' names a seed twice")
+    return seeds
+
+
+def parse_seed(value: Any) -> int:
+    """Parse one seed, a whole number from 0 to 2**31 - 1."""
+    if not re.fullmatch(r"\d{1,10}", str(value).strip()) or int(value) >= 2**31:
+        raise UsageError(f"'{value}' is not a seed; write 0-2, 0,3 or 5 (whole numbers from 0)")
+    return int(value)
+
+
+def flag(option: str) -> str:
+    """Return an option's spelling on the command line."""
+    return f"--{option.replace('_', '-')}"

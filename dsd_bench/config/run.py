@@ -1,0 +1,215 @@
+"""A run is a value: its configuration, and the ids that are hashes of exactly that."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
+
+from dsd_bench.errors import UsageError
+from dsd_bench.params import Params, param
+
+SCHEMA = 1
+"""Version of ``config.json`` and of the identity; raise it when either changes its meaning."""
+
+Selection = Literal["val", "test"]
+Precision = Literal["fp32", "tf32", "bf16"]
+
+
+class ProtocolConfig(Params):
+    """How every run trains, prunes and selects (Table 4 of the paper gives its values)."""
+
+    rounds: int | None = param(None, help="number of prunings; rows 0 to N", ge=0)
+    target_sparsity: float | None = param(
+        None, help="prune whole fractions until the sparsity is at least this", gt=0, lt=1
+    )
+    dense_epochs: int = param(160, help="length of the dense training", ge=1, unit="epochs")
+    retrain_epochs: int = param(160, help="length of each later training", ge=1, unit="epochs")
+    batch_size: int = param(128, help="samples a step", ge=1, unit="samples")
+    optimizer: Literal["sgd", "adam", "adamw"] = param("sgd", help="made afresh for each training")
+    lr: float = param(0.1, help="learning rate at the start of each training", gt=0)
+    momentum: float = param(0.9, help="momentum of sgd; beta1 of adam and adamw", ge=0, lt=1)
+    weight_decay: float = param(1e-4, help="the optimiser's own weight decay", ge=0)
+    milestones: tuple[float, ...] = param(
+        (0.5, 0.75), help="when the learning rate drops, as fractions of a training"
+    )
+    lr_drop: float = param(0.1, help="factor of each drop of the learning rate", gt=0, le=1)
+    retrain_lr_scale: float = param(
+        1.0, help="scales the learning rate of every training but the dense one (Fig. 3)", gt=0
+    )
+    redense_epochs: int = param(
+        0,
+        help="after each later training the pruned weights come back at zero and all of them "
+        "train on for this long at its last learning rate; that network is measured, and the "
+        "next round prunes the sparse one (He et al., ICML 2022)",
+        ge=0,
+        unit="epochs",
+    )
+    selection: Selection = param("val", help="which part selects and stops; the paper used test")
+    precision: Precision = param("fp32", help="arithmetic of training and measuring")
+
+    @field_validator("milestones", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        """Let the command line write ``0.5,0.75``."""
+        return [part for part in value.split(",") if part] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ProtocolConfig:
+        if (self.rounds is None) == (self.target_sparsity is None):
+            raise ValueError("give exactly one of rounds and target_sparsity")
+        rising = list(self.milestones) == sorted(set(self.milestones))
+        if not rising or any(not 0 < fraction < 1 for fraction in self.milestones):
+            raise ValueError("milestones must rise and lie between 0 and 1")
+        return self
+
+    def epochs(self, round: int) -> int:
+        """Return the length of the training of ``round`` in epochs."""
+        return self.retrain_epochs if round else self.dense_epochs
+
+
+ADDED = {"redense_epochs": 0}
+"""Options that came after the first release: hashed unless they say what was always done."""
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class ComponentConfig(_Value):
+    """A chosen component with all its parameters, defaults included."""
+
+    name: str
+    version: int
+    params: dict[str, Any]
+
+
+class DatasetConfig(ComponentConfig):
+    """A chosen data set; ``places`` names the parameters that only say where the data lie."""
+
+    places: tuple[str, ...] = ()
+
+    def placeless(self) -> ComponentConfig:
+        """Return it without those parameters: what counts for identity."""
+        params = {name: value for name, value in self.params.items() if name not in self.places}
+        return ComponentConfig(name=self.name, version=self.version, params=params)
+
+
+class TeacherConfig(_Value):
+    """The run that a regularizer distils from, and which of its weights."""
+
+    run_id: str
+    weights: Literal["best", "dense"]
+    config: RunConfig
+
+    @model_validator(mode="after")
+    def _own_id(self) -> TeacherConfig:
+        if self.run_id != self.config.run_id:
+            raise ValueError(f"its run_id {self.run_id} is not that of its configuration")
+        return self
+
+
+class RegularizerConfig(ComponentConfig):
+    """A chosen regularizer; ``teacher`` for those that distil."""
+
+    teacher: TeacherConfig | None = None
+
+
+class RunConfig(_Value):
+    """Everything that can change a run's numbers. Make one with
+    :func:`dsd_bench.configure`.
+    """
+
+    seed: int
+    data_seed: int
+    fingerprint: str
+    protocol: ProtocolConfig
+    model: ComponentConfig
+    dataset: DatasetConfig
+    noise: ComponentConfig
+    pruner: ComponentConfig
+    perturber: ComponentConfig
+    stop: ComponentConfig
+    regularizers: tuple[RegularizerConfig, ...] = ()
+    metrics: tuple[str, ...] = ()
+
+    def identity(self) -> dict[str, Any]:
+        """Return exactly what :attr:`run_id` hashes.
+
+        Further metrics only watch and are left out, and so is where the data lie. A teacher
+        counts as the id of its run and which of its weights, however the user named it.
+        """
+        value = self.model_dump(mode="json", exclude={"metrics"})
+        value["dataset"] = self.dataset.placeless().model_dump(mode="json")
+        for option, default in ADDED.items():
+            if value["protocol"][option] == default:
+                del value["protocol"][option]
+        for regularizer in value["regularizers"]:
+            if regularizer["teacher"] is None:
+                del regularizer["teacher"]
+            else:
+                del regularizer["params"]["teacher"], regularizer["teacher"]["config"]
+        return {"schema": SCHEMA, **value}
+
+    @property
+    def run_id(self) -> str:
+        """16 hexadecimal digits: the hash of :meth:`identity`."""
+        return digest(self.identity())
+
+    @property
+    def curve_id(self) -> str:
+        """Like :attr:`run_id`, without rounds, target and stop criterion.
+
+        Runs of one curve share their rounds: one can go on from another's.
+        """
+        value = self.identity()
+        del value["stop"], value["protocol"]["rounds"], value["protocol"]["target_sparsity"]
+        return digest(value)
+
+    @property
+    def score(self) -> str:
+        """The column that selects and stops."""
+        return f"{self.protocol.selection}_accuracy"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the contents of ``config.json``."""
+        ids = {"run_id": self.run_id, "curve_id": self.curve_id, "schema": SCHEMA}
+        return ids | self.model_dump(mode="json")
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any], where: str = "config.json") -> RunConfig:
+        """Read the contents of a ``config.json`` and check that its id is its hash.
+
+        Raises:
+            UsageError: if it is of another schema, incomplete, or was changed by hand.
+        """
+        if value.get("schema") != SCHEMA:
+            raise UsageError(
+                f"{where}: schema {value.get('schema')!r}; this version reads {SCHEMA}"
+            )
+        body = {k: v for k, v in value.items() if k not in ("run_id", "curve_id", "schema")}
+        try:
+            config = cls.model_validate(body)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"])
+            raise UsageError(f"{where}: {place}: {first['msg']}") from None
+        if config.run_id != value.get("run_id"):
+            raise UsageError(
+                f"{where}: its run_id is {value.get('run_id')}, its contents hash to "
+                f"{config.run_id}; the file was changed or is of another version of dsd-bench"
+            )
+        return config
+
+
+def canonical(value: Any) -> str:
+    """Return the one JSON text of ``value``: sorted keys, no spaces, ASCII, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest(value: Any) -> str:
+    """Return the first 16 hexadecimal digits of the SHA-256 of :func:`canonical`."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:16]

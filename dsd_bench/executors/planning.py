@@ -1,0 +1,125 @@
+"""From configurations to jobs: teachers first, each run once, each with its folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dsd_bench.config.naming import label
+from dsd_bench.config.run import RunConfig
+from dsd_bench.errors import UsageError
+from dsd_bench.executors import Job
+from dsd_bench.plugins import catalogue
+from dsd_bench.store.files import write_json
+from dsd_bench.store.locks import locked
+from dsd_bench.store.runs import finished, read_json
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run that is wanted, for itself or as a teacher.
+
+    Attributes:
+        config: the run.
+        job: what an executor gets.
+        teacher: whether it is only wanted as a teacher.
+        reused: whether it was finished before.
+    """
+
+    config: RunConfig
+    job: Job
+    teacher: bool
+    reused: bool
+
+
+def plan(
+    configs: Sequence[RunConfig],
+    runs_dir: Path,
+    force: bool = False,
+    labels: Mapping[str, str] | None = None,
+) -> list[Planned]:
+    """Order runs and their teachers so that each comes after what it needs; each once.
+
+    Args:
+        configs: the runs that are wanted.
+        runs_dir: where their folders lie.
+        force: whether the runs themselves, not their teachers, shall begin anew.
+        labels: what to call runs, by id; others are called after their method.
+    """
+    named = labels or {}
+    wanted = {config.run_id for config in configs}
+    planned: dict[str, Planned] = {}
+
+    def add(config: RunConfig) -> None:
+        run_id = config.run_id
+        if run_id in planned:
+            return
+        for teacher in teachers(config):
+            add(teacher)
+        path = runs_dir / run_id
+        needs = tuple(dict.fromkeys(teacher.run_id for teacher in teachers(config)))
+        fresh = force and run_id in wanted
+        name = named.get(run_id) or label(config.to_json(), catalogue().find)
+        job = Job(run_id, path, needs, name, fresh)
+        done = finished(path) and not fresh
+        planned[run_id] = Planned(config, job, run_id not in wanted, done)
+
+    for config in configs:
+        add(config)
+    return list(planned.values())
+
+
+def teachers(config: RunConfig) -> Iterable[RunConfig]:
+    """Yield the configurations of the runs that ``config`` distils from."""
+    return (r.teacher.config for r in config.regularizers if r.teacher is not None)
+
+
+def prepare_folders(planned: Iterable[Planned], runs_dir: Path) -> None:
+    """Create the folders and their ``config.json``, which a run that begins anew gets anew.
+
+    Raises:
+        UsageError: if the folder for runs cannot be created or written.
+    """
+    try:
+        runs_dir.mkdir(parents=True, exist_ok=True)
+        for item in planned:
+            item.job.path.mkdir(exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"--runs-dir: cannot make the folder {error.filename} ({error.strerror}); "
+            "choose one that you may write"
+        ) from None
+    for path in (runs_dir, *(item.job.path for item in planned if not item.reused)):
+        if not os.access(path, os.W_OK):
+            raise UsageError(f"--runs-dir: {path} may not be written; choose another folder")
+    for item in planned:
+        if not item.reused or not readable(item.job.path / "config.json"):
+            write_json(item.job.path / "config.json", item.config.to_json())
+
+
+def readable(path: Path) -> bool:
+    """Whether ``path`` is a whole ``config.json``."""
+    try:
+        RunConfig.from_json(read_json(path))
+    except UsageError:
+        return False
+    return True
+
+
+def clear(path: Path) -> None:
+    """Remove everything of a run but its configuration.
+
+    Raises:
+        Locked: if another process is working on it.
+    """
+    with locked(path / "lock"):
+        for entry in path.iterdir():
+            if entry.name in ("config.json", "lock"):
+                continue
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()

@@ -1,0 +1,1 @@
+"""One run from its configuration to its end: Algorithms 1 and 2 and what they need."""

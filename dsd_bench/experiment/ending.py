@@ -1,0 +1,54 @@
+"""When a run ends, and which of its rounds is the best; needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dsd_bench.config.run import RunConfig
+from dsd_bench.stopping import StopCriterion
+from dsd_bench.store.checkpoint import Row
+
+
+@dataclass(frozen=True)
+class End:
+    """Why and where a run ended.
+
+    Attributes:
+        best_round: the round that is best on the selecting part; the first of equals.
+        stopped_by: ``rounds``, ``target-sparsity``, ``nothing-left`` or the stop criterion's name.
+        reason: the same for people.
+        resumed_from_round: the round it was taken up in, None if it began anew.
+        plans: the execution plans, each with the round it began in.
+    """
+
+    best_round: int
+    stopped_by: str
+    reason: str
+    resumed_from_round: int | None
+    plans: tuple[dict[str, Any], ...]
+
+
+def ended(config: RunConfig, stop: StopCriterion, rows: Sequence[Row]) -> tuple[str, str] | None:
+    """Return what ends the run after ``rows`` and why, or None to go on. A pure function."""
+    if not rows:
+        return None
+    protocol, last = config.protocol, rows[-1]
+    if reason := stop.stop(rows, config.score):
+        return config.stop.name, reason
+    if protocol.rounds is not None and last["round"] >= protocol.rounds:
+        return "rounds", f"all {protocol.rounds} rounds are done"
+    if protocol.target_sparsity is not None and last["sparsity"] >= protocol.target_sparsity:
+        return "target-sparsity", f"the sparsity reached {protocol.target_sparsity:g}"
+    return None
+
+
+def best_round(rows: Sequence[Row], score: str) -> int:
+    """Return the round with the highest ``score``, the first of equals."""
+    return max(range(len(rows)), key=lambda index: (rows[index][score], -index))
+
+
+def weights_name(round: int) -> str:
+    """Return the name under which a round's weights are kept."""
+    return f"best-{round:03d}" if round else "dense"

@@ -1,0 +1,80 @@
+"""Measuring a trained network: one row of ``rounds.jsonl``."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from torch import nn
+
+from dsd_bench.errors import Diverged, RunError
+from dsd_bench.masks import Masks
+from dsd_bench.metrics import MeasureView, Metric, Outputs
+from dsd_bench.metrics.passes import forward_pass
+from dsd_bench.seeds import preserved_globals
+from dsd_bench.store.checkpoint import ROW, Row
+from dsd_bench.training.loop import TrainingSetup
+
+BUILTIN = ("sparsity", "classification", "entropy", "macs")
+"""The metrics that fill ``rounds.jsonl``, always on."""
+
+
+def measure_view(setup: TrainingSetup, model: nn.Module, masks: Masks, round: int) -> MeasureView:
+    """Return what metrics may look at; each part of the data passes the network once."""
+    data, context = setup.data, setup.context
+
+    def outputs(name: str) -> Outputs | None:
+        samples = getattr(data, name)
+        if samples is None:
+            return None
+        return forward_pass(
+            model,
+            samples.chunks(context.eval_batch(data.shape)),
+            samples.labels,
+            samples.clean,
+            normalise=data.normalise,
+            count_relu=name == "train",
+            autocast=context.autocast,
+        )
+
+    once: Callable[[str], Outputs | None] = cache(outputs)
+    return MeasureView(model, masks, round, context.device, data.shape, once)
+
+
+def measure(view: MeasureView, metrics: Sequence[Metric]) -> Row:
+    """Return the row of this round.
+
+    Raises:
+        Diverged: if a value is not a finite number.
+    """
+    values: dict[str, Any] = {"round": view.round}
+    for metric in metrics:
+        values |= metric.measure(view)
+    for key, value in values.items():
+        if not _finite(value):
+            raise Diverged(f"round {view.round}: {key} is {value}; try a smaller --lr")
+    return {key: values.get(key) for key in ROW}
+
+
+def measure_further(view: MeasureView, metrics: Mapping[str, Metric]) -> dict[str, Any]:
+    """Return the further metrics' values by name; all generators stay as they were."""
+    values = {}
+    for name, metric in metrics.items():
+        with preserved_globals():
+            answer = copy.deepcopy(dict(metric.measure(view)))
+        if not _finite(answer):
+            raise RunError(f"metric '{name}' gave a value that is not finite; it may give None")
+        values[name] = answer
+    return values
+
+
+def _finite(value: Any) -> bool:
+    """Whether every number within a JSON value is finite."""
+    if isinstance(value, Mapping):
+        return all(map(_finite, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)

@@ -1,0 +1,58 @@
+"""What a run is made of, and who watches it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from torch import nn
+
+from dsd_bench.config.run import RunConfig
+from dsd_bench.metrics import Metric
+from dsd_bench.perturbers import Perturber
+from dsd_bench.pruners import Pruner
+from dsd_bench.stopping import StopCriterion
+from dsd_bench.store.checkpoint import Row
+from dsd_bench.training.loop import TrainingSetup
+
+
+class Watcher(Protocol):
+    """Is told what happens, and says when to stop. It cannot change a number."""
+
+    def begun(self, resumed_from_round: int | None, rows: Sequence[Row]) -> None:
+        """The run begins, with these rounds already done."""
+
+    def stopping(self) -> bool:
+        """Whether to stop now; the run will be resumable."""
+
+    def progress(self, round: int, epoch: int, epochs: int, images_per_second: float) -> None:
+        """A training goes on."""
+
+    def round(self, row: Row, timing: Mapping[str, Any]) -> None:
+        """A round has ended and is safe."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything a run is made of, built and on its device.
+
+    Attributes:
+        config: the run.
+        setup: data, regularizers and where to compute.
+        build: ``build(seed)`` makes a freshly initialised model on the device.
+        pruner, perturber, stop: the chosen components.
+        measured: the built-in metrics, which fill a row.
+        further: further metrics by name.
+        checkpoint_seconds: longest time between checkpoints within a training.
+    """
+
+    config: RunConfig
+    setup: TrainingSetup
+    build: Callable[[int], nn.Module]
+    pruner: Pruner
+    perturber: Perturber
+    stop: StopCriterion
+    measured: Sequence[Metric]
+    further: Mapping[str, Metric] = field(default_factory=dict)
+    checkpoint_seconds: float = 30.0

@@ -1,0 +1,342 @@
+"""The prune-retrain protocol, to be read beside the paper's Algorithms 1 and 2 (Appendix B, H).
+
+    train dense                                        round 0
+    until the target sparsity or the last round:
+        prune, perturb, train again, evaluate          rounds 1, 2, ...
+        (re-dense training: after it, train once more with all weights, then evaluate)
+        stop if the stop criterion says so             Algorithm 2's gate is such a criterion
+    return the weights that are best on the selecting part
+
+It knows no files and no screen: a :class:`~dsd_bench.store.checkpoint.CheckpointStore`
+remembers, a :class:`~dsd_bench.experiment.parts.Watcher` is told. Everything random is keyed by the
+round, so a run that is taken up again, or goes on from another run's rounds, does what an
+uninterrupted one would have done.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dsd_bench.errors import Interrupted, RunError, UsageError
+from dsd_bench.experiment.ending import End, best_round, ended, weights_name
+from dsd_bench.experiment.measure import measure, measure_further, measure_view
+from dsd_bench.experiment.parts import Experiment, Watcher
+from dsd_bench.masks import Masks, NothingLeft
+from dsd_bench.metrics import MeasureView
+from dsd_bench.perturbers import PerturbView
+from dsd_bench.pruners import PruneView
+from dsd_bench.seeds import seeded_globals, stream, torch_stream
+from dsd_bench.store.checkpoint import Checkpoint, CheckpointStore, Row
+from dsd_bench.training.loop import Training, part
+from dsd_bench.training.schedule import steps_per_epoch
+
+Tensors = dict[str, Tensor]
+
+STEPS_BETWEEN_QUESTIONS = 20
+"""Steps after which processes that train together ask whether to stop; asking costs a message."""
+
+
+class Run:
+    """One run under way."""
+
+    def __init__(self, experiment: Experiment, store: CheckpointStore, watcher: Watcher) -> None:
+        self.experiment, self.store, self.watcher = experiment, store, watcher
+        self.config, self.setup = experiment.config, experiment.setup
+        self.team = experiment.setup.context.team
+        self.rows: list[Row] = []
+        self.plans: tuple[dict[str, Any], ...] = ()
+        self.kept: list[str] = []
+        self.resumed_from: int | None = None
+        self.sparse: Tensors = {}
+        """The sparse network's state while its pruned weights train again."""
+        self.snapshots = frozenset(experiment.perturber.snapshots())
+
+    def follow(self) -> End:
+        """Carry the run to its end.
+
+        Raises:
+            Interrupted: if the watcher asked to stop; the memory holds a checkpoint.
+            RunError: if the run cannot go on.
+        """
+        checkpoint = self._restore()
+        while (end := ended(self.config, self.experiment.stop, self.rows)) is None:
+            try:
+                training = self._training(checkpoint)
+            except NothingLeft as error:
+                end = "nothing-left", str(error)
+                break
+            checkpoint = None
+            self._train_and_evaluate(training)
+        best = best_round(self.rows, self.config.score)
+        return End(best, *end, self.resumed_from, self.plans)
+
+    # -- Algorithm 1, line by line ---------------------------------------------------------------
+
+    def _training(self, checkpoint: Checkpoint | None) -> Training:
+        """Return the next training, or the one that the checkpoint was taken in."""
+        round = len(self.rows)
+        if checkpoint is not None:
+            self._load(checkpoint.tensors)
+            if checkpoint.training:
+                training = self._redense(round) if self.sparse else self._sparse(round)
+                training.resume(checkpoint.cursor, checkpoint.tensors)
+                return training
+        elif round == 0:
+            self._initialise()
+        if round > 0:
+            self._prune(round)
+            self._perturb(round)
+        return self._sparse(round)
+
+    def _sparse(self, round: int) -> Training:
+        return Training(self.setup, self.model, self.masks, round)
+
+    def _redense(self, round: int) -> Training:
+        """Let pruned weights train again, from zero; the next round prunes the sparse state."""
+        if not self.sparse:
+            self.sparse = {k: v.clone() for k, v in self.model.state_dict().items()}
+        return Training(self.setup, self.model, Masks.dense(self.model), round, redense=True)
+
+    def _initialise(self) -> None:
+        self.model = self._build("init")
+        self.masks = Masks.dense(self.model)
+        if not self.masks.weights:
+            raise UsageError(f"model '{self.config.model.name}' has no Conv or Linear weights")
+
+    def _prune(self, round: int) -> None:
+        """Line 18 of Algorithm 1; of several processes one makes the masks."""
+        masks, nothing = None, None
+        try:
+            masks = self._new_masks(round) if self.team.leads else None
+        except NothingLeft as error:
+            nothing = str(error)
+        if nothing := self.team.broadcast(nothing):
+            raise NothingLeft(nothing)
+        if self.team.size > 1:
+            masks = Masks.from_tensors(self.team.masks(masks.tensors() if masks else None))
+        assert masks is not None
+        self.masks = masks.ordered(self.model)
+        self.masks.apply(self.model)
+
+    def _new_masks(self, round: int) -> Masks:
+        name, context = self.config.pruner.name, self.setup.context
+        draw = torch_stream("cpu", self.config.seed, "round", round, "prune")
+        batches = self._batches(round)
+        view = PruneView(self.model, self.masks, round, context.device, draw, batches)
+        with seeded_globals(stream(self.config.seed, "round", round, "prune", "global")):
+            masks = self.experiment.pruner.prune(view)
+        if set(masks.weights) != set(self.masks.weights) or not masks.nested_in(self.masks):
+            raise RunError(f"pruner '{name}' brought pruned weights back or lost a layer")
+        if masks.nonzero >= self.masks.nonzero:
+            raise RunError(f"pruner '{name}' pruned nothing in round {round}")
+        return masks
+
+    def _perturb(self, round: int) -> None:
+        """Line 19 of Algorithm 1."""
+        view = PerturbView(
+            self.model,
+            self.masks,
+            round,
+            snapshot=lambda step: self._on_device(self.store.recall(f"snapshot-{step}")),
+            fresh=lambda: self._build("round", round, "reinit").state_dict(),
+        )
+        with seeded_globals(stream(self.config.seed, "round", round, "perturb", "global")):
+            self.experiment.perturber.perturb(view)
+        self.masks.apply(self.model)
+
+    def _train_and_evaluate(self, training: Training) -> None:
+        """Lines 20 and 21 of Algorithm 1, then make the round safe."""
+        timing = self._train(training)
+        self.rows.append(
+            self.team.broadcast(self._row(training.round) if self.team.leads else None)
+        )
+        row = self.rows[-1]
+        self._keep_if_best(training.round)
+        if self.sparse:
+            self.model.load_state_dict(self.sparse)
+            self.sparse = {}
+        self._save(training, training_done=True)
+        self.watcher.round(row, timing)
+        stopping = self.team.broadcast(self.watcher.stopping())
+        if stopping and not ended(self.config, self.experiment.stop, self.rows):
+            raise Interrupted(f"stopped after round {training.round}")
+
+    def _train(self, training: Training) -> dict[str, float]:
+        """Train, and again with all weights where the protocol says so; return the timing."""
+        pace = _Pace(self, training)
+        pace.start()
+        training.run(pace.after_step)
+        if training.round and not self.sparse and self.config.protocol.redense_epochs:
+            pace.go_on_with(training := self._redense(training.round))
+            training.run(pace.after_step)
+        self._note_plan(training.round)  # what did not fit, or could not be recorded, changed it
+        return pace.timing()
+
+    def _row(self, round: int) -> Row:
+        """Measure the network as it is."""
+        row = measure(self._view(round), self.experiment.measured)
+        if self.sparse:  # the network that is measured has all its weights
+            row["macs_effective"] = row["macs_dense"]
+        further = self.experiment.further
+        if further:
+            row["metrics"] = measure_further(self._view(round), further)
+        return row
+
+    def _view(self, round: int) -> MeasureView:
+        return measure_view(self.setup, self.model, self.masks, round)
+
+    # -- what the algorithm needs around it ------------------------------------------------------
+
+    def _build(self, *names: str | int) -> nn.Module:
+        return self.team.adapt(self.experiment.build(stream(self.config.seed, *names)))
+
+    def _batches(self, round: int) -> Callable[[int], Iterator[tuple[Tensor, Tensor]]]:
+        """Return un-augmented training batches for pruners, drawn from their own stream."""
+        data, size = self.setup.data, self.config.protocol.batch_size
+
+        def batches(count: int) -> Iterator[tuple[Tensor, Tensor]]:
+            draw = torch_stream("cpu", self.config.seed, "round", round, "prune", "batches")
+            order = torch.randperm(len(data.train), generator=draw).to(self.setup.context.device)
+            for index in torch.split(order, size)[:count]:
+                yield data.normalise(data.train.gather(index)), data.train.labels[index]
+
+        return batches
+
+    def _keep_if_best(self, round: int) -> None:
+        """Keep the weights of every round that beats all before it.
+
+        Whatever rule ends the curve, the best round up to there is among these.
+        """
+        masks = Masks.dense(self.model) if self.sparse else self.masks
+        state = {**self.model.state_dict(), **_prefixed("masks", masks.tensors())}
+        if best_round(self.rows, self.config.score) == round:
+            self._keep(weights_name(round), state)
+
+    def _keep(self, name: str, tensors: Tensors) -> None:
+        self.store.keep(name, tensors)
+        self.kept = [*(other for other in self.kept if other != name), name]
+
+    def snapshot(self, training: Training) -> None:
+        """Keep the state after this step of the dense training if the perturber needs it."""
+        if training.round == 0 and training.steps_done in self.snapshots:
+            self._keep(f"snapshot-{training.steps_done}", self.model.state_dict())
+
+    def told_to_stop(self, training: Training) -> bool:
+        """Whether to stop after this step; several processes only ask each other now and then."""
+        alone = self.team.size == 1
+        if alone or training.steps_done % STEPS_BETWEEN_QUESTIONS == 0:
+            return bool(self.team.broadcast(self.watcher.stopping()))
+        return False
+
+    def save_within(self, training: Training) -> None:
+        """Make the training's present place safe."""
+        self._save(training, training_done=False)
+
+    def _save(self, training: Training, training_done: bool) -> None:
+        # the next training begins with fresh optimiser and generators
+        tensors = {} if training_done else training.tensors()
+        tensors |= _prefixed("model", self.model.state_dict())
+        tensors |= _prefixed("masks", self.masks.tensors())
+        tensors |= _prefixed("sparse", self.sparse)
+        cursor = {} if training_done else vars(training.cursor)
+        round = training.round + training_done
+        rows, kept = tuple(self.rows), tuple(self.kept)
+        self.store.save(
+            Checkpoint(rows, round, not training_done, dict(cursor), tensors, self.plans, kept)
+        )
+
+    def _restore(self) -> Checkpoint | None:
+        checkpoint = self.store.restore()
+        self.team.barrier()  # for all to have read it, before the next one replaces it
+        if checkpoint is not None:
+            self.rows = list(checkpoint.rows)
+            self.plans, self.kept = checkpoint.plans, list(checkpoint.kept)
+            self.resumed_from = checkpoint.round
+        if not ended(self.config, self.experiment.stop, self.rows):
+            self._note_plan(len(self.rows))
+            self._check_snapshots()
+        self.watcher.begun(self.resumed_from, self.rows)
+        return checkpoint
+
+    def _note_plan(self, round: int) -> None:
+        context = self.setup.context
+        while context.remarks:
+            self.store.log(context.remarks.pop(0))
+        plan = context.plan.to_json()
+        last = self.plans[-1] if self.plans else None
+        if last is None or {k: v for k, v in last.items() if k != "from_round"} != plan:
+            self.plans = (*self.plans, {"from_round": round, **plan})
+
+    def _check_snapshots(self) -> None:
+        """Say at once when a rewind step lies beyond the dense training."""
+        wanted = self.snapshots
+        protocol, samples = self.config.protocol, len(self.setup.data.train)
+        steps = protocol.dense_epochs * steps_per_epoch(samples, protocol.batch_size)
+        if wanted and max(wanted) > steps:
+            raise UsageError(
+                f"perturber '{self.config.perturber.name}' wants the state after step "
+                f"{max(wanted)}, but the dense training has {steps} steps"
+            )
+
+    def _load(self, tensors: Tensors) -> None:
+        self.model = self._build("init")
+        self.model.load_state_dict(self._on_device(part(tensors, "model")))
+        self.model.eval()  # as a training leaves it
+        masks = Masks.from_tensors(self._on_device(part(tensors, "masks")))
+        self.masks = masks.ordered(self.model)
+        self.sparse = self._on_device(part(tensors, "sparse"))
+
+    def _on_device(self, tensors: Tensors) -> Tensors:
+        return {name: tensor.to(self.setup.context.device) for name, tensor in tensors.items()}
+
+
+class _Pace:
+    """What happens between steps: snapshots, checkpoints, progress, stopping, timing."""
+
+    def __init__(self, run: Run, training: Training) -> None:
+        self.run, self.training = run, training
+        now = time.monotonic()
+        self.began, self.saved, self.told = now, now, now
+        self.steps = self.told_steps = 0
+
+    def start(self) -> None:
+        """Before the first step."""
+        if self.training.steps_done == 0:
+            self.run.snapshot(self.training)
+
+    def go_on_with(self, training: Training) -> None:
+        """Another training of the same round follows."""
+        self.training = training
+
+    def after_step(self, training: Training) -> None:
+        """After every step; cheap unless something is due."""
+        self.steps += 1
+        run = self.run
+        run.snapshot(training)
+        now = time.monotonic()
+        done = training.cursor.epoch >= training.epochs
+        if not done and run.told_to_stop(training):
+            run.save_within(training)
+            raise Interrupted(f"stopped in round {training.round}, epoch {training.cursor.epoch}")
+        if now - self.saved > run.experiment.checkpoint_seconds and not done:
+            run.save_within(training)
+            self.saved = now
+        if now - self.told > 0.25 or done:
+            speed = (self.steps - self.told_steps) * training.batch / max(now - self.told, 1e-9)
+            self.told, self.told_steps = now, self.steps
+            run.watcher.progress(training.round, training.cursor.epoch, training.epochs, speed)
+
+    def timing(self) -> dict[str, float]:
+        """Return what the training took, as it was run here."""
+        seconds = time.monotonic() - self.began
+        images = self.steps * self.training.batch
+        return {"seconds": seconds, "images_per_second": images / max(seconds, 1e-9)}
+
+
+def _prefixed(prefix: str, tensors: Tensors) -> Tensors:
+    return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}

@@ -1,0 +1,290 @@
+"""Carrying one run to its end from its folder alone: any process on any host can do it."""
+
+from __future__ import annotations
+
+import errno
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dsd_bench.config.layers import SINGLE
+from dsd_bench.config.run import RunConfig
+from dsd_bench.config.words import build_component
+from dsd_bench.data.prepare import Prepared
+from dsd_bench.environment import launched
+from dsd_bench.errors import DamagedFile, DsdError, Interrupted, RunError, UsageError
+from dsd_bench.experiment.assemble import Sources, assemble
+from dsd_bench.experiment.ending import End, best_round, ended, weights_name
+from dsd_bench.experiment.protocol import Run
+from dsd_bench.experiment.settings import Emit, Outcome, Settings
+from dsd_bench.plugins import catalogue
+from dsd_bench.stopping import StopCriterion
+from dsd_bench.store.checkpoint import Checkpoint, Row
+from dsd_bench.store.files import write_json
+from dsd_bench.store.folder import Reader, RunFolder
+from dsd_bench.store.locks import locked
+from dsd_bench.store.runs import finished, read_json, read_rows, stored_ids
+from dsd_bench.training import device
+
+
+def run_folder(
+    path: Path,
+    settings: Settings,
+    emit: Emit,
+    stopping: Callable[[], bool],
+    fresh: bool = False,
+) -> Outcome:
+    """Run, resume or find finished the run in the folder ``path``.
+
+    It never raises for the run's failure, but where several processes train together: the others
+    wait for this one, and only its end lets ``torchrun`` end them.
+
+    Args:
+        path: a run folder with its ``config.json``.
+        settings: where and how to run.
+        emit: is called with events (:class:`dsd_bench.executors.Executor`).
+        stopping: is asked between steps whether to stop.
+        fresh: whether to begin anew, leaving other runs' rounds of the same curve aside.
+    """
+    run_id = path.name
+    try:
+        config = RunConfig.from_json(read_json(path / "config.json"), str(path / "config.json"))
+        if config.run_id != run_id:
+            raise UsageError(f"{path}: the folder holds run {config.run_id}; name it so")
+        if launched()[0] > 0:  # the leader of the processes holds the lock, and writes
+            return _Execution(path, config, settings, emit, stopping, Reader).run(fresh)
+        with locked(path / "lock", _Waiting(run_id, emit, stopping)):
+            return _Execution(path, config, settings, emit, stopping).run(fresh)
+    except Interrupted as error:
+        return Outcome(run_id, "interrupted", str(error), exit_code=error.exit_code)
+    except KeyboardInterrupt:
+        return Outcome(run_id, "interrupted", "interrupted", exit_code=130)
+    except Exception as error:  # whatever a run or a plugin raises is this run's failure only
+        known = explain(error, settings)
+        rank, processes = launched()
+        if rank == 0:
+            _record(path, run_id, known, emit)
+        if processes > 1:
+            raise known from error
+        trace = "".join(traceback.format_exception(error))
+        return Outcome(run_id, "failed", str(known), exit_code=known.exit_code, traceback=trace)
+
+
+class _Waiting:
+    """Waits for another process that works on the same run; says so once, and can be stopped."""
+
+    def __init__(self, run_id: str, emit: Emit, stopping: Callable[[], bool]) -> None:
+        self.run_id, self.emit, self.stopping, self.told = run_id, emit, stopping, False
+
+    def __call__(self, text: str) -> None:
+        if self.stopping():
+            raise Interrupted(f"stopped while {text}")
+        if not self.told:
+            self.told = True
+            self.emit({"event": "note", "run_id": self.run_id, "text": f"waiting: {text}"})
+
+
+class _Execution:
+    """One attempt at a run; also the protocol's watcher."""
+
+    def __init__(
+        self,
+        path: Path,
+        config: RunConfig,
+        settings: Settings,
+        emit: Emit,
+        stopping: Callable[[], bool],
+        folder: type[RunFolder] = RunFolder,
+    ) -> None:
+        self.path, self.config, self.settings = path, config, settings
+        self.run_id, self.stopping, self._emit = path.name, stopping, emit
+        self.folder = folder(path, config.curve_id, lambda text: self.emit("note", text=text))
+
+    def run(self, fresh: bool) -> Outcome:
+        """Carry the run to its end under the lock."""
+        if launched()[1] == 1 and finished(self.path):
+            return Outcome(self.run_id, "done")
+        precision = self.config.protocol.precision
+        settings = self.settings
+        context = device.make_context(
+            settings.device, settings.threads, settings.deterministic, precision
+        )
+        if context.team.broadcast(finished(self.path)):
+            return Outcome(self.run_id, "done")
+        self.folder.tidy()
+        if context.team.leads and not fresh and not self.folder.has_checkpoint:
+            adopt_rounds(self.folder, self.config)
+        context.team.barrier()
+        sources = Sources(
+            self.path.parent, settings.data_dir, settings.download, settings.checkpoint_seconds
+        )
+        experiment, prepared = assemble(self.config, context, sources)
+        end = Run(experiment, self.folder, self).follow()
+        result = self._result(end, context, prepared)
+        self.folder.finish(weights_name(end.best_round), result)
+        self.folder.log(f"done: {end.reason}; best round {end.best_round}")
+        self._observe("run_finished", result=result)
+        self.emit("finished", result=result)
+        context.team.barrier()  # for the files, which another run may need next
+        return Outcome(self.run_id, "done", resumed_from_round=end.resumed_from_round)
+
+    def emit(self, event: str, **values: Any) -> None:
+        """Tell whoever started the run."""
+        if launched()[0] == 0:
+            self._emit({"event": event, "run_id": self.run_id, **values})
+
+    # -- the protocol's watcher
+
+    def begun(self, resumed_from_round: int | None, rows: Sequence[Row]) -> None:
+        """Tell that the run begins, and with which rounds."""
+        resumed = resumed_from_round
+        self.folder.log("began" if resumed is None else f"resumed in round {resumed}")
+        self._observe("run_started", config=self.config.to_json(), path=self.path)
+        self.emit("started", resumed_from_round=resumed, rows=[_plain(row) for row in rows])
+
+    def progress(self, round: int, epoch: int, epochs: int, images_per_second: float) -> None:
+        """Pass the progress on."""
+        self.emit(
+            "progress",
+            round=round,
+            epoch=epoch,
+            epochs=epochs,
+            images_per_second=int(images_per_second),
+        )
+
+    def round(self, row: Row, timing: Mapping[str, Any]) -> None:
+        """Note the timing and pass the row on."""
+        context = device.resolve(self.settings.device)
+        memory = {"peak_memory_bytes": device.peak_memory(context)}
+        self.folder.add_timing({"round": row["round"], **timing, **memory})
+        self._observe("round_finished", row=_plain(row))
+        self.emit("round", row=_plain(row))
+        device.forget_peak(context)
+
+    # -- the rest
+
+    def _observe(self, hook: str, **values: Any) -> None:
+        """Tell observers; what they raise is noted and costs nothing."""
+        if launched()[0] > 0:
+            return
+        catalogue().notify(hook, self._note, run_id=self.run_id, **values)
+
+    def _note(self, text: str) -> None:
+        self.folder.log(text)
+        self.emit("note", text=text)
+
+    def _result(self, end: End, context: device.ComputeContext, data: Prepared) -> dict[str, Any]:
+        samples = {name: getattr(data, name) for name in ("train", "val", "test")}
+        return {
+            "run_id": self.run_id,
+            "status": "done",
+            "best_round": end.best_round,
+            "stopped_by": end.stopped_by,
+            "reason": end.reason,
+            "label_noise": dict(data.label_noise),
+            "samples": {name: len(p.labels) if p else 0 for name, p in samples.items()},
+            "plan": list(end.plans),
+            "versions": device.versions() | plugin_versions(self.config),
+            "hardware": device.hardware(context.device),
+        }
+
+
+def plugin_versions(config: RunConfig) -> dict[str, str]:
+    """Return the versions of the third-party distributions whose components a run uses."""
+    single = {kind: getattr(config, kind).name for kind in SINGLE}
+    chosen = [*single.items(), *(("regularizer", r.name) for r in config.regularizers)]
+    chosen += [("metric", name) for name in config.metrics]
+    found = {catalogue().get(kind, name).distribution for kind, name in chosen}
+    versions = {}
+    for name in sorted(found - {"dsd-bench"}):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:  # a plugin without its distribution's metadata
+            versions[name] = "unknown"
+    return versions
+
+
+def adopt_rounds(folder: RunFolder, config: RunConfig) -> None:
+    """Begin a run with the rounds of the run of the same curve that has gone furthest."""
+    stop: StopCriterion = build_component(catalogue(), "stop", config.stop)
+    for donor in donors(folder.path, config):
+        try:
+            checkpoint = usable(RunFolder(donor, config.curve_id).read(), config, stop)
+            if checkpoint is not None:
+                folder.adopt(donor, checkpoint)
+                return
+        except DamagedFile as error:
+            folder.log(f"cannot go on from {donor.name}: {error}")
+
+
+def donors(path: Path, config: RunConfig) -> list[Path]:
+    """Return the folders of other runs of the same curve, those with most rounds first."""
+    found = []
+    for name in stored_ids(path.parent):
+        other = path.parent / name
+        try:
+            value = read_json(other / "config.json")
+            if name == path.name or value.get("curve_id") != config.curve_id:
+                continue
+            if RunConfig.from_json(value).curve_id == config.curve_id:
+                found.append((-len(read_rows(other / "rounds.jsonl")), name, other))
+        except UsageError:  # a damaged neighbour is no reason to fail
+            continue
+    return [other for _, _, other in sorted(found)]
+
+
+def usable(checkpoint: Checkpoint, config: RunConfig, stop: StopCriterion) -> Checkpoint | None:
+    """Return what a run of ``config`` can use of another run's checkpoint of the same curve."""
+    if any(set(config.metrics) - set(row.get("metrics", {})) for row in checkpoint.rows):
+        return None
+    rows = checkpoint.rows
+    for count in range(1, len(rows) + 1):
+        if ended(config, stop, rows[:count]):
+            # nothing is left to train: the rows and the best of their weights are enough
+            best = weights_name(best_round(rows[:count], config.score))
+            kept = tuple(dict.fromkeys(["dense", best]))
+            plans = tuple(plan for plan in checkpoint.plans if plan["from_round"] < count)
+            return Checkpoint(rows[:count], count, False, {}, {}, plans, kept)
+    return checkpoint if checkpoint.tensors else None
+
+
+def explain(error: Exception, settings: Settings) -> DsdError:
+    """Turn any exception into one that says what to do."""
+    if isinstance(error, DsdError):
+        return error
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "not enough memory" in str(error):
+        return RunError(
+            f"out of memory on {settings.device}: use a smaller --batch-size or fewer --jobs; "
+            "the run resumes from its last checkpoint"
+        )
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return RunError(f"{error.filename or 'a file'}: the disk is full; free some space")
+    text = str(error).strip().splitlines()
+    return RunError(
+        f"{type(error).__name__}: {text[0] if text else 'no message'} "
+        "(this looks like a bug of dsd-bench or a plugin; --debug shows where)"
+    )
+
+
+def _record(path: Path, run_id: str, error: DsdError, emit: Emit) -> None:
+    """Note a failure in the run's folder, as far as that can be written."""
+    try:
+        RunFolder(path).log(f"failed: {error}")
+        write_json(path / "failure.json", {"run_id": run_id, "error": str(error)})
+    except DsdError as second:
+        emit({"event": "note", "run_id": run_id, "text": f"could not note the failure: {second}"})
+    catalogue().notify(
+        "run_failed",
+        lambda text: emit({"event": "note", "run_id": run_id, "text": text}),
+        run_id=run_id,
+        error=str(error),
+    )
+    emit({"event": "failed", "run_id": run_id, "error": str(error)})
+
+
+def _plain(row: Row) -> Row:
+    return {k: v for k, v in row.items() if k != "metrics"}

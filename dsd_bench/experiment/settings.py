@@ -1,0 +1,59 @@
+"""How to run, what is told meanwhile, and how it ended: no part of what is run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+Status = Literal["done", "failed", "interrupted"]
+Event = dict[str, Any]
+"""``{"event": ..., "run_id": ...}`` and more: see :class:`dsd_bench.executors.Executor`."""
+Emit = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to run, which is no part of what is run.
+
+    Attributes:
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:0``, ...
+        threads: CPU threads of each run.
+        jobs: runs side by side; None: as many as fit.
+        deterministic: refuse operations without a deterministic implementation.
+        data_dir: where data sets lie.
+        download: whether data and pretrained weights may be downloaded.
+        checkpoint_seconds: longest time between two checkpoints within a training.
+        debug: whether failures keep their traceback.
+    """
+
+    device: str = "auto"
+    threads: int = 1
+    jobs: int | None = None
+    deterministic: bool = False
+    data_dir: Path = Path("data")
+    download: bool = False
+    checkpoint_seconds: float = 30.0
+    debug: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one job ended.
+
+    Attributes:
+        run_id: its id.
+        status: ``done``, ``failed`` or ``interrupted``.
+        error: what the user sees if it failed.
+        resumed_from_round: the round whose training it resumed in, None if it began anew.
+        exit_code: the error's exit code.
+        traceback: for ``--debug``.
+    """
+
+    run_id: str
+    status: Status
+    error: str | None = None
+    resumed_from_round: int | None = None
+    exit_code: int = 0
+    traceback: str | None = field(default=None, repr=False)

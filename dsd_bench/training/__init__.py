@@ -1,0 +1,1 @@
+"""One training to completion on one device, or on several together."""

@@ -1,0 +1,229 @@
+"""The execution plan: where and how a run is computed. It is recorded, never hashed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import re
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dsd_bench.config.run import Precision
+from dsd_bench.errors import UsageError
+from dsd_bench.training.distributed import Team, join
+
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?|mps|xpu(:\d+)?")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a run is computed. Same run id under the same plan: same bytes.
+
+    Attributes:
+        device: the torch device's type.
+        chip: the instruction set on a CPU, the name of a GPU.
+        threads: CPU threads (0 on a GPU, where they don't matter).
+        processes: how many train one model together.
+        layout: ``nchw`` or ``nhwc`` (channels_last).
+        precision: ``fp32``, ``tf32`` or ``bf16`` (autocast; weights and optimiser stay fp32).
+        engine: ``eager``, or ``graph``: each training's step is recorded once and replayed.
+        micro_batch: images at a time where a whole batch did not fit into memory, else None.
+        deterministic: whether non-deterministic operations were refused.
+        torch: torch's version.
+        cuda: versions of CUDA and cuDNN on an NVIDIA GPU, else empty.
+    """
+
+    device: str
+    chip: str
+    threads: int
+    processes: int
+    layout: str
+    precision: Precision
+    engine: str
+    micro_batch: int | None
+    deterministic: bool
+    torch: str
+    cuda: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plan as JSON."""
+        return asdict(self)
+
+
+@dataclass
+class ComputeContext:
+    """A device that has been set up, and what follows from it for a run.
+
+    Attributes:
+        device: where to compute.
+        plan: how; it changes only by :meth:`change`.
+        remarks: why the plan was changed, for the run's log.
+        team: the processes that train the model together.
+    """
+
+    device: torch.device
+    plan: Plan
+    remarks: list[str] = field(default_factory=list)
+    team: Team = field(default_factory=Team)
+
+    @property
+    def precision(self) -> Precision:
+        """How precisely to compute."""
+        return self.plan.precision
+
+    def change(self, why: str, **values: Any) -> None:
+        """Go on with another plan: what was planned is not possible here."""
+        self.plan = replace(self.plan, **values)
+        self.remarks.append(why)
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """The layout of images and convolution weights."""
+        return torch.channels_last if self.plan.layout == "nhwc" else torch.contiguous_format
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Return a context that computes in bf16 if the run's precision says so."""
+        if self.precision != "bf16":
+            return contextlib.nullcontext()
+        # weights change between uses, so a cache of their casts would only cost memory
+        return torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False)
+
+    def eval_batch(self, shape: tuple[int, int, int]) -> int:
+        """Return how many images of ``shape`` to measure at once."""
+        pixels = 2**20 if self.device.type == "cpu" else 2**22
+        return max(1, min(4096, pixels // (shape[1] * shape[2])))
+
+
+def resolve(word: str) -> torch.device:
+    """Turn ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``, ... into a device that exists.
+
+    Raises:
+        UsageError: saying which devices there are.
+    """
+    if not _DEVICE.fullmatch(word):
+        raise UsageError(f"--device: '{word}' is none of auto, cpu, cuda, cuda:N, mps, xpu")
+    if word == "auto":
+        word = next((kind for kind in ("cuda", "xpu", "mps") if _count(kind)), "cpu")
+    device = torch.device(word)
+    count = _count(device.type)
+    if device.type != "cpu" and (device.index or 0) >= count:
+        have = f"{count} {device.type} devices (numbered from 0)" if count else "none"
+        raise UsageError(
+            f"--device: {word} was asked for, but torch {torch.__version__} sees {have}; "
+            "use --device auto or cpu"
+        )
+    return device
+
+
+def _count(kind: str) -> int:
+    if kind == "cpu":
+        return 1
+    backend = getattr(torch, kind, None)
+    if backend is None or not backend.is_available():
+        return 0
+    return int(backend.device_count())
+
+
+def make_context(
+    word: str, threads: int, deterministic: bool, precision: Precision
+) -> ComputeContext:
+    """Set this process up for a run and return where and how it will be computed.
+
+    Raises:
+        UsageError: if the device does not exist or cannot compute in ``precision``.
+    """
+    device = resolve(word)
+    if precision == "tf32" and device.type != "cuda":
+        raise UsageError("--precision tf32 needs an NVIDIA GPU; use fp32 or bf16 here")
+    torch.set_num_threads(threads)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # whatever draws from the current device's generator
+    tf32 = precision == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    torch.backends.cudnn.allow_tf32 = tf32
+    # cuDNN's autotuner may choose another algorithm each time: same plan, other bits
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    if torch.are_deterministic_algorithms_enabled() != deterministic:
+        torch.use_deterministic_algorithms(deterministic)  # imports torch's compiler: 2 s
+    on_cpu = device.type == "cpu"
+    team = join(device.type)
+    if team.size > 1:
+        device = team.device
+    plan = Plan(
+        device=device.type,
+        chip=torch.backends.cpu.get_cpu_capability() if on_cpu else _gpu_name(device),
+        threads=threads if on_cpu else 0,
+        processes=team.size,
+        layout="nchw" if on_cpu else "nhwc",
+        precision=precision,
+        engine="graph" if device.type == "cuda" and team.size == 1 else "eager",
+        micro_batch=None,
+        deterministic=deterministic,
+        torch=torch.__version__,
+        cuda=_cuda_versions() if device.type == "cuda" else "",
+    )
+    return ComputeContext(device, plan, team=team)
+
+
+def _cuda_versions() -> str:
+    cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+    return f"{torch.version.cuda}, cudnn {cudnn}"
+
+
+def _gpu_name(device: torch.device) -> str:
+    backend = getattr(torch, device.type)
+    return str(backend.get_device_name(device)) if hasattr(backend, "get_device_name") else ""
+
+
+def hardware(device: torch.device) -> dict[str, Any]:
+    """Return what the numbers were computed on, for people."""
+    gpu = _gpu_name(device) if device.type != "cpu" else None
+    return {"cpu": _cpu_name(), "cores": os.cpu_count(), "gpu": gpu, "system": platform.system()}
+
+
+def _cpu_name() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """Return the most memory that was in use, in bytes: of the device, or of this process."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    try:
+        import resource
+    except ImportError:
+        return None
+    unit = 1 if platform.system() == "Darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def forget_peak(device: torch.device) -> None:
+    """Let the device's peak memory be measured anew; a process's own cannot be."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that the numbers depend on."""
+    import numpy
+
+    from dsd_bench import __version__
+
+    return {
+        "dsd-bench": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "cuda": torch.version.cuda or "",
+    }

@@ -1,0 +1,304 @@
+"""One training to completion: epochs, orders, batches, and the place in between.
+
+Nothing is done per sample in Python and nothing waits for the host within an epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dsd_bench.config.run import ProtocolConfig
+from dsd_bench.data.on_device import DeviceData
+from dsd_bench.errors import Diverged
+from dsd_bench.masks import Masks
+from dsd_bench.regularizers import Regularizer, TrainingView
+from dsd_bench.seeds import capture_globals, restore_globals, seed_globals, stream, torch_stream
+from dsd_bench.training.cuda_graph import GraphedStep
+from dsd_bench.training.device import ComputeContext
+from dsd_bench.training.optimizers import make_optimizer
+from dsd_bench.training.schedule import learning_rate, steps_per_epoch
+from dsd_bench.training.step import Stepper
+
+Tensors = dict[str, Tensor]
+Teacher = Callable[[Tensor, Tensor], Tensor]
+Batch = tuple[Tensor, Tensor, Tensor]
+"""Images ready for the network, labels, positions in the train part."""
+Shared = tuple[Tensor, Tensor, Tensor, int]
+"""This process's share of a batch, and the size of the batch."""
+CHUNK = 2**23
+"""Most bytes to gather at once where several batches can be: a gather costs as much as a layer."""
+
+
+@dataclass
+class Cursor:
+    """The place in a training: ``step`` batches of ``epoch`` are done."""
+
+    epoch: int = 0
+    step: int = 0
+    scalars: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ActiveRegularizer:
+    """A regularizer of a run.
+
+    Attributes:
+        name: its component's; it keys the regularizer's stream.
+        regularizer: the built component.
+        teacher: the network that it distils from, if it distils.
+    """
+
+    name: str
+    regularizer: Regularizer
+    teacher: nn.Module | None = None
+
+
+@dataclass(frozen=True)
+class TrainingSetup:
+    """What a training is made of, beside the model and its masks.
+
+    Attributes:
+        protocol: schedule, optimiser, batch size.
+        data: the data on the device.
+        context: device, layout and precision.
+        seed: the run's seed; every stream of the training is keyed by it and the round.
+        regularizers: the chain, in order.
+    """
+
+    protocol: ProtocolConfig
+    data: DeviceData
+    context: ComputeContext
+    seed: int
+    regularizers: Sequence[ActiveRegularizer] = ()
+
+
+class Training:
+    """One training of one round, which can be stopped and taken up again after any step.
+
+    Args:
+        setup: data, schedule and how to compute.
+        model: the network as it is before the training.
+        masks: what is pruned.
+        round: keys the streams and the schedule.
+        redense: whether it is the training in which pruned weights come back (``masks`` are
+            dense then): it has streams of its own and keeps the round's last learning rate.
+    """
+
+    def __init__(
+        self,
+        setup: TrainingSetup,
+        model: nn.Module,
+        masks: Masks,
+        round: int,
+        redense: bool = False,
+    ) -> None:
+        self.setup, self.model, self.masks, self.round = setup, model, masks, round
+        self.key: tuple[str | int, ...] = ("round", round, *(["redense"] if redense else []))
+        self.redense = redense
+        self.train = setup.data.train
+        self.device, self.team = setup.context.device, setup.context.team
+        self.cursor = Cursor()
+        self.epochs = setup.protocol.redense_epochs if redense else setup.protocol.epochs(round)
+        self.batch = min(setup.protocol.batch_size, len(self.train))
+        graph = setup.context.plan.engine == "graph"
+        self.optimizer = make_optimizer(setup.protocol, model, device_rate=graph)
+        self.transform = self._stream("transform")
+        self.generators = [
+            self._stream("regularizer", index, active.name)
+            for index, active in enumerate(setup.regularizers)
+        ]
+        self.regularizers = [active.regularizer for active in setup.regularizers]
+        self.stepper = Stepper(
+            setup.context, model, masks, self.optimizer, self.regularizers, self.generators
+        )
+        self.step: Callable[..., None] = self.stepper
+        if graph:
+            self.step = GraphedStep(self.stepper, setup.context, self.generators)
+        self._resumed: Tensors = {}
+        self.inputs = self._unchanging_inputs()
+        seed_globals(stream(setup.seed, *self.key, "global"))
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches an epoch."""
+        return steps_per_epoch(len(self.train), self.batch)
+
+    @property
+    def steps_done(self) -> int:
+        """Steps since the training began."""
+        return self.cursor.epoch * self.steps_per_epoch + self.cursor.step
+
+    def run(self, after_step: Callable[[Training], None]) -> None:
+        """Train to the end; ``after_step`` is called after every step and may raise to stop.
+
+        Raises:
+            Diverged: when an epoch's loss is not finite.
+        """
+        self.model.train()
+        with ExitStack() as stack:
+            self._begin_regularizers(stack)
+            self._restore_generators()
+            while self.cursor.epoch < self.epochs:
+                self._epoch(after_step)
+        self.model.eval()
+
+    def _epoch(self, after_step: Callable[[Training], None]) -> None:
+        epoch, steps = self.cursor.epoch, self.steps_per_epoch
+        last = self.setup.protocol.epochs(self.round)
+        at = last if self.redense else epoch
+        self.optimizer.set_rate(learning_rate(self.setup.protocol, self.round, at))
+        batches = self._batches(epoch, self.cursor.step)
+        for batch in self._shares(batches) if self.team.size > 1 else batches:
+            self.step(*batch)
+            self.cursor.step += 1
+            if self.cursor.step == steps:
+                break
+            after_step(self)
+        self.cursor.epoch, self.cursor.step = epoch + 1, 0
+        if not bool(self.team.all_reduce(self.stepper.losses).isfinite()):
+            raise Diverged(
+                f"round {self.round}, epoch {epoch + 1}: the loss is no longer finite; "
+                f"try a smaller --lr (it is {self.setup.protocol.lr}) or weaker regularizers"
+            )
+        after_step(self)
+
+    def _batches(self, epoch: int, first: int) -> Iterator[Batch]:
+        """Yield the epoch's batches from batch number ``first`` on."""
+        order = self._order(epoch)
+        if self.inputs is not None:
+            yield from self._gathered(self.inputs, order, first)
+            return
+        key = stream(self.setup.seed, *self.key, "decode", epoch)
+        indices = torch.split(order, self.batch)[first:]
+        labels = torch.split(self.train.labels.index_select(0, order), self.batch)[first:]
+        batches = self.train.batches(order, self.batch, first, key)
+        for images, given, index in zip(batches, labels, indices):
+            yield self._augmented(images), given, index
+
+    def _shares(self, batches: Iterator[Batch]) -> Iterator[Shared]:
+        """Leave this process's share of each batch; of streamed images only that was decoded."""
+        for images, labels, index in batches:
+            mine = self.team.share(len(labels))
+            share = images if self.train.streamed else images[mine]
+            yield share, labels[mine], index[mine], len(labels)
+
+    def _gathered(self, inputs: Tensor, order: Tensor, first: int) -> Iterator[Batch]:
+        """Yield batches of inputs that are the same in every epoch, many gathered at once."""
+        size = inputs[0].nbytes * self.batch
+        # Where a batch would not begin on a cache line, matrix products may round otherwise.
+        together = max(1, CHUNK // size) if size % 64 == 0 else 1
+        for start in range(first - first % together, self.steps_per_epoch, together):
+            index = order[start * self.batch : (start + together) * self.batch]
+            images = inputs.index_select(0, index).contiguous(
+                memory_format=self.setup.data.memory_format
+            )
+            labels = self.train.labels.index_select(0, index)
+            split = (torch.split(tensor, self.batch) for tensor in (images, labels, index))
+            yield from list(zip(*split))[max(0, first - start) :]
+
+    def _augmented(self, images: Tensor) -> Tensor:
+        images = self.setup.data.augment(images, self.transform)
+        for regularizer in self.regularizers:
+            images = regularizer.batch(images)
+        return self.setup.data.normalise(images)
+
+    def _unchanging_inputs(self) -> Tensor | None:
+        """Return all normalised inputs if no epoch changes them and they lie on the device."""
+        setup = self.setup
+        augmented = setup.data.transforms or any(r.augments for r in self.regularizers)
+        if augmented or self.train.streamed:
+            return None
+        everything = torch.arange(len(self.train), device=self.device)
+        return setup.data.normalise(self.train.gather(everything))
+
+    def _order(self, epoch: int) -> Tensor:
+        """The epoch's order, drawn on the CPU so that every device has the same."""
+        draw = torch_stream("cpu", self.setup.seed, *self.key, "order", epoch)
+        return torch.randperm(len(self.train), generator=draw).to(self.device)
+
+    def _stream(self, *names: str | int) -> torch.Generator:
+        return torch_stream(self.device, self.setup.seed, *self.key, *names)
+
+    def _begin_regularizers(self, stack: ExitStack) -> None:
+        for active, generator in zip(self.setup.regularizers, self.generators):
+            answer = self._teacher(active.teacher) if active.teacher is not None else None
+            stack.callback(active.regularizer.end)
+            view = TrainingView(self.model, self.round, self.device, generator, answer)
+            active.regularizer.begin(view)
+
+    def _teacher(self, model: nn.Module) -> Teacher:
+        """Return the teacher's answers: looked up where the input never changes."""
+        context = self.setup.context
+        if self.inputs is not None:
+            return remembered(model, self.inputs, context)
+
+        def answer(images: Tensor, index: Tensor) -> Tensor:
+            with torch.no_grad(), context.autocast():
+                return model(images).float()  # type: ignore[no-any-return]
+
+        return answer
+
+    def tensors(self) -> Tensors:
+        """Return everything that changes during the training, for a checkpoint."""
+        held = {f"model/{k}": v for k, v in self.model.state_dict().items()}
+        held |= {f"masks/{k}": v for k, v in self.masks.tensors().items()}
+        state = self.optimizer.state()
+        self.cursor.scalars = {k: v for k, v in state.items() if not isinstance(v, Tensor)}
+        held |= {f"optimizer/{k}": v for k, v in state.items() if isinstance(v, Tensor)}
+        held |= {f"globals/{k}": v for k, v in capture_globals().items()}
+        held["losses"] = self.stepper.losses
+        held |= {f"generators/{k}": g.get_state() for k, g in self._generators().items()}
+        return held
+
+    def resume(self, cursor: Mapping[str, Any], tensors: Tensors) -> None:
+        """Go back to where :meth:`tensors` was taken; the model and masks are already there."""
+        self.cursor = Cursor(**cursor)
+        self.optimizer.load({**part(tensors, "optimizer"), **self.cursor.scalars})
+        self.stepper.losses.copy_(tensors["losses"])
+        self._resumed = tensors
+
+    def _generators(self) -> dict[str, torch.Generator]:
+        """Every generator of the training by name; the name tells the kind of device."""
+        named = {"transform": self.transform} | {
+            str(index): generator for index, generator in enumerate(self.generators)
+        }
+        return {f"{self.device.type}/{name}": generator for name, generator in named.items()}
+
+    def _restore_generators(self) -> None:
+        """Set generators to where a checkpoint left them, after the regularizers' beginnings.
+
+        A generator's state means nothing on another kind of device: there a run goes on with
+        streams of its own, as its recorded plan says.
+        """
+        if not self._resumed:
+            return
+        states = part(self._resumed, "generators")
+        for name, generator in self._generators().items():
+            if name in states:
+                generator.set_state(states[name].cpu())
+            else:
+                generator.manual_seed(stream(self.setup.seed, name, self.round, self.steps_done))
+        restore_globals(part(self._resumed, "globals"))
+        self._resumed = {}
+
+
+def remembered(model: nn.Module, inputs: Tensor, context: ComputeContext) -> Teacher:
+    """Compute the teacher's logits of all ``inputs`` once and return a look-up."""
+    shape = (inputs.shape[1], inputs.shape[2], inputs.shape[3])
+    with torch.no_grad(), context.autocast():
+        logits = torch.cat(
+            [model(b).float() for b in torch.split(inputs, context.eval_batch(shape))]
+        )
+    return lambda images, index: logits.index_select(0, index)
+
+
+def part(tensors: Tensors, prefix: str) -> Tensors:
+    """Return the tensors under ``prefix/``, without it."""
+    start = f"{prefix}/"
+    return {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}

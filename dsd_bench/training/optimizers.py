@@ -1,0 +1,163 @@
+"""The optimisers, with what a training needs of them: a rate, a step, and state for checkpoints.
+
+SGD is our own, because a step of a small network is mostly the overhead of its parts: it does the
+operations of ``torch.optim.SGD`` in their order, for the same bits, and constructing it does not
+import torch's compiler (2 s).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from dsd_bench.config.run import ProtocolConfig
+
+State = dict[str, Tensor | float]
+
+
+class Optimizer(Protocol):
+    """What a training needs of an optimiser."""
+
+    def set_rate(self, rate: float) -> None:
+        """Use the learning rate ``rate`` from the next step on."""
+
+    def step(self) -> None:
+        """Update the parameters by their gradients, and drop the gradients."""
+
+    def state(self) -> State:
+        """Return what changes from step to step, as ``INDEX/NAME`` by the parameters' order."""
+
+    def load(self, state: Mapping[str, Tensor | float]) -> None:
+        """Undo :meth:`state`; what is missing stays as it is."""
+
+
+class SGD:
+    """Stochastic gradient descent with momentum and weight decay, over lists of tensors.
+
+    buffer = momentum * buffer + gradient + decay * weight; weight -= rate * buffer. A parameter
+    without a gradient stays as it is, as in torch.
+
+    Args:
+        parameters: what to train.
+        momentum: 0 for none.
+        decay: weight decay, 0 for none.
+        device_rate: keep the rate in a tensor on the parameters' device, where a recorded step
+            reads it. It rounds ``rate * buffer`` before subtracting.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        momentum: float,
+        decay: float,
+        device_rate: bool = False,
+    ) -> None:
+        self.parameters = list(parameters)
+        self.momentum, self.decay = momentum, decay
+        # as a tensor, because a number would become one again for each parameter at each step
+        self._keep = torch.tensor(momentum, device=self.parameters[0].device)
+        self.buffers = [torch.zeros_like(p) for p in self.parameters] if momentum else []
+        # Views without history: an update in place of them is none of autograd's business.
+        self._weights = [p.detach() for p in self.parameters]
+        self._rate = 0.0
+        self._negative: Tensor | None = None
+        if device_rate:
+            self._negative = torch.zeros((), device=self.parameters[0].device)
+
+    def set_rate(self, rate: float) -> None:
+        """Use the learning rate ``rate`` from the next step on."""
+        self._rate = rate
+        if self._negative is not None:
+            self._negative.fill_(-rate)
+
+    def step(self) -> None:
+        """Update the parameters by their gradients, and drop the gradients."""
+        grads, weights, buffers = self._present()
+        if self.decay:
+            grads = torch._foreach_add(grads, weights, alpha=self.decay)
+        if self.momentum:
+            torch._foreach_mul_(buffers, self._keep)
+            torch._foreach_add_(buffers, grads)
+            grads = buffers
+        if self._negative is None:
+            torch._foreach_add_(weights, grads, alpha=-self._rate)
+        else:
+            torch._foreach_add_(weights, torch._foreach_mul(grads, self._negative))
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    def _present(self) -> tuple[Any, list[Tensor], list[Tensor]]:
+        """Return gradients, weights and buffers of the parameters that have a gradient."""
+        grads = [p.grad for p in self.parameters if p.grad is not None]
+        if len(grads) == len(self.parameters):
+            return grads, self._weights, self.buffers
+        there = [i for i, p in enumerate(self.parameters) if p.grad is not None]
+        buffers = [self.buffers[i] for i in there] if self.momentum else []
+        return grads, [self._weights[i] for i in there], buffers
+
+    def state(self) -> State:
+        """Return the momentum buffers, named as torch names them."""
+        return {f"{index}/momentum_buffer": buffer for index, buffer in enumerate(self.buffers)}
+
+    def load(self, state: Mapping[str, Tensor | float]) -> None:
+        """Undo :meth:`state`."""
+        for index, buffer in enumerate(self.buffers):
+            value = state.get(f"{index}/momentum_buffer")
+            if isinstance(value, Tensor):
+                buffer.copy_(value)
+
+
+class Torch:
+    """An optimiser of torch."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self.optimizer = optimizer
+
+    def set_rate(self, rate: float) -> None:
+        """Use the learning rate ``rate`` from the next step on."""
+        for group in self.optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+
+    def step(self) -> None:
+        """Update the parameters by their gradients, and drop the gradients."""
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+    def state(self) -> State:
+        """Return every parameter's state."""
+        slots = self.optimizer.state_dict()["state"]
+        return {f"{index}/{name}": v for index, slot in slots.items() for name, v in slot.items()}
+
+    def load(self, state: Mapping[str, Tensor | float]) -> None:
+        """Undo :meth:`state`."""
+        slots: dict[int, dict[str, Any]] = {}
+        for key, value in state.items():
+            index, _, name = key.partition("/")
+            slots.setdefault(int(index), {})[name] = value
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": slots})
+
+
+def make_optimizer(
+    protocol: ProtocolConfig, model: nn.Module, device_rate: bool = False
+) -> Optimizer:
+    """Return a fresh optimiser over all parameters of ``model``.
+
+    Args:
+        protocol: names the optimiser, its momentum (beta 1) and its weight decay.
+        model: the network.
+        device_rate: make a step that can be recorded; see :class:`SGD`.
+    """
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    decay = protocol.weight_decay
+    if protocol.optimizer == "sgd":
+        return SGD(parameters, protocol.momentum, decay, device_rate)
+    kind = torch.optim.Adam if protocol.optimizer == "adam" else torch.optim.AdamW
+    rate = torch.tensor(protocol.lr, device=parameters[0].device) if device_rate else protocol.lr
+    betas = (protocol.momentum, 0.999)
+    return Torch(kind(parameters, lr=rate, betas=betas, weight_decay=decay, capturable=device_rate))

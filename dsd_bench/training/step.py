@@ -1,0 +1,194 @@
+"""One step of a training: what happens between a batch and the updated weights.
+
+It reads nothing but tensors and draws from nothing but generators, so that it can be captured
+once and replayed (:mod:`dsd_bench.training.cuda_graph`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dsd_bench.errors import RunError
+from dsd_bench.masks import Masks
+from dsd_bench.regularizers import Regularizer, Step
+from dsd_bench.training.device import ComputeContext
+from dsd_bench.training.distributed import BATCH_NORMS
+from dsd_bench.training.optimizers import Optimizer
+
+_engine = getattr(torch.autograd.Variable, "_execution_engine", None)
+
+
+def _run_backward(loss: Tensor, weight: Tensor) -> None:
+    """Do what ``loss.backward(weight)`` ends in; its checks on the way cost small networks 10 %.
+
+    The engine's name is torch's own business, so there is the plain call for when it changes.
+    """
+    if _engine is None:
+        loss.backward(weight)  # type: ignore[no-untyped-call]
+    else:
+        _engine.run_backward((loss,), (weight,), False, False, (), True, True)
+
+
+class Stepper:
+    """Forward, loss, backward, masks, update.
+
+    Where a batch does not fit into memory, its gradient is summed over parts of it, unless the
+    network has batch norms, which would see other batches then.
+
+    Args:
+        context: where and how precisely to compute; its plan says how large the parts are.
+        model: the network, in train mode.
+        masks: what is pruned.
+        optimizer: over the model's parameters.
+        regularizers: the chain, in order.
+        generators: what the step draws from; put back before a step is tried again.
+
+    Attributes:
+        losses: the sum of all losses so far; it tells, once an epoch, whether one was not finite.
+    """
+
+    def __init__(
+        self,
+        context: ComputeContext,
+        model: nn.Module,
+        masks: Masks,
+        optimizer: Optimizer,
+        regularizers: Sequence[Regularizer] = (),
+        generators: Sequence[torch.Generator] = (),
+    ) -> None:
+        self.context, self.model, self.optimizer = context, model, optimizer
+        self.regularizers, self.generators = list(regularizers), list(generators)
+        self.losses = torch.zeros((), device=context.device)
+        self._forward = context.team.wrap_ddp(model)
+        self._one = torch.ones((), device=context.device)
+        self._fits = 0
+        parameters = dict(model.named_parameters())
+        pruned = {name: mask for name, mask in masks.all() if not bool(mask.all())}
+        self._pruned = [parameters[name] for name in pruned]
+        # of the gradients' dtype: a product of two dtypes is several times slower
+        self._masks = [mask.to(p.dtype) for p, mask in zip(self._pruned, pruned.values())]
+
+    def __call__(
+        self, images: Tensor, labels: Tensor, index: Tensor, whole: int | None = None
+    ) -> None:
+        """Carry out one step.
+
+        Args:
+            images: ``(B, C, H, W)``, augmented and normalised.
+            labels: ``(B,)`` int64.
+            index: ``(B,)`` int64, the samples' positions in the train part.
+            whole: size of the batch of which this process has a share (default: B).
+
+        Raises:
+            RunError: if the batch does not fit into memory and cannot be taken in parts.
+        """
+        try:
+            if whole is not None:
+                share = len(labels) * self.context.team.size / whole  # gradients are averaged
+                self._backward(images, labels, index, self._one * share)
+            elif len(labels) <= self._fits:
+                self._gradients(images, labels, index)
+            else:
+                self._first_gradients(images, labels, index)
+        except BaseException:
+            self._forget_gradients()  # a half-done sum must not get into another step
+            raise
+        self._mask_gradients()
+        self.optimizer.step()
+
+    def _gradients(self, images: Tensor, labels: Tensor, index: Tensor) -> None:
+        """Add the gradient of the batch's mean loss to the parameters', in parts if need be."""
+        part = self.context.plan.micro_batch
+        if part is None or part >= len(labels):
+            self._backward(images, labels, index, self._one)
+            return
+        split = torch.split
+        batches = zip(split(images, part), split(labels, part), split(index, part))
+        for some, given, places in batches:
+            self._backward(some, given, places, self._one * (len(given) / len(labels)))
+
+    def _backward(self, images: Tensor, labels: Tensor, index: Tensor, weight: Tensor) -> None:
+        with self.context.autocast():
+            logits = self._forward(images)
+        loss = functional.cross_entropy(logits.float(), labels)
+        if self.regularizers:
+            seen = Step(images, labels, index, logits)
+            for regularizer in self.regularizers:
+                loss = regularizer.loss(loss, seen)
+        _run_backward(loss, weight)
+        self.losses += loss.detach()
+
+    def _mask_gradients(self) -> None:
+        """Zero the gradients of pruned weights: neither they nor their momentum leave zero."""
+        grads = [p.grad for p in self._pruned if p.grad is not None]
+        if len(grads) == len(self._pruned):
+            if grads:
+                torch._foreach_mul_(grads, self._masks)
+            return
+        for parameter, mask in zip(self._pruned, self._masks):
+            if parameter.grad is not None:
+                parameter.grad.mul_(mask)
+
+    # -- a batch that may not fit ----------------------------------------------------------------
+
+    def _first_gradients(self, images: Tensor, labels: Tensor, index: Tensor) -> None:
+        """Do what :meth:`_gradients` does, in smaller and smaller parts until they fit."""
+        states = [generator.get_state() for generator in self.generators]
+        losses, whole = self.losses.clone(), len(labels)
+        part = min(self.context.plan.micro_batch or whole, whole)
+        while True:
+            try:
+                self._gradients(images, labels, index)
+                break
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error) or part == 1:
+                    raise
+            self._forget_gradients()
+            part = (part + 1) // 2
+            if batch_dependent(self.model):
+                raise RunError(self._advice(images, labels, index, part))
+            for generator, state in zip(self.generators, states):
+                generator.set_state(state)
+            self.losses.copy_(losses)
+            why = f"a batch of {whole} did not fit into memory: {part} images at a time"
+            self.context.change(why, micro_batch=part)
+        self._fits = whole
+
+    def _advice(self, images: Tensor, labels: Tensor, index: Tensor, size: int) -> str:
+        """Say which batch size fits: the largest of ``size``, half of it, and so on."""
+        while size > 1:  # a batch norm needs two
+            try:
+                self._backward(images[:size], labels[:size], index[:size], self._one)
+                break
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
+                    raise
+            finally:
+                self._forget_gradients()
+            size //= 2
+        advice = f"--batch-size {size} fits" if size > 1 else "not even two images fit"
+        return (
+            f"out of memory: a batch of {len(labels)} images does not fit, and the model's batch "
+            f"norms do not allow to take it in parts; {advice}"
+        )
+
+    def _forget_gradients(self) -> None:
+        for parameter in self.model.parameters():
+            parameter.grad = None
+        if self.context.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether ``error`` says that memory was not enough."""
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return known or "not enough memory" in str(error)  # torch's word on a CPU
+
+
+def batch_dependent(model: nn.Module) -> bool:
+    """Whether an image's output depends on the others of its batch: batch norm in train mode."""
+    return any(isinstance(module, BATCH_NORMS) and module.training for module in model.modules())
