@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from dsd_bench import RunConfig, run
+from dsd_bench import RunConfig, configure, run
 from dsd_bench.data import RawData, Samples, images
 from dsd_bench.data.files import ImageFiles
 from dsd_bench.data.images import decode, decode_box, each, random_box, read_images, settle
