@@ -392,7 +392,7 @@ def test_the_recipe_of_digits_is_the_embedded_experiment():
     assert recipe["noise"] == "symmetric:rate=0.4"
     assert (recipe["momentum"], recipe["weight_decay"], recipe["batch_size"]) == (0.9, 1e-3, 100)
     assert (recipe["dense_epochs"], recipe["retrain_epochs"], recipe["rounds"]) == (200, 50, 20)
-    assert recipe["seeds"] == "0-2"
+    assert recipe["seeds"] == "0-5"
 
 
 # --- CIFAR ----------------------------------------------------------------------------------

@@ -327,7 +327,7 @@ def test_executors(word: str, tiny_run: TinyRun, plain: StoredRun) -> None:
 def test_the_command_as_the_user_wrote_it(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All in workers, three seeds and their teachers; only the trainings are shorter."""
+    """All in workers, six seeds and their teachers; only the trainings are shorter."""
     whole = Digits.recipe
     short = {"dense_epochs": 2, "retrain_epochs": 1, "rounds": 2}
     monkeypatch.setattr(Digits, "recipe", lambda self, model: {**whole(self, model), **short})
@@ -335,10 +335,10 @@ def test_the_command_as_the_user_wrote_it(
     code, out, err = command("run", "--pruner", "magnitude", "--reg", "kd")
     assert (code, err) == (0, "")
     frame = load_runs()
-    assert len(frame) == 6 * 3
-    assert sorted(frame["seed"].unique()) == [0, 1, 2]
-    assert sum("kd" in words for words in frame["regularizers"]) == 3 * 3
-    assert out.count("teacher") >= 3
+    assert len(frame) == 12 * 3
+    assert sorted(frame["seed"].unique()) == [0, 1, 2, 3, 4, 5]
+    assert sum("kd" in words for words in frame["regularizers"]) == 6 * 3
+    assert out.count("teacher") >= 6
     assert "mean over seeds" in out
     assert "more: dsd-bench show " in out
 

@@ -30,7 +30,7 @@ def test_wrong_seeds(text: str) -> None:
 
 def test_the_default_is_the_embedded_experiment() -> None:
     configs = resolve({})
-    assert [config.seed for config in configs] == [0, 1, 2]
+    assert [config.seed for config in configs] == [0, 1, 2, 3, 4, 5]
     protocol = configs[0].protocol
     assert configs[0].noise.params == {"rate": 0.4, "validation": False}
     assert (protocol.dense_epochs, protocol.retrain_epochs, protocol.rounds) == (200, 50, 20)

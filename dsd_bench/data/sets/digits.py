@@ -46,7 +46,7 @@ class Digits(Dataset):
             "milestones": [0.5, 0.75],
             "lr_drop": 0.1,
             "rounds": 20,
-            "seeds": "0-2",
+            "seeds": "0-5",
         }
 
     def outline(self) -> Outline:
