@@ -1,4 +1,4 @@
-"""What can go wrong, in one place.
+"""What can go wrong, in one place, and how text from outside is made safe to show.
 
 Every error that a user can cause or mend is a :class:`DsdError`: the command line prints its
 message without a traceback (unless ``--debug``) and ends with its ``exit_code``.
@@ -7,6 +7,7 @@ message without a traceback (unless ``--debug``) and ends with its ``exit_code``
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 
 
@@ -63,3 +64,35 @@ def suggest(word: str, choices: Iterable[str]) -> str:
     near = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
     hint = f"; did you mean '{near[0]}'?" if near else ";"
     return f"{hint} choose from: {', '.join(names) or '(none)'}"
+
+
+_UNSAFE = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Unicode categories that steer a terminal or hide: control, format, surrogate, separators."""
+_JOINERS = "\u200c\u200d"
+"""Format characters that words of some scripts, and emoji, cannot do without."""
+
+
+def plain(text: object, lines: bool = False) -> str:
+    r"""Return ``text`` with every character escaped that could steer a terminal or a log.
+
+    Escaped as in a Python string (``\x1b``, ``\u202e``, ``\ud800``) are control characters (C0,
+    DEL, C1), directional and other invisible format characters, line separators and lone
+    surrogates. So what a file, a plugin or a data set says stays on its line, keeps its order and
+    can be written in UTF-8. To escape twice changes nothing more.
+
+    Args:
+        text: anything; its ``str`` is taken.
+        lines: keeps line feeds, for texts of our own that have several lines.
+    """
+    whole = str(text)
+    if whole.isprintable():
+        return whole
+    return "".join(_escaped(character, lines) for character in whole)
+
+
+def _escaped(character: str, lines: bool) -> str:
+    if unicodedata.category(character) not in _UNSAFE or character in _JOINERS:
+        return character
+    if lines and character == "\n":
+        return character
+    return character.encode("unicode_escape").decode("ascii")

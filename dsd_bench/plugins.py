@@ -17,7 +17,7 @@ import pluggy
 from dsd_bench import hookspecs
 from dsd_bench.components import KINDS, Component
 from dsd_bench.environment import DISABLE, TRACE, switched_on
-from dsd_bench.errors import UsageError, suggest
+from dsd_bench.errors import UsageError, plain, suggest
 
 REGISTER = {
     "register_pruners": "pruner",
@@ -178,7 +178,7 @@ def build(third_party: bool, trace: bool = False) -> Catalogue:
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     if trace:
-        manager.trace.root.setwriter(sys.stderr.write)
+        manager.trace.root.setwriter(lambda text: sys.stderr.write(plain(text, lines=True)))
         manager.enable_tracing()
     catalogue = Catalogue(manager)
     for module in BUILTIN:

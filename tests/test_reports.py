@@ -778,7 +778,7 @@ def test_durations(seconds: float, text: str) -> None:
 
 def test_console_on_a_file_writes_no_escape_codes() -> None:
     stream = io.StringIO()
-    open_console(stream).print("[bold]x")
+    open_console(stream).print("x", style="bold")
     assert stream.getvalue() == "x\n"
 
 

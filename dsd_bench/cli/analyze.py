@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from dsd_bench.analysis import Dodge, Study, dodge, images_tested, study
 from dsd_bench.analysis.study import last_density
 from dsd_bench.analysis.summary import summarise
 from dsd_bench.cli import reading
+from dsd_bench.cli.saying import say_json
 from dsd_bench.config.naming import Lookup, configuration_key
 from dsd_bench.errors import UsageError, collect
 from dsd_bench.plugins import catalogue
@@ -67,7 +67,7 @@ def analyze(
         _draw(figure, methods, studies, base)
     if as_json:
         told = [study_json(*parts) for parts in zip(methods, studies, dodges)]
-        click.echo(json.dumps({"configurations": told}, indent=1, allow_nan=False))
+        say_json({"configurations": told})
         return
     console = open_console(sys.stdout)
     for method, one, dodged in zip(methods, studies, dodges):

@@ -9,6 +9,7 @@ import click
 from dsd_bench.boards import check as boards
 from dsd_bench.boards import rows
 from dsd_bench.cli import reading
+from dsd_bench.cli.saying import say
 from dsd_bench.store.runs import find_run, load_run
 
 _DIR = click.option(
@@ -25,8 +26,8 @@ def submit(runs: tuple[str, ...], runs_dir: Path, folder: Path) -> None:
     """Make leaderboard rows of the finished RUN...: the seeds of one method become one row."""
     found = [load_run(path) for path in dict.fromkeys(find_run(word, runs_dir) for word in runs)]
     for path in rows.submit(found, folder):
-        click.echo(path)
-    click.echo("write the boards with: dsd-bench leaderboard", err=True)
+        say(path)
+    say("write the boards with: dsd-bench leaderboard", err=True)
 
 
 @click.command()
@@ -37,8 +38,8 @@ def leaderboard(check: bool, folder: Path) -> int:
     if check:
         problems = boards.check(folder)
         for problem in problems:
-            click.echo(problem, err=True)
+            say(problem, err=True)
         return 1 if problems else 0
     for path in boards.write(folder):
-        click.echo(path)
+        say(path)
     return 0

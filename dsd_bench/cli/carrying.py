@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from rich.console import Console
 
 from dsd_bench import api
 from dsd_bench.cli.options import Option
+from dsd_bench.cli.saying import complain, say
 from dsd_bench.errors import DsdError, UsageError
 from dsd_bench.executors import Settings
 from dsd_bench.executors.planning import Planned
@@ -68,7 +68,7 @@ def open_view(console: Console, planned: Sequence[Planned]) -> View:
     configs = {item.job.run_id: item.config.to_json() for item in planned}
     if console.is_terminal and not console.is_dumb_terminal and jobs:
         return LiveView(console, jobs, configs)
-    return PlainView(sys.stderr if console.stderr else sys.stdout, jobs, configs)
+    return PlainView(console.file, jobs, configs)
 
 
 def print_problems(finished: Sequence[api.Finished], debug: bool) -> None:
@@ -76,11 +76,11 @@ def print_problems(finished: Sequence[api.Finished], debug: bool) -> None:
     for item in finished:
         if item.outcome.status == "failed":
             place = f"run {item.outcome.run_id} (seed {item.planned.config.seed})"
-            click.echo(f"error: {place}: {item.outcome.error}", err=True)
+            complain(f"{place}: {item.outcome.error}")
             if debug and item.outcome.traceback:
-                click.echo(item.outcome.traceback, err=True)
+                say(item.outcome.traceback, err=True)
     if any(item.outcome.status == "interrupted" for item in finished):
-        click.echo("interrupted; the same command resumes where it stopped", err=True)
+        say("interrupted; the same command resumes where it stopped", err=True)
 
 
 def exit_code(finished: Sequence[api.Finished]) -> int:

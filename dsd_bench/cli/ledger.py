@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dsd_bench.cli import reading
+from dsd_bench.cli.saying import say_csv, say_json
 from dsd_bench.cli.tables import plain_table, print_whole
 from dsd_bench.costs import Ledger, macs_word, total
 from dsd_bench.errors import UsageError
@@ -70,20 +69,14 @@ def ledger(
     ledgers = {run.run_id: read_ledger(run, data_dir) for run in found}
     if as_json:
         listed = [to_json(entry) for entry in ledgers.values()]
-        click.echo(json.dumps({"runs": listed}, indent=1))
+        say_json({"runs": listed})
     elif as_csv:
-        _write_csv(COLUMNS, to_rows(list(ledgers.values())))
+        say_csv(COLUMNS, to_rows(list(ledgers.values())))
     else:
         console = open_console(sys.stdout)
         for method in methods_of(found, catalogue().find):
             of_method = [ledgers[run.run_id] for run in method.runs]
             _show(console, method, of_method, convention)
-
-
-def _write_csv(columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
-    writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
 
 
 def _show(console: Console, method: Method, ledgers: list[Ledger], convention: str) -> None:
@@ -162,9 +155,9 @@ def _check_paper(as_csv: bool, as_json: bool) -> None:
     flat = [comparison_row(found) for found in rows]
     if as_json:
         told = {"price": price, "paper_price": COST_UNIT, "rows": flat}
-        click.echo(json.dumps(told, indent=1))
+        say_json(told)
     elif as_csv:
-        _write_csv(tuple(flat[0]), flat)
+        say_csv(tuple(flat[0]), flat)
     else:
         _show_comparison(open_console(sys.stdout), price, rows)
 

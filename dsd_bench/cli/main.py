@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -12,6 +13,7 @@ from typing import Any
 import click
 
 from dsd_bench import __version__
+from dsd_bench.cli.saying import complain, say
 from dsd_bench.environment import DISABLE, TRACE, launched
 from dsd_bench.errors import DsdError, suggest
 
@@ -93,10 +95,12 @@ def call(arguments: list[str]) -> int:
     try:
         code: Any = cli(arguments, prog_name="dsd-bench", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        text = io.StringIO()
+        error.show(text)
+        say(text.getvalue(), err=True, end="")
         return 2
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
+        say("interrupted", err=True)
         return 130
     except BrokenPipeError:  # the reader of our output has gone, as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -112,5 +116,5 @@ def call(arguments: list[str]) -> int:
 
 def _complain(text: str, debug: bool) -> None:
     if debug:
-        traceback.print_exc()
-    click.echo(f"error: {text}", err=True)
+        say(traceback.format_exc(), err=True, end="")
+    complain(text)

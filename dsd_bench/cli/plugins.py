@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
 
 from dsd_bench.cli.describe import parameter_lines, usage
+from dsd_bench.cli.saying import say, say_json
 from dsd_bench.components import KINDS
 from dsd_bench.errors import UsageError, suggest
 from dsd_bench.plugins import Catalogue, Registration, catalogue
@@ -19,17 +19,17 @@ def plugins(as_json: bool) -> None:
     """List every component by kind, and the plugins that failed to load."""
     known = catalogue()
     if as_json:
-        click.echo(json.dumps(listing(known), indent=1))
+        say_json(listing(known))
         return
     for kind in KINDS:
         entries = known.entries(kind)
         if entries:
-            click.secho(kind, bold=True)
+            say(kind, bold=True)
         for entry in entries:
             foreign = "" if entry.distribution == "dsd-bench" else f"  [{entry.distribution}]"
-            click.echo(f"  {usage(entry):<36} {entry.component.summary}{foreign}")
+            say(f"  {usage(entry):<36} {entry.component.summary}{foreign}")
     for failure in known.failed:
-        click.secho(f"failed: {failure.distribution}: {failure.error}", fg="red")
+        say(f"failed: {failure.distribution}: {failure.error}", fg="red")
 
 
 def listing(known: Catalogue) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def info(kind: str, name: str | None) -> None:
     known = catalogue()
     if name is None:
         raise UsageError(f"which {kind}? choose from: {', '.join(known.names(kind))}")
-    click.echo("\n".join(_describe(known.get(kind, name))))
+    say("\n".join(_describe(known.get(kind, name))))
 
 
 def _describe(entry: Registration) -> list[str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -16,6 +14,7 @@ from rich.table import Table
 
 from dsd_bench.analysis import Spread
 from dsd_bench.cli import reading
+from dsd_bench.cli.saying import say, say_csv, say_json
 from dsd_bench.cli.tables import plain_table, print_whole
 from dsd_bench.costs import macs_word
 from dsd_bench.errors import UsageError
@@ -85,7 +84,7 @@ def replay(
         for method in methods
     }
     if as_json:
-        click.echo(json.dumps({"rules": _records(results)}, indent=1))
+        say_json({"rules": _records(results)})
     elif as_csv:
         _write_csv(results)
     else:
@@ -96,7 +95,7 @@ def replay(
         from dsd_bench.replay.figure import draw
 
         draw(results, figure)
-        click.echo(f"wrote {figure}", err=True)
+        say(f"wrote {figure}", err=True)
 
 
 def _check_figure(path: Path | None) -> None:
@@ -152,9 +151,7 @@ def _write_csv(results: Mapping[str, Sequence[MethodReplay]]) -> None:
         for one in found
         for replayed in one.replays
     ]
-    writer = csv.DictWriter(sys.stdout, tuple(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    say_csv(tuple(rows[0]), rows)
 
 
 def _show(console: Console, method: Method, found: Sequence[MethodReplay]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from dsd_bench.cli.carrying import (
 from dsd_bench.cli.describe import parameter_lines
 from dsd_bench.cli.header import print_header
 from dsd_bench.cli.options import COMPONENTS, LAYER, TEACHER, Option, Sectioned, layer_options
+from dsd_bench.cli.saying import say_json
 from dsd_bench.config.layers import read_layer
 from dsd_bench.config.resolve import resolve
 from dsd_bench.config.words import component_name
@@ -30,6 +31,7 @@ from dsd_bench.errors import UsageError
 from dsd_bench.executors.planning import plan
 from dsd_bench.plugins import Registration, catalogue
 from dsd_bench.reports.summary import print_summary
+from dsd_bench.reports.words import open_console
 
 PLACES = {"data_dir": "data", "runs_dir": "runs"}
 """Options that a file may hold as well, with their defaults."""
@@ -105,14 +107,14 @@ def run(config: Path | None, **given: Any) -> int:
     configs = resolve({**layer, **places}, command_layer(given))
     api.check_data(configs, settings)
     planned = plan(configs, runs_dir, given["force"])
-    console = Console(stderr=given["as_json"])
+    console = open_console(sys.stderr if given["as_json"] else sys.stdout)
     print_header(console, planned, runs_dir)
     with open_view(console, planned) as view:
         finished = api.execute_plan(
             planned, runs_dir, settings, executor=given["executor"], emit=view.handle
         )
     if given["as_json"]:
-        click.echo(json.dumps(outcome_json(finished), indent=1))
+        say_json(outcome_json(finished))
     else:
         _print_end(console, finished, runs_dir)
     print_problems(finished, settings.debug)

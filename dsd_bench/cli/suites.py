@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from dsd_bench.cli import reading
+from dsd_bench.cli.saying import say
 from dsd_bench.errors import UsageError
 from dsd_bench.suites.cells import cells
 from dsd_bench.suites.results import Result, results
@@ -33,7 +34,7 @@ def table(suite: str, as_csv: bool, output: Path | None, **given: Any) -> None:
     made = make_table(read, found)
     text = made.csv() if as_csv else made.markdown()
     if output is None:
-        click.echo(text, nl=False)
+        say(text, end="")
         return
     from dsd_bench.store.files import write_atomic
 
@@ -42,7 +43,7 @@ def table(suite: str, as_csv: bool, output: Path | None, **given: Any) -> None:
     except OSError as error:
         raise UsageError(f"--output: no folder can be made at {output.parent}: {error}") from None
     write_atomic(output, text.encode())
-    click.echo(output, err=True)
+    say(output, err=True)
 
 
 @click.command()
@@ -62,7 +63,7 @@ def plot(suite: str, output: Path | None, **given: Any) -> None:
     read, found = _results(suite, **given)
     path = output or Path(f"{find_suite(suite).stem}.svg")
     draw(read, found, path)
-    click.echo(path, err=True)
+    say(path, err=True)
 
 
 def _results(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,10 @@ from dsd_bench.cli.carrying import (
     settings_of,
 )
 from dsd_bench.cli.options import Sectioned
+from dsd_bench.cli.saying import say_json
 from dsd_bench.executors.planning import Planned, plan
 from dsd_bench.plugins import catalogue
-from dsd_bench.reports.words import plural
+from dsd_bench.reports.words import open_console, plural
 from dsd_bench.suites.cells import Cell, cells
 from dsd_bench.suites.costs import Budget, budget
 from dsd_bench.suites.schema import Suite, find_suite, read_suite
@@ -68,12 +69,12 @@ def sweep(
             for config in cell.configs:
                 labels.setdefault(config.run_id, f"{name}: {cell.name}")
     planned = plan(configs, runs_dir, labels=labels)
-    console = Console(stderr=given["as_json"])
+    console = open_console(sys.stderr if given["as_json"] else sys.stdout)
     costs = budget(planned, settings if given["calibrate"] else None)
     _print_plan(console, chosen, planned, costs)
     if given["dry_run"]:
         if given["as_json"]:
-            click.echo(json.dumps(_plan_json(chosen, planned, costs), indent=1))
+            say_json(_plan_json(chosen, planned, costs))
         return 0
     with open_view(console, planned) as view:
         finished = api.execute_plan(
@@ -81,7 +82,7 @@ def sweep(
         )
     if given["as_json"]:
         states = {item.outcome.run_id: item.outcome.status for item in finished}
-        click.echo(json.dumps(_plan_json(chosen, planned, costs, states), indent=1))
+        say_json(_plan_json(chosen, planned, costs, states))
     else:
         tail = "" if scale == "small" else f" --scale {scale}"
         tail += f" --runs-dir {runs_dir}" if given["runs_dir"] else ""

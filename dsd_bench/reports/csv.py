@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
+from dsd_bench.errors import plain
 from dsd_bench.reports import Reporter
 from dsd_bench.reports.frames import runs_frame
 
@@ -17,4 +18,5 @@ class Csv(Reporter):
 
     def report(self, runs: Sequence[StoredRun], stream: TextIO) -> None:
         """Write a header and one line per run and round."""
-        runs_frame(runs).to_csv(stream, index=False, lineterminator="\n")
+        frame = runs_frame(runs).map(lambda cell: plain(cell) if isinstance(cell, str) else cell)
+        frame.to_csv(stream, index=False, lineterminator="\n")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Protocol, Self, TextIO
+from typing import IO, Any, Protocol, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -18,6 +18,7 @@ from rich.segment import Segments
 from rich.text import Text
 
 from dsd_bench.analysis import mean_curve
+from dsd_bench.errors import plain
 from dsd_bench.executors import Event, Job
 from dsd_bench.reports.plot import Plot, Series
 from dsd_bench.reports.progress import Progress, RunState, planned_rounds
@@ -71,7 +72,7 @@ class PlainView:
     """
 
     def __init__(
-        self, stream: TextIO, jobs: Sequence[Job], configs: Mapping[str, Mapping[str, Any]]
+        self, stream: IO[str], jobs: Sequence[Job], configs: Mapping[str, Mapping[str, Any]]
     ) -> None:
         self._stream = stream
         self._progress = Progress(jobs, configs)
@@ -88,7 +89,7 @@ class PlainView:
         text = _line(event, run)
         if text:
             tag = f"[{run.name}] " if run else ""
-            self._stream.write(f"{tag}{text}\n")
+            self._stream.write(plain(f"{tag}{text}") + "\n")
             self._stream.flush()
 
 

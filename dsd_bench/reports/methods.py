@@ -10,6 +10,7 @@ from rich.text import Text
 
 from dsd_bench.analysis import Point, mean_curve
 from dsd_bench.config.naming import Lookup, distinct_labels, group_runs, seeds_word, setting
+from dsd_bench.errors import plain
 from dsd_bench.reports.plot import Series
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Method:
             status = run.result.get("status", "done") if run.result else "unfinished"
             if status != "done":
                 reached = f"after round {run.rows[-1]['round']}" if run.rows else "before round 0"
-                reason = f" ({run.error})" if run.error else ""
+                reason = f" ({plain(run.error)})" if run.error else ""
                 states.append(f"seed {run.seed} {status} {reached}{reason}")
         return ", ".join(states) or "done"
 
@@ -83,6 +84,6 @@ def methods_of(runs: Iterable[StoredRun], lookup: Lookup | None = None) -> list[
     configs = [group[0].config for group in groups]
     names: Sequence[str] = distinct_labels(configs, lookup)
     return [
-        Method(name, setting(config, lookup), group)
+        Method(plain(name), plain(setting(config, lookup)), group)
         for name, config, group in zip(names, configs, groups)
     ]

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TextIO
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from dsd_bench.errors import plain
 
 
 @dataclass(frozen=True)
@@ -27,9 +31,27 @@ def glyphs(console: Console) -> Glyphs:
     return ASCII if console.options.ascii_only else UNICODE
 
 
+class PlainConsole(Console):
+    """A console on which no text, wherever it comes from, can steer the screen or hide.
+
+    Text is neither markup nor emoji codes; :func:`dsd_bench.errors.plain` is applied to all that
+    is rendered, so that what a view forgot to make plain does no harm either.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(file=stream, highlight=False, markup=False, emoji=False)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterator[Segment]:
+        """Yield the segments of ``renderable``, their text made plain."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else plain(text, lines=True), style, control)
+
+
 def open_console(stream: TextIO) -> Console:
     """Return a console on ``stream`` that never fails on a character it cannot encode."""
-    console = Console(file=stream, highlight=False, soft_wrap=False)
+    console = PlainConsole(stream)
     if console.options.ascii_only and isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="replace")
     return console

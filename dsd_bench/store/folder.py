@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
-from dsd_bench.errors import DamagedFile
+from dsd_bench.errors import DamagedFile, plain
 from dsd_bench.store.checkpoint import Checkpoint, Row
 from dsd_bench.store.files import explained, sync_folder, write_json, write_rows
 from dsd_bench.store.runs import read_rows
@@ -107,7 +107,7 @@ class RunFolder:
         """Append a line with the time to ``log.txt``."""
         stamp = time.strftime("%Y-%m-%d %H:%M:%S")
         with explained(self.path), open(self.path / "log.txt", "a", encoding="utf-8") as file:
-            file.write(f"{stamp} {text}\n")
+            file.write(f"{stamp} {plain(text)}\n")
 
     def add_timing(self, timing: Mapping[str, Any]) -> None:
         """Append a line to ``timings.jsonl``, replacing one of the same round."""
