@@ -6,13 +6,15 @@ A *layer* is a dictionary of options, from a data set's recipe, a TOML file, a r
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from dsd_bench import params
+from dsd_bench.components import Component
 from dsd_bench.config.layers import (
     PROTOCOL,
     SINGLE,
@@ -33,7 +35,7 @@ from dsd_bench.config.run import (
 )
 from dsd_bench.config.words import build_component, component_name, parse_component
 from dsd_bench.errors import DataError, UsageError, collect
-from dsd_bench.plugins import Catalogue, Registration, catalogue
+from dsd_bench.plugins import catalogue
 from dsd_bench.store.runs import find_run, read_json
 
 DEFAULT_ROUNDS = 20
@@ -68,175 +70,171 @@ def resolve(*layers: Mapping[str, Any]) -> list[RunConfig]:
     Raises:
         UsageError: every mistake at once, each with where it is and what would be right.
     """
-    clean = [normalise(layer) for layer in layers]
-    merged = merge(clean)
     problems: list[str] = []
-    try:
-        default = _recipe(clean, problems).get("seeds", "0")
-        seeds = parse_seeds(merged.get("seeds", default))
-    except UsageError as error:
-        problems.append(str(error))
-        seeds = [0]
-    first = _Resolver(clean, problems).config(seeds[0])
+    reading = _Reading([normalise(layer) for layer in layers], problems)
+    seeds = reading.seeds()
+    draft = reading.draft()
+    for seed in seeds:
+        problems += draft.problems(seed)
     collect(list(dict.fromkeys(problems)))
-    assert first is not None
-    rest = [_Resolver(clean, problems).config(seed) for seed in seeds[1:]]
-    collect(list(dict.fromkeys(problems)))
-    return [first, *(config for config in rest if config is not None)]
+    return [draft.config(seed) for seed in seeds]
 
 
-class _Resolver:
-    """Resolves one stack of layers, noting problems instead of stopping at the first."""
+@dataclass(frozen=True)
+class _Link:
+    """A chosen regularizer, and whom it learns from.
+
+    Attributes:
+        component: the regularizer's.
+        values: its parameters.
+        weights: which of the teacher's weights.
+        teacher: the teacher: a run that exists, or the draft that gives one for each seed.
+        where: what problems with it are told under.
+    """
+
+    component: Component
+    values: dict[str, Any]
+    weights: str
+    teacher: _Draft | RunConfig | None
+    where: str
+
+    def config(self, seed: int) -> RegularizerConfig:
+        """Return it as the run of ``seed`` has it."""
+        values, taught = self.values, None
+        if self.teacher is not None:
+            config = self.teacher.config(seed) if isinstance(self.teacher, _Draft) else self.teacher
+            told = {"run_id": config.run_id, "weights": self.weights, "config": config}
+            taught = TeacherConfig.model_validate(told)
+            if isinstance(self.teacher, RunConfig):  # a prefix may fit another run some day
+                values = {**values, "teacher": config.run_id}
+        name, version = self.component.name, self.component.version
+        return RegularizerConfig(name=name, version=version, params=values, teacher=taught)
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """Everything of a configuration but the seed; None where there was a problem."""
+
+    data_seed: int | None
+    fingerprint: str
+    dataset: DatasetConfig | None
+    protocol: ProtocolConfig | None
+    chosen: Mapping[str, ComponentConfig | None]
+    links: tuple[_Link, ...]
+    metrics: tuple[str, ...]
+
+    def config(self, seed: int) -> RunConfig:
+        """Return the configuration for ``seed``; only of a draft without problems."""
+        assert self.dataset is not None
+        assert self.protocol is not None
+        return RunConfig(
+            seed=seed,
+            data_seed=self._data_seed(seed),
+            fingerprint=self.fingerprint,
+            dataset=self.dataset,
+            protocol=self.protocol,
+            regularizers=tuple(link.config(seed) for link in self.links),
+            metrics=self.metrics,
+            **{kind: part for kind, part in self.chosen.items() if part is not None},
+        )
+
+    def problems(self, seed: int) -> Iterable[str]:
+        """Yield what is wrong for ``seed`` alone.
+
+        That is a teacher that exists and may have been trained on the student's test images.
+        """
+        if self.dataset is None:
+            return
+        for link in self.links:
+            if not isinstance(teacher := link.teacher, RunConfig):
+                continue
+            pairs = {
+                "data_seed": (teacher.data_seed, self._data_seed(seed)),
+                "dataset": (teacher.dataset.placeless(), self.dataset.placeless()),
+                "fingerprint": (teacher.fingerprint, self.fingerprint),
+            }
+            other = [f"{key} {its}, not {own}" for key, (its, own) in pairs.items() if its != own]
+            if other:
+                text = f"teacher {teacher.run_id} was trained on another split: {'; '.join(other)}"
+                yield f"{link.where}: {text}"
+
+    def _data_seed(self, seed: int) -> int:
+        return seed if self.data_seed is None else self.data_seed
+
+
+class _Reading:
+    """Reads one stack of layers, noting problems instead of stopping at the first."""
 
     def __init__(self, layers: Sequence[Layer], problems: list[str], where: str = "") -> None:
-        self.catalogue: Catalogue = catalogue()
         self.user = list(layers)
         self.problems = problems
         self.where = where
-        self.options = merge([_recipe(self.user, problems), *self.user])
+        self.options = merge([self._recipe(), *self.user])
         self.data_dir = Path(self.options.get("data_dir") or "data")
         self.runs_dir = Path(self.options.get("runs_dir") or "runs")
 
-    def config(self, seed: int) -> RunConfig | None:
-        """Return the configuration for ``seed``, or None if there were problems."""
-        before = len(self.problems)
-        options = self.options
+    def seeds(self) -> list[int]:
+        """Return the seeds that are asked for."""
+        try:
+            return parse_seeds(self.options.get("seeds", "0"))
+        except UsageError as error:
+            self.problems.append(str(error))
+            return [0]
+
+    def draft(self) -> _Draft:
+        """Read everything else."""
         chosen = {
-            key: self._component(key, options.get(key, default))
-            for key, default in SINGLE.items()
-            if key != "dataset"
+            kind: self._component(kind, self.options.get(kind, default))
+            for kind, default in SINGLE.items()
+            if kind != "dataset"
         }
         dataset = self._dataset()
         protocol = self._protocol()
-        regularizers = tuple(self._regularizers(seed))
-        distils = any(map(self._distils, self.options.get("reg") or []))
-        if self.options.get("teacher") and not distils:
+        links = tuple(self._links())
+        if self.options.get("teacher") and not any(link.component.teacher for link in links):
             text = "a teacher is described, but no regularizer distils; add --reg kd"
             self.problems.append(f"{self.where}{text}")
         metrics = self._metrics(chosen["stop"])
         fingerprint = self._fingerprint(dataset)
-        data_seed = self._data_seed(seed)
+        data_seed = self._data_seed()
         self._check_selection(protocol, dataset)
-        if len(self.problems) > before or protocol is None or dataset is None:
-            return None
-        return RunConfig(
-            seed=seed,
-            data_seed=data_seed,
-            fingerprint=fingerprint,
-            dataset=dataset,
-            protocol=protocol,
-            regularizers=regularizers,
-            metrics=metrics,
-            **{key: value for key, value in chosen.items() if value is not None},
-        )
+        return _Draft(data_seed, fingerprint, dataset, protocol, chosen, links, metrics)
 
-    def _component(self, option: str, word: Any) -> ComponentConfig | None:
-        found = self._checked(option, word)
-        if found is None:
-            return None
-        entry, values = found
-        version = entry.component.version
-        return ComponentConfig(name=entry.component.name, version=version, params=values)
+    def _recipe(self) -> Layer:
+        """Return the recipe of the chosen data set for the chosen model, {} if there is none."""
+        options = merge(self.user)
+        try:
+            word = options.get("dataset", SINGLE["dataset"])
+            entry, values = parse_component("dataset", word, flag("dataset"))
+            model = options.get("model")
+            name = None if model is None else component_name(model, flag("model"))
+            return normalise(entry.component.create(values).recipe(name))
+        except UsageError as error:
+            self.problems.append(str(error))
+            return {}
 
-    def _dataset(self) -> DatasetConfig | None:
-        made = self._component("dataset", self.options.get("dataset", SINGLE["dataset"]))
-        if made is None:
-            return None
-        fields = self.catalogue.get("dataset", made.name).component.params.model_fields.items()
-        places = tuple(name for name, field in fields if params.field_extra(field).get("place"))
-        return DatasetConfig(**dict(made), places=places)
-
-    def _checked(self, option: str, word: Any) -> tuple[Registration, dict[str, Any]] | None:
+    def _checked(self, option: str, word: Any) -> tuple[Component, dict[str, Any]] | None:
         try:
             entry, values = parse_component(option, word, f"{self.where}{flag(option)}")
         except UsageError as error:
             self.problems.append(str(error))
             return None
-        return entry, values.model_dump(mode="json")
+        return entry.component, values.model_dump(mode="json")
 
-    def _regularizers(self, seed: int) -> list[RegularizerConfig]:
-        chosen = []
-        for word in self.options.get("reg") or []:
-            found = self._checked("reg", word)
-            if found is None:
-                continue
-            entry, values = found
-            teacher = None
-            if entry.component.teacher:
-                teacher = self._teacher(values["teacher"], seed, word)
-                if teacher is not None and values["teacher"] not in WEIGHTS:
-                    values["teacher"] = teacher.run_id  # a prefix may fit another run some day
-            chosen.append(
-                RegularizerConfig(
-                    name=entry.component.name,
-                    version=entry.component.version,
-                    params=values,
-                    teacher=teacher,
-                )
-            )
-        return chosen
-
-    def _teacher(self, which: str, seed: int, word: Any) -> TeacherConfig | None:
-        """Return the teacher's run: derived from the student, or one that exists."""
-        weights = which if which in WEIGHTS else "best"
-        if which in WEIGHTS:
-            config = self._derived_teacher().config(seed)
-        elif isinstance(word, Mapping) and isinstance(word.get("teacher"), Mapping):
-            config = TeacherConfig.model_validate(word["teacher"]).config  # a run's config.json
-        else:
-            config = self._named_teacher(which)
-        if config is None or not self._same_data(config, seed):
+    def _component(self, option: str, word: Any) -> ComponentConfig | None:
+        found = self._checked(option, word)
+        if found is None:
             return None
-        return TeacherConfig.model_validate(
-            {"run_id": config.run_id, "weights": weights, "config": config}
-        )
+        component, values = found
+        return ComponentConfig(name=component.name, version=component.version, params=values)
 
-    def _same_data(self, teacher: RunConfig, seed: int) -> bool:
-        """Refuse a teacher that may have been trained on the student's test images."""
-        dataset = self._dataset()
-        if dataset is None:
-            return False
-        pairs = {
-            "data_seed": (teacher.data_seed, self._data_seed(seed)),
-            "dataset": (teacher.dataset.placeless(), dataset.placeless()),
-            "fingerprint": (teacher.fingerprint, self._fingerprint(dataset)),
-        }
-        other = [f"{key} {its}, not {own}" for key, (its, own) in pairs.items() if its != own]
-        if other:
-            text = f"teacher {teacher.run_id} was trained on another split: {'; '.join(other)}"
-            self.problems.append(f"{self.where}{flag('reg')}: {text}")
-        return not other
-
-    def _derived_teacher(self) -> _Resolver:
-        """The student's configuration without distillation and stop rule, then ``[teacher]``."""
-        own = normalise(self.options.get("teacher") or {}, f"{self.where}[teacher]")
-        for key in sorted(STUDENT_ONLY & set(own)):
-            self.problems.append(f"{self.where}[teacher]: {key} is always the student's")
-        nested = own.pop("teacher", {})
-        base = [
-            {k: v for k, v in layer.items() if k not in ("stop", "teacher")} for layer in self.user
-        ]
-        for layer in base:
-            if "reg" in layer:
-                layer["reg"] = [word for word in layer["reg"] or [] if not self._distils(word)]
-        return _Resolver([*base, own, {"teacher": nested}], self.problems, "teacher: ")
-
-    def _distils(self, word: Any) -> bool:
-        try:
-            name = component_name(word, "reg")
-            return self.catalogue.get("regularizer", name).component.teacher
-        except UsageError:
-            return False
-
-    def _named_teacher(self, word: str) -> RunConfig | None:
-        try:
-            path = find_run(word, self.runs_dir)
-            if path.resolve().parent != self.runs_dir.resolve():
-                raise UsageError(f"{path} does not lie in {self.runs_dir}; set --runs-dir")
-            return RunConfig.from_json(read_json(path / "config.json"), str(path / "config.json"))
-        except UsageError as error:
-            self.problems.append(f"{self.where}{flag('reg')}: teacher: {error}")
+    def _dataset(self) -> DatasetConfig | None:
+        made = self._component("dataset", self.options.get("dataset", SINGLE["dataset"]))
+        if made is None:
             return None
+        fields = catalogue().get("dataset", made.name).component.params.model_fields.items()
+        places = tuple(name for name, field in fields if params.field_extra(field).get("place"))
+        return DatasetConfig(**dict(made), places=places)
 
     def _protocol(self) -> ProtocolConfig | None:
         values = {key: self.options[key] for key in PROTOCOL if self.options.get(key) is not None}
@@ -248,20 +246,54 @@ class _Resolver:
             self.problems += params.messages(ProtocolConfig, error, f"{self.where}protocol")
             return None
 
-    def _check_selection(
-        self, protocol: ProtocolConfig | None, data: ComponentConfig | None
-    ) -> None:
-        if protocol and data and protocol.selection == "val" and data.params.get("val_size") == 0:
-            text = "val_size=0 holds nothing out to select by; give a size or --selection test"
-            self.problems.append(f"{self.where}{flag('dataset')} {data.name}: {text}")
+    def _links(self) -> Iterable[_Link]:
+        where = f"{self.where}{flag('reg')}"
+        for word in self.options.get("reg") or []:
+            found = self._checked("reg", word)
+            if found is None:
+                continue
+            component, values = found
+            which = values["teacher"] if component.teacher else ""
+            teacher = self._teacher(which, word) if component.teacher else None
+            weights = which if which in WEIGHTS else "best"
+            yield _Link(component, values, weights, teacher, where)
+
+    def _teacher(self, which: str, word: Any) -> _Draft | RunConfig | None:
+        """Return the teacher: derived from the student, or a run that exists."""
+        if which in WEIGHTS:
+            return self._derived_teacher()
+        if isinstance(word, Mapping) and isinstance(word.get("teacher"), Mapping):
+            return TeacherConfig.model_validate(word["teacher"]).config  # a run's config.json
+        try:
+            path = find_run(which, self.runs_dir)
+            if path.resolve().parent != self.runs_dir.resolve():
+                raise UsageError(f"{path} does not lie in {self.runs_dir}; set --runs-dir")
+            return RunConfig.from_json(read_json(path / "config.json"), str(path / "config.json"))
+        except UsageError as error:
+            self.problems.append(f"{self.where}{flag('reg')}: teacher: {error}")
+            return None
+
+    def _derived_teacher(self) -> _Draft:
+        """The student's configuration without distillation and stop rule, then ``[teacher]``."""
+        own = normalise(self.options.get("teacher") or {}, f"{self.where}[teacher]")
+        for key in sorted(STUDENT_ONLY & set(own)):
+            self.problems.append(f"{self.where}[teacher]: {key} is always the student's")
+        nested = own.pop("teacher", {})
+        base = [
+            {k: v for k, v in layer.items() if k not in ("stop", "teacher")} for layer in self.user
+        ]
+        for layer in base:
+            if "reg" in layer:
+                layer["reg"] = [word for word in layer["reg"] or [] if not _distils(word)]
+        return _Reading([*base, own, {"teacher": nested}], self.problems, "teacher: ").draft()
 
     def _metrics(self, stop: ComponentConfig | None) -> tuple[str, ...]:
         names = [str(name) for name in self.options.get("metric", [])]
         if stop is not None:
-            names += self.catalogue.get("stop", stop.name).component.metrics
+            names += catalogue().get("stop", stop.name).component.metrics
         for name in names:
             try:
-                self.catalogue.get("metric", name, f"{self.where}{flag('metric')}")
+                catalogue().get("metric", name, f"{self.where}{flag('metric')}")
             except UsageError as error:
                 self.problems.append(str(error))
         return tuple(dict.fromkeys(names))
@@ -270,30 +302,31 @@ class _Resolver:
         if dataset is None:
             return ""
         try:
-            made = build_component(self.catalogue, "dataset", dataset)
+            made = build_component(catalogue(), "dataset", dataset)
             return str(made.fingerprint(self.data_dir))
         except DataError as error:
             self.problems.append(str(error))
             return ""
 
-    def _data_seed(self, seed: int) -> int:
+    def _data_seed(self) -> int | None:
         value = self.options.get("data_seed")
         try:
-            return seed if value is None else parse_seed(value)
+            return None if value is None else parse_seed(value)
         except UsageError as error:
             self.problems.append(f"{self.where}{flag('data_seed')}: {error}")
-            return seed
+            return None
+
+    def _check_selection(
+        self, protocol: ProtocolConfig | None, data: ComponentConfig | None
+    ) -> None:
+        if protocol and data and protocol.selection == "val" and data.params.get("val_size") == 0:
+            text = "val_size=0 holds nothing out to select by; give a size or --selection test"
+            self.problems.append(f"{self.where}{flag('dataset')} {data.name}: {text}")
 
 
-def _recipe(layers: Sequence[Layer], problems: list[str]) -> Layer:
-    """Return the recipe of the chosen data set for the chosen model, {} if there is none."""
-    options = merge(layers)
+def _distils(word: Any) -> bool:
     try:
-        word = options.get("dataset", SINGLE["dataset"])
-        entry, values = parse_component("dataset", word, flag("dataset"))
-        model = options.get("model")
-        name = None if model is None else component_name(model, flag("model"))
-        return normalise(entry.component.create(values).recipe(name))
-    except UsageError as error:
-        problems.append(str(error))
-        return {}
+        name = component_name(word, "reg")
+        return catalogue().get("regularizer", name).component.teacher
+    except UsageError:
+        return False
