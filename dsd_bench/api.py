@@ -105,15 +105,16 @@ def execute_plan(
     emit: Callable[[Event], None] = lambda event: None,
 ) -> list[Finished]:
     """Let an executor carry planned runs to an end."""
-    if launched()[1] > 1:
+    launch = launched()
+    if not launch.alone:
         executor = "inline"  # each process of torchrun does the same runs, together
     made: Executor = catalogue().get("executor", executor).component.create()
-    if launched()[0] == 0:
+    if launch.leads:
         prepare_folders(planned, runs_dir)
         for item in planned:
             if item.job.fresh:
                 clear(item.job.path)
-    if launched()[1] > 1:
+    if not launch.alone:
         _meet(settings)
     outcomes = made.execute([item.job for item in planned], settings, emit)
     return [Finished(item, outcome) for item, outcome in zip(planned, outcomes, strict=True)]

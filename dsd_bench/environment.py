@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 DISABLE = "DSD_BENCH_NO_PLUGINS"
 """Loads built-in components only."""
@@ -11,11 +12,34 @@ TRACE = "DSD_BENCH_TRACE_HOOKS"
 """Writes every hook call to standard error."""
 
 
-def launched(environment: Mapping[str, str] = os.environ) -> tuple[int, int]:
-    """Return rank and number of the processes that ``torchrun`` started; (0, 1) without it."""
+@dataclass(frozen=True)
+class Launch:
+    """How this process was started.
+
+    Attributes:
+        rank: which of the processes that train one model together it is.
+        size: how many there are.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process owns files and terminal."""
+        return self.rank == 0
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other process trains along."""
+        return self.size == 1
+
+
+def launched(environment: Mapping[str, str] = os.environ) -> Launch:
+    """Return how ``torchrun`` started this process; alone without it."""
     if any(name not in environment for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR")):
-        return 0, 1
-    return int(environment["RANK"]), int(environment["WORLD_SIZE"])
+        return Launch()
+    return Launch(int(environment["RANK"]), int(environment["WORLD_SIZE"]))
 
 
 def switched_on(name: str, environment: Mapping[str, str] = os.environ) -> bool:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from dsd_bench.environment import launched
+from dsd_bench.environment import Launch, launched
 from dsd_bench.errors import UsageError
 from dsd_bench.executors import Settings
 from dsd_bench.experiment import runner
@@ -84,8 +84,8 @@ def test_batch_norm_over_processes_needs_gpus() -> None:
 
 def test_only_all_of_torchrun_s_words_count() -> None:
     words = {"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "MASTER_ADDR": "localhost"}
-    assert launched(words) == (1, 4)
-    assert launched({k: v for k, v in words.items() if k != "MASTER_ADDR"}) == (0, 1)
+    assert launched(words) == Launch(1, 4)
+    assert launched({k: v for k, v in words.items() if k != "MASTER_ADDR"}) == Launch()
 
 
 @pytest.mark.parametrize("rank", [0, 1])
@@ -98,7 +98,7 @@ def test_a_failure_ends_the_process_for_which_the_others_wait(
     alone = run_folder(folder, Settings(), lambda event: None, lambda: False)
     assert (alone.status, (folder / "failure.json").exists()) == ("failed", True)
     (folder / "failure.json").unlink()
-    monkeypatch.setattr(runner, "launched", lambda: (rank, 2))
+    monkeypatch.setattr(runner, "launched", lambda: Launch(rank, 2))
     with pytest.raises(UsageError, match="no such file"):
         run_folder(folder, Settings(), lambda event: None, lambda: False)
     assert (folder / "failure.json").exists() == (rank == 0)  # only the leader writes

@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def call(arguments: list[str]) -> int:
     """Run the command line and return its exit code; errors are printed, not raised."""
     debug = "--debug" in arguments
-    if launched()[0] > 0:  # the leader of torchrun's processes speaks for all
+    if not launched().leads:  # the leader of torchrun's processes speaks for all
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     try:
         code: Any = cli(arguments, prog_name="dsd-bench", standalone_mode=False)

@@ -9,13 +9,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from dsd_bench.config.layers import SINGLE
 from dsd_bench.config.run import RunConfig
 from dsd_bench.config.words import build_component
 from dsd_bench.data.prepare import Prepared
-from dsd_bench.environment import launched
+from dsd_bench.environment import Launch, launched
 from dsd_bench.errors import DamagedFile, DsdError, Interrupted, RunError, UsageError
 from dsd_bench.experiment.assemble import Sources, assemble
 from dsd_bench.experiment.ending import End, best_round, ended, weights_name
@@ -29,6 +27,7 @@ from dsd_bench.store.folder import Reader, RunFolder
 from dsd_bench.store.locks import locked
 from dsd_bench.store.runs import finished, read_json, read_rows, stored_ids
 from dsd_bench.training import device
+from dsd_bench.training.step import out_of_memory
 
 
 def run_folder(
@@ -50,25 +49,24 @@ def run_folder(
         stopping: is asked between steps whether to stop.
         fresh: whether to begin anew, leaving other runs' rounds of the same curve aside.
     """
-    run_id = path.name
+    run_id, launch = path.name, launched()
     try:
         config = RunConfig.from_json(read_json(path / "config.json"), str(path / "config.json"))
         if config.run_id != run_id:
             raise UsageError(f"{path}: the folder holds run {config.run_id}; name it so")
-        if launched()[0] > 0:  # the leader of the processes holds the lock, and writes
-            return _Execution(path, config, settings, emit, stopping, Reader).run(fresh)
+        if not launch.leads:  # the leader of the processes holds the lock, and writes
+            return _Execution(path, config, settings, emit, stopping, launch).run(fresh)
         with locked(path / "lock", _Waiting(run_id, emit, stopping)):
-            return _Execution(path, config, settings, emit, stopping).run(fresh)
+            return _Execution(path, config, settings, emit, stopping, launch).run(fresh)
     except Interrupted as error:
         return Outcome(run_id, "interrupted", str(error), exit_code=error.exit_code)
     except KeyboardInterrupt:
         return Outcome(run_id, "interrupted", "interrupted", exit_code=130)
     except Exception as error:  # whatever a run or a plugin raises is this run's failure only
         known = explain(error, settings)
-        rank, processes = launched()
-        if rank == 0:
+        if launch.leads:
             _record(path, run_id, known, emit)
-        if processes > 1:
+        if not launch.alone:
             raise known from error
         trace = "".join(traceback.format_exception(error))
         return Outcome(run_id, "failed", str(known), exit_code=known.exit_code, traceback=trace)
@@ -98,15 +96,16 @@ class _Execution:
         settings: Settings,
         emit: Emit,
         stopping: Callable[[], bool],
-        folder: type[RunFolder] = RunFolder,
+        launch: Launch,
     ) -> None:
         self.path, self.config, self.settings = path, config, settings
         self.run_id, self.stopping, self._emit = path.name, stopping, emit
+        self.launch, folder = launch, RunFolder if launch.leads else Reader
         self.folder = folder(path, config.curve_id, lambda text: self.emit("note", text=text))
 
     def run(self, fresh: bool) -> Outcome:
         """Carry the run to its end under the lock."""
-        if launched()[1] == 1 and finished(self.path):
+        if self.launch.alone and finished(self.path):
             return Outcome(self.run_id, "done")
         precision = self.config.protocol.precision
         settings = self.settings
@@ -134,7 +133,7 @@ class _Execution:
 
     def emit(self, event: str, **values: Any) -> None:
         """Tell whoever started the run."""
-        if launched()[0] == 0:
+        if self.launch.leads:
             self._emit({"event": event, "run_id": self.run_id, **values})
 
     # -- the protocol's watcher
@@ -169,7 +168,7 @@ class _Execution:
 
     def _observe(self, hook: str, **values: Any) -> None:
         """Tell observers; what they raise is noted and costs nothing."""
-        if launched()[0] > 0:
+        if not self.launch.leads:
             return
         catalogue().notify(hook, self._note, run_id=self.run_id, **values)
 
@@ -256,7 +255,7 @@ def explain(error: Exception, settings: Settings) -> DsdError:
     """Turn any exception into one that says what to do."""
     if isinstance(error, DsdError):
         return error
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "not enough memory" in str(error):
+    if out_of_memory(error):
         return RunError(
             f"out of memory on {settings.device}: use a smaller --batch-size or fewer --jobs; "
             "the run resumes from its last checkpoint"

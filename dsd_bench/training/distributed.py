@@ -113,8 +113,8 @@ class Team:
 @cache
 def join(kind: str) -> Team:
     """Meet the other processes, once; ``kind`` is ``cuda`` or ``cpu``."""
-    rank, size = launched()
-    if size == 1:
+    launch = launched()
+    if launch.alone:
         return Team()
     device = torch.device("cpu")
     if kind == "cuda":
@@ -122,4 +122,4 @@ def join(kind: str) -> Team:
         torch.cuda.set_device(device)
     backend = "nccl" if kind == "cuda" else "gloo"
     distributed.init_process_group(backend, timeout=PATIENCE)
-    return Team(rank, size, device)
+    return Team(launch.rank, launch.size, device)
