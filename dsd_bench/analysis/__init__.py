@@ -6,7 +6,6 @@ throughout; importing it loads nothing heavy.
 
 from dsd_bench.analysis.curves import (
     Point,
-    Row,
     Spread,
     crossing,
     mean_curve,
@@ -48,7 +47,6 @@ __all__ = [
     "Memorisation",
     "Phase",
     "Point",
-    "Row",
     "Selected",
     "Spread",
     "Stopped",

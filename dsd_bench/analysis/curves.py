@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-Row = Mapping[str, Any]
-"""One line of ``rounds.jsonl``."""
+from dsd_bench.store.checkpoint import Row
 
 
 @dataclass(frozen=True)

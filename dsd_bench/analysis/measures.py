@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from dsd_bench.analysis.curves import Point, Row, Spread, spread
+from dsd_bench.analysis.curves import Point, Spread, spread
+from dsd_bench.store.checkpoint import Row
 
 
 def area(curve: Sequence[Point], until: float | None = None) -> float | None:

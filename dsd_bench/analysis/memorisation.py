@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dsd_bench.analysis.curves import Row, Spread, crossing, spread
+from dsd_bench.analysis.curves import Spread, crossing, spread
 from dsd_bench.analysis.descent import descent
 from dsd_bench.stopping.rules import gate_opened
+from dsd_bench.store.checkpoint import Row
 
 HALF = 0.5
 """Wrong labels are forgotten where their fit is below that share of the dense net's."""

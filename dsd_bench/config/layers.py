@@ -16,8 +16,8 @@ Layer = dict[str, Any]
 
 SINGLE = {
     "dataset": "digits",
-    "model": "mlp",
     "noise": "none",
+    "model": "mlp",
     "pruner": "magnitude",
     "perturber": "none",
     "stop": "never",

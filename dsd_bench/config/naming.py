@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dsd_bench.components import Component
+from dsd_bench.config.layers import SINGLE
 from dsd_bench.params import format_word, main_field
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ Config = Mapping[str, Any]
 Lookup = Callable[[str, str], Component | None]
 """Finds a component by kind and name; None where it is not installed here."""
 
-_SINGLE = ("dataset", "noise", "model", "pruner", "perturber", "stop")
 _LONG_ID = re.compile(r"\b([0-9a-f]{8})[0-9a-f]{8}\b")
 
 
@@ -53,7 +53,7 @@ def method_words(config: Config, lookup: Lookup | None = None) -> dict[str, str]
     The keys are ``dataset``, ``noise``, ``model``, ``pruner``, ``perturber``, ``regularizers``
     (joined by `` + `` in their order, ``none`` if there is none) and ``stop``.
     """
-    words = {kind: component_word(kind, config[kind], lookup) for kind in _SINGLE}
+    words = {kind: component_word(kind, config[kind], lookup) for kind in SINGLE}
     chain = [component_word("regularizer", part, lookup) for part in config["regularizers"]]
     stop = words.pop("stop")
     return words | {"regularizers": " + ".join(chain) or "none", "stop": stop}

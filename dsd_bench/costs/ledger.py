@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from dsd_bench.analysis import selected_round
 from dsd_bench.config.run import RunConfig, TeacherConfig
@@ -19,9 +18,8 @@ from dsd_bench.costs.counting import (
 )
 from dsd_bench.costs.expected import teaching_step
 from dsd_bench.errors import UsageError
+from dsd_bench.store.checkpoint import Row
 from dsd_bench.store.runs import StoredRun, finished, load_run
-
-Row = Mapping[str, Any]
 
 
 def read_ledger(run: StoredRun, data_dir: Path = Path("data")) -> Ledger:

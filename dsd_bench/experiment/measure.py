@@ -15,7 +15,7 @@ from dsd_bench.masks import Masks
 from dsd_bench.metrics import MeasureView, Metric, Outputs
 from dsd_bench.metrics.passes import forward_pass
 from dsd_bench.seeds import preserved_globals
-from dsd_bench.store.checkpoint import ROW, Row
+from dsd_bench.store.checkpoint import ROW
 from dsd_bench.training.loop import TrainingSetup
 
 BUILTIN = ("sparsity", "classification", "entropy", "macs")
@@ -44,7 +44,7 @@ def measure_view(setup: TrainingSetup, model: nn.Module, masks: Masks, round: in
     return MeasureView(model, masks, round, context.device, data.shape, once)
 
 
-def measure(view: MeasureView, metrics: Sequence[Metric]) -> Row:
+def measure(view: MeasureView, metrics: Sequence[Metric]) -> dict[str, Any]:
     """Return the row of this round.
 
     Raises:

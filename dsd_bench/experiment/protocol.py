@@ -177,7 +177,7 @@ class Run:
         self._note_plan(training.round)  # what did not fit, or could not be recorded, changed it
         return pace.timing()
 
-    def _row(self, round: int) -> Row:
+    def _row(self, round: int) -> dict[str, Any]:
         """Measure the network as it is."""
         row = measure(self._view(round), self.experiment.measured)
         if self.sparse:  # the network that is measured has all its weights

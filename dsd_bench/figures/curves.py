@@ -10,9 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dsd_bench.analysis import Point, Row, mean_curve
+from dsd_bench.analysis import Point, mean_curve
 from dsd_bench.figures.scales import Scale, positions, scale_x
 from dsd_bench.figures.style import Look, look
+from dsd_bench.store.checkpoint import Row
 
 Groups = Mapping[str, Sequence[Sequence[Row]]]
 """The curves of a panel: label -> for each seed its rows. The order gives the looks."""

@@ -24,6 +24,3 @@ class Reporter:
         rounds so far) and ``result`` (``result.json``, or None while unfinished).
         """
         raise NotImplementedError
-
-
-Row = dict[str, Any]

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
     Tensors = dict[str, Tensor]
 
-Row = dict[str, Any]
+Row = Mapping[str, Any]
+"""A finished round: a line of ``rounds.jsonl``; further metrics' values under ``metrics``."""
 
 ROW = (
     *("round", "sparsity", "nonzero", "train_loss", "train_accuracy", "train_accuracy_clean"),

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dsd_bench.analysis import Row
 from dsd_bench.errors import UsageError, suggest
+from dsd_bench.store.checkpoint import Row
 from dsd_bench.store.runs import StoredRun
 from dsd_bench.suites.cells import SEPARATOR
 from dsd_bench.suites.results import Result

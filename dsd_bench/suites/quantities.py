@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from dsd_bench.analysis import (
     Spread,
@@ -18,9 +17,8 @@ from dsd_bench.analysis import (
 )
 from dsd_bench.costs import macs_word
 from dsd_bench.costs.ledger import read_ledger
+from dsd_bench.store.checkpoint import Row
 from dsd_bench.store.runs import StoredRun
-
-Row = Mapping[str, Any]
 
 NOTHING = "–"
 """Stands where a cell has no number."""
