@@ -22,6 +22,7 @@ from benchmarks.speed.cases import Case, cases
 from benchmarks.speed.engine import Engine
 from benchmarks.speed.plain import Bare, PlainLoop
 from benchmarks.speed.timing import Seconds, in_turn, ratio
+from dsd_bench.config.run import Precision
 from dsd_bench.executors import Settings
 from dsd_bench.executors.local import available_cores, worker_environment
 from dsd_bench.training import device
@@ -51,7 +52,7 @@ class Line:
 
 
 def epochs(
-    case: Case, word: str, threads: int, precision: device.Precision, repeats: int
+    case: Case, word: str, threads: int, precision: Precision, repeats: int
 ) -> Iterator[Line]:
     """Measure one case's epoch against the plain loop, bare passes and the chip."""
     context = device.make_context(word, threads, False, precision)
@@ -112,7 +113,7 @@ def commands(word: str, repeats: int, quick: bool) -> Iterator[Line]:
     yield Line("command", name, "neither start nor training", 100 * best.other, "%", goals[1])
 
 
-def precisions(kind: str) -> list[device.Precision]:
+def precisions(kind: str) -> list[Precision]:
     """Return what to time: bf16 where the chip has instructions for it."""
     if kind == "cpu":
         flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""

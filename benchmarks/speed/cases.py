@@ -46,8 +46,8 @@ class Case:
     def model(self, context: ComputeContext) -> nn.Module:
         """Return the network on ``context``, the same one each time."""
         torch.manual_seed(0)
-        model = self.build().to(context.device, memory_format=context.memory_format)
-        return model.train()
+        model = self.build().to(context.device)
+        return model.to(memory_format=context.memory_format).train()
 
     def arrays(self) -> tuple[numpy.ndarray, numpy.ndarray]:
         """Return uint8 images ``(N, C, H, W)`` and int64 labels ``(N,)``."""

@@ -54,7 +54,7 @@ class PlainLoop:
         self.model = case.build().to(self.device).train()
         for name, mask in half_masks(self.model).weights.items():
             module = self.model.get_submodule(name.removesuffix(".weight"))
-            prune.custom_from_mask(module, "weight", mask)
+            prune.custom_from_mask(module, "weight", mask)  # type: ignore[no-untyped-call]
         self.optimizer = torch.optim.SGD(
             self.model.parameters(), lr=1e-3, momentum=0.9, weight_decay=5e-4
         )
@@ -91,6 +91,6 @@ class Bare:
         for images, labels in self.batches:
             with self.context.autocast():
                 logits = self.model(images)
-            functional.cross_entropy(logits.float(), labels).backward()
+            functional.cross_entropy(logits.float(), labels).backward()  # type: ignore[no-untyped-call]
             for parameter in self.model.parameters():
                 parameter.grad = None

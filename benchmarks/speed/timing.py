@@ -24,7 +24,7 @@ def in_turn(
     return seconds
 
 
-def timed(thing: Callable[[], None], device: torch.device) -> float:
+def timed(thing: Callable[[], object], device: torch.device) -> float:
     """Return how long ``thing`` takes, until the device has done it."""
     wait(device)
     start = time.perf_counter()
