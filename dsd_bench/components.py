@@ -9,19 +9,49 @@ from typing import Any
 
 from dsd_bench.params import NAME, Params
 
-KINDS = (
-    "pruner",
-    "perturber",
-    "regularizer",
-    "stop",
-    "model",
-    "dataset",
-    "noise",
-    "metric",
-    "executor",
-    "reporter",
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of component, and all that is particular to it.
+
+    Attributes:
+        name: what users call it.
+        hook: the hook through which plugins register components of this kind.
+        base: the base class of its implementations, as ``package.Class`` below ``dsd_bench``; the
+            built-in ones are declared in the same package's module ``builtin``.
+        plural: what the hook returns, for people.
+    """
+
+    name: str
+    hook: str
+    base: str
+    plural: str
+
+    @property
+    def builtin(self) -> str:
+        """The module of the built-in components; it uses the same hook as everybody else."""
+        return f"dsd_bench.{self.base.partition('.')[0]}.builtin"
+
+
+TABLE = (
+    Kind("pruner", "register_pruners", "pruners.Pruner", "pruners"),
+    Kind("perturber", "register_perturbers", "perturbers.Perturber", "perturbers"),
+    Kind("regularizer", "register_regularizers", "regularizers.Regularizer", "regularizers"),
+    Kind("stop", "register_stop_criteria", "stopping.StopCriterion", "stop criteria"),
+    Kind("model", "register_models", "models.ModelFactory", "model factories"),
+    Kind("dataset", "register_datasets", "data.Dataset", "data sets"),
+    Kind("noise", "register_label_noise", "noise.LabelNoise", "label noises"),
+    Kind("metric", "register_metrics", "metrics.Metric", "further metrics"),
+    Kind("executor", "register_executors", "executors.Executor", "executors"),
+    Kind("reporter", "register_reporters", "reports.Reporter", "reporters"),
 )
-"""The kinds of component, in the order in which they are listed."""
+"""Every kind of component, in the order in which they are listed; a new kind is one line here."""
+
+KINDS = tuple(kind.name for kind in TABLE)
+"""The kinds' names, in the same order."""
+
+PAPER = "Quetu and Tartaglione, DSD2: Can We Dodge Sparse Double Descent?, AAAI 2024"
+"""The paper that the protocol and several components come from, for their citations."""
 
 _IMPLEMENTATION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*\Z")
 

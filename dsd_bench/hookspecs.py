@@ -3,8 +3,9 @@
 A plugin is a module (or object) behind an entry point of the group ``dsd_bench``; it marks its
 functions with ``@dsd_bench.hookimpl``. Two sorts of hook exist:
 
-* ``register_*`` hooks return components. **Whatever can change a number is a component** and is
-  hashed into the id of the runs that use it.
+* ``register_*`` hooks take nothing and return components, one hook for each kind in
+  :data:`dsd_bench.components.TABLE`. **Whatever can change a number is a component** and is hashed
+  into the id of the runs that use it.
 * observers watch. They are never hashed, cannot change a run, and a failing one is noted in the
   run's log and otherwise ignored.
 """
@@ -17,61 +18,26 @@ from typing import Any
 
 import pluggy
 
-from dsd_bench.components import Component
+from dsd_bench.components import TABLE, Component, Kind
 
 PROJECT = "dsd_bench"
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
-@hookspec
-def register_pruners() -> Iterable[Component]:  # type: ignore[empty-body]
-    """Return pruners; each implements :class:`dsd_bench.pruners.Pruner`."""
+def _specify(kind: Kind) -> None:
+    """Make the hook that registers components of ``kind``."""
+
+    def hook() -> Iterable[Component]:
+        raise NotImplementedError
+
+    hook.__name__ = hook.__qualname__ = kind.hook
+    hook.__doc__ = f"Return {kind.plural}; each implements :class:`dsd_bench.{kind.base}`."
+    globals()[kind.hook] = hookspec(hook)
 
 
-@hookspec
-def register_perturbers() -> Iterable[Component]:  # type: ignore[empty-body]
-    """Return perturbers; each implements :class:`dsd_bench.perturbers.Perturber`."""
-
-
-@hookspec
-def register_regularizers() -> Iterable[Component]:  # type: ignore[empty-body]
-    """Return regularizers; each implements :class:`dsd_bench.regularizers.Regularizer`."""
-
-
-@hookspec
-def register_stop_criteria() -> Iterable[Component]:  # type: ignore[empty-body]
-    """Return stop criteria; each implements :class:`dsd_bench.stopping.StopCriterion`."""
-
-
-@hookspec
-def register_models() -> Iterable[Component]:  # type: ignore[empty-body]
-    """Return model factories; each implements :class:`dsd_bench.models.ModelFactory`."""
-
-
-@hookspec
-def register_datasets() -> Iterable[Component]:  # type: ignore[empty-body]
-    """Return data sets; each implements :class:`dsd_bench.data.Dataset`."""
-
-
-@hookspec
-def register_label_noise() -> Iterable[Component]:  # type: ignore[empty-body]
-    """Return label noises; each implements :class:`dsd_bench.noise.LabelNoise`."""
-
-
-@hookspec
-def register_metrics() -> Iterable[Component]:  # type: ignore[empty-body]
-    """Return further metrics; each implements :class:`dsd_bench.metrics.Metric`."""
-
-
-@hookspec
-def register_executors() -> Iterable[Component]:  # type: ignore[empty-body]
-    """Return executors; each implements :class:`dsd_bench.executors.Executor`."""
-
-
-@hookspec
-def register_reporters() -> Iterable[Component]:  # type: ignore[empty-body]
-    """Return reporters; each implements :class:`dsd_bench.reports.Reporter`."""
+for _kind in TABLE:
+    _specify(_kind)
 
 
 @hookspec

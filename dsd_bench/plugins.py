@@ -15,32 +15,17 @@ from typing import Any
 import pluggy
 
 from dsd_bench import hookspecs
-from dsd_bench.components import KINDS, Component
+from dsd_bench.components import KINDS, TABLE, Component
 from dsd_bench.environment import DISABLE, TRACE, switched_on
 from dsd_bench.errors import UsageError, plain, suggest
 
-REGISTER = {
-    "register_pruners": "pruner",
-    "register_perturbers": "perturber",
-    "register_regularizers": "regularizer",
-    "register_stop_criteria": "stop",
-    "register_models": "model",
-    "register_datasets": "dataset",
-    "register_label_noise": "noise",
-    "register_metrics": "metric",
-    "register_executors": "executor",
-    "register_reporters": "reporter",
-}
+REGISTER = {kind.hook: kind.name for kind in TABLE}
 """Which kind of component each ``register_*`` hook returns."""
 
 _BROKEN = (Exception, SystemExit)
 """What a plugin may raise in any of its code without breaking anything else."""
 
-_PACKAGES = (
-    *("pruners", "perturbers", "regularizers", "stopping", "models", "data", "noise"),
-    *("metrics", "executors", "reports"),
-)
-BUILTIN = tuple(f"dsd_bench.{package}.builtin" for package in _PACKAGES)
+BUILTIN = tuple(kind.builtin for kind in TABLE)
 """The modules of the built-in components; they use the same hooks as everybody else."""
 
 

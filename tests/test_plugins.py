@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -114,6 +117,34 @@ def test_nothing_of_the_builtin_components_fails(known):
     assert known.failed == []
     assert {entry.distribution for entry in known.entries()} == {"dsd-bench"}
     assert all(entry.component.summary for entry in known.entries())
+
+
+def test_a_new_kind_of_component_needs_one_edit(tmp_path):
+    package = tmp_path / "dsd_bench"
+    source = Path(hookspecs.__file__).parent
+    shutil.copytree(source, package, ignore=shutil.ignore_patterns("__pycache__"))
+    table = package / "components.py"
+    line = '    Kind("planet", "register_planets", "planets.Planet", "planets"),\n'
+    table.write_text(table.read_text().replace("TABLE = (\n", "TABLE = (\n" + line))
+    (package / "planets").mkdir()
+    (package / "planets" / "__init__.py").write_text("class Planet:\n    pass\n")
+    (package / "planets" / "builtin.py").write_text(
+        "from dsd_bench import Component, hookimpl\n@hookimpl\ndef register_planets():\n"
+        "    return [Component('mars', 'dsd_bench.planets:Planet', 'red')]\n"
+    )
+    script = (
+        "from dsd_bench import hookspecs\nfrom dsd_bench.plugins import build\n"
+        "known = build(third_party=False)\nprint(known.names('planet'), known.failed)\n"
+        "print(known.entries()[0].kind, hookspecs.register_planets.__doc__)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+    assert done.stdout.splitlines() == [
+        "['mars'] []",
+        "planet Return planets; each implements :class:`dsd_bench.planets.Planet`.",
+    ]
 
 
 # -- finding components

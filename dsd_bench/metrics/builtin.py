@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dsd_bench.components import Component
+from dsd_bench.components import PAPER, Component
 from dsd_bench.hookspecs import hookimpl
-
-PAPER = "Quetu and Tartaglione, DSD2: Can We Dodge Sparse Double Descent?, AAAI 2024"
 
 
 @hookimpl

@@ -6,12 +6,10 @@ import re
 
 from pydantic import field_validator
 
-from dsd_bench.components import Component
+from dsd_bench.components import PAPER, Component
 from dsd_bench.errors import suggest
 from dsd_bench.hookspecs import hookimpl
 from dsd_bench.params import Params, param
-
-PAPER = "Quetu and Tartaglione, DSD2: Can We Dodge Sparse Double Descent?, AAAI 2024"
 
 BATCHED_POLICIES = ("cutout", "flip", "shift")
 """Policies that work on a whole batch on the device, with a draw for each image."""
