@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 import torch
+import torchvision
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -248,6 +249,133 @@ def test_relus_inside_fused_attention_are_counted():
     )
     assert [count.shape for count in outputs.relu_counts] == [(4, 6)]
     assert torch.backends.mha.get_fastpath_enabled()
+
+
+RECTIFIERS = {
+    "relu6": functional.relu6,
+    "relu6 in place": nn.ReLU6(inplace=True),
+    "hardtanh": nn.Hardtanh(0, 1),
+    "hardtanh in place": nn.Hardtanh(0.0, 20.0, inplace=True),
+    "clamp": lambda x: x.clamp(min=0),
+    "clamp in place": lambda x: x.clamp_(0, 1),
+    "clamp by tensors": lambda x: x.clamp(torch.tensor(0.0), torch.tensor(2.0)),
+    "clip": lambda x: torch.clip(x, 0),
+    "clamp_min": lambda x: torch.clamp_min(x, 0),
+    "clamp_min in place": lambda x: x.clamp_min_(0.0),
+    "threshold": lambda x: functional.threshold(x, 0, 0),
+    "threshold in place": nn.Threshold(0, 0, inplace=True),
+    "relu in place": functional.relu_,
+    "torch.relu": torch.relu,
+    "leaky without a leak": nn.LeakyReLU(0),
+    "maximum": lambda x: torch.maximum(x, torch.zeros(())),
+    "maximum, zero first": lambda x: torch.maximum(torch.zeros_like(x), x),
+    "max": lambda x: torch.max(x, torch.zeros_like(x)),
+    "fmax": lambda x: torch.fmax(x, torch.tensor(0.0)),
+    "where": lambda x: torch.where(x > 0, x, 0.0),
+    "where not": lambda x: torch.where(x < 0, torch.zeros_like(x), x),
+    "times a mask": lambda x: x * (x > 0),
+    "times a cast mask": lambda x: (x >= 0).to(x.dtype) * x,
+    "filled": lambda x: x.masked_fill(x < 0, 0),
+    "filled in place": lambda x: x.masked_fill_(x <= 0, 0),
+    "assigned": lambda x: x.index_put_((x < 0,), torch.tensor(0.0)),
+}
+NONE = {
+    "leaky": nn.LeakyReLU(0.1),
+    "gelu": nn.GELU(),
+    "silu": nn.SiLU(),
+    "elu": nn.ELU(),
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "softplus": nn.Softplus(),
+    "hardtanh": nn.Hardtanh(),
+    "clamp to -1, 1": lambda x: x.clamp(-1, 1),
+    "clamp off 0": lambda x: x.clamp_min(1e-6),
+    "clamp above only": lambda x: x.clamp(max=0.5),
+    "clamp to nothing": lambda x: x.clamp(0, 0),
+    "a threshold with a floor": nn.Threshold(0.1, 20),
+    "a threshold below 0": nn.Threshold(-1, 0),
+    "maxout": lambda x: torch.maximum(x, x.flip(1)),
+    "maximum with one": lambda x: torch.maximum(x, torch.ones(())),
+    "a mask of something else": lambda x: torch.where(x.flip(1) > 0, x, 0.0),
+    "a mask the wrong way round": lambda x: torch.where(x > 0, 0.0, x),
+    "a mask that keeps": lambda x: torch.where(x > 0, x, 1.0),
+    "times another's mask": lambda x: x * (x.flip(1) > 0),
+    "whole numbers": lambda x: x * 0 + (10 * x).long().clamp(min=0),
+}
+
+
+class Activated(nn.Module):
+    """Pixels around 0 through a function."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x.flatten(1) - 0.5)
+
+
+def counted(function, images):
+    labels = torch.zeros(len(images), dtype=torch.int64)
+    model = Activated(function)
+    given = forward_pass(model, images.split(4), labels, labels, normalise, count_relu=True)
+    return given.relu_counts
+
+
+@pytest.mark.parametrize("name", RECTIFIERS)
+def test_every_spelling_of_a_rectifier_is_counted_as_relu_is(name):
+    images = data(10)[0]
+    (counts,) = counted(RECTIFIERS[name], images)
+    assert torch.equal(counts, (normalise(images).flatten(1) > 0.5).sum(0))
+
+
+@pytest.mark.parametrize("name", NONE)
+def test_what_is_never_off_is_not_counted(name):
+    assert counted(NONE[name], data(10)[0]) == ()
+
+
+def test_a_unit_that_saturates_is_on():
+    (counts,) = counted(lambda x: functional.hardtanh(x, 0, 0.01), data(10)[0])
+    assert torch.equal(counts, counted(functional.relu, data(10)[0])[0])
+
+
+@pytest.mark.parametrize(
+    ("gate", "written_out"),
+    [
+        (functional.hardswish, lambda x: x * functional.relu6(x + 3)),
+        (nn.Hardswish(inplace=True), lambda x: x * (x + 3).clamp(0, 6)),
+        (functional.hardsigmoid, lambda x: functional.relu6(x + 3) / 6),
+        (lambda x: functional.hardsigmoid(x, inplace=True), lambda x: (x + 3).clamp_(0, 6)),
+    ],
+)
+def test_hard_gates_are_counted_as_the_rectifier_that_they_are(gate, written_out):
+    images = data(10)[0]
+    far = [partial(lambda f, x: f(x * 10), function) for function in (gate, written_out)]
+    (one,), (other,) = (counted(function, images) for function in far)
+    assert torch.equal(one, other)
+    assert int((one < 10).sum()) > 0
+
+
+def test_a_rectifier_that_is_one_for_some_images_only_is_not_counted():
+    images = torch.full((8, 1, 4, 4), 255, dtype=torch.uint8)
+    images[4:] = 0
+
+    def forward(x):  # the second operand is zero in the first batch alone
+        return torch.maximum(x, (0.5 - x[:, :1]).clamp_min(0.0).expand_as(x))
+
+    assert len(counted(forward, images)) == 1  # the clamp inside
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_small"])
+def test_mobilenets_have_an_entropy(name):
+    model = torchvision.models.get_model(name, num_classes=3).eval()
+    images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+    labels = torch.zeros(3, dtype=torch.int64)
+    outputs = forward_pass(model, [images], labels, labels, normalise, count_relu=True)
+    kinds = (nn.ReLU, nn.ReLU6, nn.Hardswish, nn.Hardsigmoid)
+    assert len(outputs.relu_counts) == sum(isinstance(m, kinds) for m in model.modules())
+    row = METRICS["entropy"].measure(view({"train": outputs}))
+    assert 0 < row["entropy"] < 1
 
 
 # --- sparsity and cost ----------------------------------------------------------------------

@@ -22,9 +22,9 @@ class Outputs:
         logits: float32 ``(N, classes)`` on the device.
         labels: int64 ``(N,)``, given labels.
         clean: int64 ``(N,)``, true classes where known, else the given labels.
-        relu_counts: one int64 tensor for each ReLU application of a forward pass, in order: for
-            every element of its output (channel x position) the number of images for which
-            it was > 0. Only for the train part, else empty.
+        relu_counts: one int64 tensor for each application of a rectifier (ReLU and its like) in a
+            forward pass, in order: for every element of its output (channel x position) the
+            number of images for which it was on. Only for the train part, else empty.
     """
 
     logits: torch.Tensor

@@ -18,7 +18,7 @@ def register_metrics() -> list[Component]:
         Component(
             "entropy",
             "dsd_bench.metrics.entropy:Entropy",
-            "entropy of the ReLU units' on/off state over the train part",
+            "entropy of the rectifiers' on/off state over the train part",
             citation=f"{PAPER}, eq. 1",
         ),
         Component(

@@ -28,10 +28,11 @@ def entropy_bits(counts: Tensor, images: int) -> float:
 
 
 class Entropy(Metric):
-    """Eq. (1) of the paper, over every application of a ReLU in a forward pass.
+    """Eq. (1) of the paper, over every application of a rectifier (ReLU and its like,
+    :mod:`dsd_bench.metrics.rectifiers`) in a forward pass.
 
     ``entropy_per_layer``: for each application, in order, the mean over its output's elements
-    (channel x position); ``entropy``: the mean of these. None if the model has no ReLU.
+    (channel x position); ``entropy``: the mean of these. None if the model has no rectifier.
     """
 
     def measure(self, view: MeasureView) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""One pass of a network over images, counting how often each ReLU unit is on."""
+"""One pass of a network over images, counting how often each rectifier is on."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from dsd_bench.errors import RunError
 from dsd_bench.metrics import Outputs
+from dsd_bench.metrics.rectifiers import Rectifiers
 
 
 def forward_pass(
@@ -34,7 +35,7 @@ def forward_pass(
         labels: int64 ``(N,)``, given labels, on the device.
         clean: int64 ``(N,)``, true classes, on the device.
         normalise: uint8 ``(B, C, H, W)`` -> what the model takes.
-        count_relu: whether to count the ReLU units that are on.
+        count_relu: whether to count the rectifier units that are on.
         autocast: ``autocast()`` is a context in which the network computes, for low precision.
     """
     counter = ReluCounter() if count_relu else None
@@ -78,16 +79,18 @@ def without_compiler(mode: type[TorchDispatchMode]) -> type[TorchDispatchMode]:
 
 @without_compiler
 class ReluCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts for how many images each element of each ReLU's output is > 0.
+    """Counts for how many images each element of each rectifier's output is on.
 
-    It watches the operation itself, so that functional calls count, and a module that is used
-    twice counts twice. An output without one entry for each image (a ReLU of a table of
-    parameters, say) says nothing about images and is left out.
+    It watches the operation itself (:mod:`dsd_bench.metrics.rectifiers` says which ones), so that
+    functional calls count, and a module that is used twice counts twice. An output without one
+    entry for each image (a ReLU of a table of parameters, say) says nothing about images and is
+    left out.
     """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._images = 0
+        self._rectifiers = Rectifiers()
         self._batch: list[Tensor | None] = []
         self._totals: list[Tensor | None] = []
 
@@ -102,7 +105,7 @@ class ReluCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         Raises:
             RunError: if the ReLU applications differ from those of the batch before.
         """
-        self._images, self._batch = len(inputs), []
+        self._images, self._batch, self._rectifiers = len(inputs), [], Rectifiers()
         with self:
             outputs: Tensor = model(inputs)
         if not self._totals:
@@ -123,16 +126,20 @@ class ReluCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Carry out an operation and count if it is a ReLU."""
-        out = func(*args, **(kwargs or {}))
-        if func in (torch.ops.aten.relu.default, torch.ops.aten.relu_.default):
-            of_images = out.shape[:1] == (self._images,)
-            self._batch.append(_positive(out) if of_images else None)
+        """Carry out an operation and count if it is a rectifier."""
+        kwargs = kwargs or {}
+        found = self._rectifiers.before(func, args, kwargs)
+        out = func(*args, **kwargs)
+        self._rectifiers.after(func, args, out)
+        if found is not None:
+            units = out if found.gate is None else found.gate
+            of_images = units.shape[:1] == (self._images,) and units.is_floating_point()
+            self._batch.append(_positive(units) if found.counts and of_images else None)
         return out
 
 
 def _positive(out: Tensor) -> Tensor:
-    """Return the counts over the first dimension of a ReLU's output: its signs are 0 or 1.
+    """Return the counts over the first dimension of a rectifier's output: its signs are 0 or 1.
 
     Summed as float32, exact up to 2^24 images: three times faster than a sum of booleans.
     """

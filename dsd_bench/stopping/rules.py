@@ -15,7 +15,7 @@ from dsd_bench.stopping.builtin import EntropyGateParams, PatienceParams, Target
 Rounds = Sequence[Mapping[str, Any]]
 
 _HINTS = {
-    "entropy": ": entropy is that of ReLU units and this model has none; try the rule 'patience'",
+    "entropy": ": entropy is that of rectifiers (ReLU) and this model has none; try 'patience'",
     "val_accuracy": ": is there a validation part to judge by?",
 }
 
@@ -75,7 +75,7 @@ class EntropyGate(StopCriterion):
         """Return why to stop, or None; see :meth:`StopCriterion.stop`.
 
         Raises:
-            dsd_bench.errors.RunError: if the model has no ReLU, hence no entropy.
+            dsd_bench.errors.RunError: if the model has no rectifier, hence no entropy.
         """
         opened = gate_opened(_column(rounds, "entropy", "entropy-gate"), self.params.drop)
         if opened is None:
