@@ -72,6 +72,12 @@ class Component:
         teacher: (regularizers) whether it distils from another run, named by its parameter
             ``teacher``.
         metrics: (stop criteria) names of the further metrics its rule reads.
+        sets_back: (perturbers) whether it takes the weights back to an earlier state or to a new
+            initialisation, so that the next training begins anew; None: not said, and where that
+            training is shorter than the dense one nothing is claimed of the method.
+        changes_targets: (regularizers) whether a net trained with it fits other targets than the
+            labels it is given, as distillation and label smoothing do; None: not said, which
+            counts as yes. True of every one with ``teacher``.
     """
 
     name: str
@@ -82,6 +88,8 @@ class Component:
     citation: str = ""
     teacher: bool = False
     metrics: tuple[str, ...] = field(default=())
+    sets_back: bool | None = None
+    changes_targets: bool | None = None
 
     def __post_init__(self) -> None:
         if not NAME.match(self.name):
@@ -97,6 +105,9 @@ class Component:
             raise ValueError(f"component '{self.name}': version must be a whole number >= 1")
         if self.teacher and "teacher" not in self.params.model_fields:
             raise ValueError(f"component '{self.name}': teacher=True needs a parameter 'teacher'")
+        for name in ("sets_back", "changes_targets"):
+            if getattr(self, name) not in (None, True, False):
+                raise ValueError(f"component '{self.name}': {name} must be True, False or None")
 
     def load(self) -> type[Any]:
         """Import and return the implementing class."""

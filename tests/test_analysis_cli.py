@@ -146,3 +146,35 @@ def test_a_baseline_is_one_configuration(command: Command) -> None:
     code, _, err = command("analyze", base[0], "--baseline", ",".join(base))
     assert code == 2
     assert "2 configurations ('magnitude', 'random')" in err
+
+
+def test_a_method_that_starts_anew_each_round_is_stopped_early(command: Command) -> None:
+    vanilla = make("vanilla")
+    for options, verdict in (
+        ({"perturber": "reinit"}, "stopped early"),
+        ({"perturber": "rewind"}, "stopped early"),
+        ({"pruner": "gradient"}, "dodged"),
+    ):
+        ids = make("kd-best", **options)
+        _, one = told(command, *ids, "--baseline", ",".join(vanilla))
+        assert one["dodged"]["verdict"] == verdict
+        assert one["fairness"]["stopped_early"] is (verdict == "stopped early")
+    code, out, _ = command("analyze", *make("kd-best", perturber="rewind:step=5"))
+    assert code == 0
+    assert "for 50 epochs, the dense training has 200: stopped early" in " ".join(out.split())
+
+
+def test_analyze_says_where_the_net_does_not_interpolate(command: Command) -> None:
+    ids = make("kd-best")  # its dense nets fit 60 % of their labels
+    assert told(command, *ids)[0]["fairness"]["interpolates"] is False
+    _, out, _ = command("analyze", *ids)
+    assert "does not interpolate" in " ".join(out.split())
+
+
+def test_a_student_is_judged_by_its_teacher_s_dense_net(command: Command) -> None:
+    student = make("kd-best", reg=["kd"])
+    fair = told(command, *student)[0]["fairness"]
+    assert (fair["fit"], fair["interpolates"]) == (None, None)
+    make("vanilla")  # the teachers' folders, beside the students'
+    fair = told(command, *student)[0]["fairness"]
+    assert (fair["fit_of"], fair["interpolates"], fair["notes"]) == ("twin", True, [])

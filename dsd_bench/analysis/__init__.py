@@ -22,6 +22,7 @@ from dsd_bench.analysis.evidence import (
     judge,
     unimodal,
 )
+from dsd_bench.analysis.fairness import INTERPOLATES, Fairness, dense_key, fairness, stopped_early
 from dsd_bench.analysis.measures import Compression, area, compression, peak
 from dsd_bench.analysis.memorisation import Memorisation, memorisation
 from dsd_bench.analysis.phases import Phase, phase_of, phases
@@ -39,11 +40,13 @@ from dsd_bench.analysis.summary import (
 __all__ = [
     "CANNOT_TELL",
     "DOUBLE_DESCENT",
+    "INTERPOLATES",
     "NO_DOUBLE_DESCENT",
     "Compression",
     "Descent",
     "Dodge",
     "Evidence",
+    "Fairness",
     "Memorisation",
     "Phase",
     "Point",
@@ -56,9 +59,11 @@ __all__ = [
     "area",
     "compression",
     "crossing",
+    "dense_key",
     "depth_threshold",
     "descent",
     "dodge",
+    "fairness",
     "images_tested",
     "judge",
     "mean_curve",
@@ -69,6 +74,7 @@ __all__ = [
     "selected_round",
     "shared_part",
     "spread",
+    "stopped_early",
     "study",
     "summarise",
     "unimodal",

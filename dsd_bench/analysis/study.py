@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dsd_bench.analysis.curves import Point
+from dsd_bench.analysis.fairness import Fairness
 from dsd_bench.analysis.measures import Compression, area, compression, peak
 from dsd_bench.analysis.memorisation import Memorisation, memorisation
 from dsd_bench.analysis.phases import Phase, phase_of, phases
@@ -29,6 +30,7 @@ class Study:
         until: the density at which the area's range ends.
         compression: how far the nets can be pruned near their dense accuracy.
         memorisation: where wrong labels are forgotten; None without known wrong labels.
+        fairness: whether the net interpolates and its trainings are whole; None: not asked.
     """
 
     summary: Summary
@@ -39,6 +41,7 @@ class Study:
     until: float | None
     compression: Compression
     memorisation: Memorisation | None
+    fairness: Fairness | None = None
 
 
 def study(
@@ -46,6 +49,7 @@ def study(
     n_test: int | None = None,
     within: float = 0.01,
     until: float | None = None,
+    fair: Fairness | None = None,
 ) -> Study:
     """Analyse the seeds of one configuration, on the rounds that all of them reached.
 
@@ -54,6 +58,7 @@ def study(
         n_test: images of the test set.
         within: the accuracy that compression may cost, 0..1.
         until: the density at which the area ends; default: the last shared round's.
+        fair: what :func:`dsd_bench.analysis.fairness.fairness` says of them.
     """
     summary = summarise(runs, n_test)
     found = phases(summary.shared, summary.evidence)
@@ -69,6 +74,7 @@ def study(
             summary.shared, [run.rows for run in runs if run.rows], summary.column, within
         ),
         memorisation=memorisation([(run.seed, run.rows) for run in runs], summary.column),
+        fairness=fair,
     )
 
 

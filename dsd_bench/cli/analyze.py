@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from dsd_bench.analysis import Dodge, Study, dodge, images_tested, study
+from dsd_bench.analysis import Dodge, Fairness, Study, dodge, images_tested, study
 from dsd_bench.analysis.study import last_density
 from dsd_bench.analysis.summary import summarise
 from dsd_bench.cli import reading
@@ -18,6 +18,7 @@ from dsd_bench.cli.saying import say_json
 from dsd_bench.config.naming import Lookup, configuration_key
 from dsd_bench.errors import UsageError, collect
 from dsd_bench.plugins import catalogue
+from dsd_bench.reports.fairness import fairness_of
 from dsd_bench.reports.methods import Method, methods_of
 from dsd_bench.reports.studies import print_study
 from dsd_bench.reports.words import open_console
@@ -130,7 +131,11 @@ def _studies(methods: Sequence[Method], within: float) -> list[Study]:
     curves = [summarise(method.runs).shared for method in methods]
     ends = [end for curve in curves if (end := last_density(curve)) is not None]
     until = max(ends, default=None)
-    return [study(one.runs, images_tested(one.runs), within, until) for one in methods]
+    fair = fairness_of([method.runs for method in methods])
+    return [
+        study(one.runs, images_tested(one.runs), within, until, told)
+        for one, told in zip(methods, fair)
+    ]
 
 
 def _dodges(
@@ -140,7 +145,7 @@ def _dodges(
         return [None] * len(methods)
     vanilla = studies[base].summary.evidence
     return [
-        None if place == base else dodge(one.summary.evidence, vanilla)
+        None if place == base else dodge(one.summary.evidence, vanilla, one.fairness)
         for place, one in enumerate(studies)
     ]
 
@@ -171,6 +176,7 @@ def study_json(method: Method, found: Study, dodged: Dodge | None) -> dict[str, 
         "column": summary.column,
         "selection": summary.selection,
         "evidence": dataclasses.asdict(summary.evidence),
+        "fairness": _fairness(found.fairness),
         "dense": _dict(summary.dense),
         "dip": _dict(summary.dip),
         "sweet_spot": _dict(summary.sweet) if summary.double_descent else None,
@@ -182,6 +188,13 @@ def study_json(method: Method, found: Study, dodged: Dodge | None) -> dict[str, 
         "memorisation": _dict(found.memorisation),
         "dodged": {"verdict": dodged.verdict, "reason": dodged.reason} if dodged else None,
     }
+
+
+def _fairness(fair: Fairness | None) -> dict[str, Any] | None:
+    """Return what must be said beside the verdict; ``notes`` is empty where all is well."""
+    if fair is None:
+        return None
+    return dataclasses.asdict(fair) | {"notes": list(fair.notes)}
 
 
 def _dict(value: Any) -> dict[str, Any] | None:

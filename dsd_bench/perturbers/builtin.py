@@ -24,6 +24,7 @@ def register_perturbers() -> list[Component]:
             implementation="dsd_bench.perturbers.states:Keep",
             summary="keeps the trained weights (fine-tuning)",
             citation="Han et al. 2015, Learning both Weights and Connections (NeurIPS)",
+            sets_back=False,
         ),
         Component(
             name="rewind",
@@ -32,11 +33,13 @@ def register_perturbers() -> list[Component]:
             params=RewindParams,
             citation="Frankle and Carbin 2019, The Lottery Ticket Hypothesis (ICLR); "
             "Frankle et al. 2020, Linear Mode Connectivity (ICML)",
+            sets_back=True,
         ),
         Component(
             name="reinit",
             implementation="dsd_bench.perturbers.states:Reinit",
             summary="draws a new initialisation by the model's own rules",
             citation="He et al. 2022, Sparse Double Descent (ICML)",
+            sets_back=True,
         ),
     ]

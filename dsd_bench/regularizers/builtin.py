@@ -129,6 +129,7 @@ def register_regularizers() -> list[Component]:
             "penalty on the weights' absolute values",
             L1Params,
             citation=f"{PAPER}, App. D",
+            changes_targets=False,
         ),
         Component(
             "l2",
@@ -136,6 +137,7 @@ def register_regularizers() -> list[Component]:
             "penalty on the weights' squares",
             L2Params,
             citation=f"{PAPER}, App. D",
+            changes_targets=False,
         ),
         Component(
             "dropout",
@@ -143,6 +145,7 @@ def register_regularizers() -> list[Component]:
             "dropout before the classifier",
             DropoutParams,
             citation=f"{PAPER}, App. D",
+            changes_targets=False,
         ),
         Component(
             "augment",
@@ -150,5 +153,6 @@ def register_regularizers() -> list[Component]:
             "data augmentation, drawn for each image",
             AugmentParams,
             citation=f"{PAPER}, App. D",
+            changes_targets=False,
         ),
     ]

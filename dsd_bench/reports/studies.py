@@ -37,7 +37,7 @@ def print_study(
 
 
 def _facts(study: Study, dodged: Dodge | None, signs: Glyphs) -> list[_Fact]:
-    facts = [*_verdict(study), *_points(study, signs)]
+    facts = [*_verdict(study), *_notes(study), *_points(study, signs)]
     if study.phases:
         facts.append(("phases", _phases(study)))
     if study.area is not None and study.until is not None:
@@ -67,6 +67,12 @@ def _verdict(study: Study) -> list[_Fact]:
     else:
         facts.append(("", "one seed: how much seeds differ is not known"))
     return facts
+
+
+def _notes(study: Study) -> list[_Fact]:
+    """Return what must be said beside the verdict."""
+    notes = study.fairness.notes if study.fairness else ()
+    return [("" if place else "but", note) for place, note in enumerate(notes)]
 
 
 def _points(study: Study, signs: Glyphs) -> list[_Fact]:

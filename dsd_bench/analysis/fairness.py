@@ -1,0 +1,196 @@
+"""What a dip, or its absence, may be called: does the net interpolate, are its trainings whole?
+
+Sparse double descent is about networks that *interpolate*: the dense one fits its training labels,
+the wrong ones too, and pruning makes it forget them. Where the dense network fits fewer, the part
+of its curve before the dip is a training that was stopped early. So is each round of a method that
+sets the weights back and then trains for fewer epochs than the dense training had: that alone
+keeps wrong labels out.
+
+Pure functions of configurations and rows; what a component does is asked of its registration.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from dsd_bench.components import Component
+from dsd_bench.store.checkpoint import Row
+
+Config = Mapping[str, Any]
+"""The contents of a run's ``config.json``."""
+
+Seeds = Sequence[Sequence[Row]]
+"""The rows of each seed of a configuration."""
+
+Lookup = Callable[[str, str], Component | None]
+"""Finds a component by kind and name; None where it is not installed here."""
+
+INTERPOLATES = 0.97
+"""A dense net that fits fewer of its training labels, the wrong ones included, does not
+interpolate them."""
+
+_LATER = frozenset(
+    (
+        *("rounds", "target_sparsity", "retrain_epochs", "retrain_lr_scale"),
+        *("redense_epochs", "selection"),
+    )
+)
+"""Options of the protocol that the dense training does not depend on."""
+
+
+@dataclass(frozen=True)
+class Fairness:
+    """What must be said beside a curve's verdict.
+
+    Attributes:
+        fit: mean train accuracy, on the given labels, of the dense nets that count; None: unknown.
+        fit_of: whose they are: of the vanilla ``"twin"``, the run's ``"own"``, or None where
+            neither is at hand.
+        interpolates: whether ``fit`` is at least ``INTERPOLATES``; None where it is unknown.
+        stopped_early: whether each round trains from weights that were set back, for fewer epochs
+            than the dense training; None where the perturber does not say what it does.
+        epochs: of each round's training and of the dense one.
+    """
+
+    fit: float | None
+    fit_of: Literal["twin", "own"] | None
+    interpolates: bool | None
+    stopped_early: bool | None
+    epochs: tuple[int, int]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return a sentence for each thing that must be said; empty where all is well."""
+        return tuple(note for note in (self._of_fit(), self._of_training()) if note)
+
+    @property
+    def mark(self) -> str:
+        """Return the same in a few words, for a table's cell; empty where all is well."""
+        words = []
+        if self.stopped_early:
+            words.append("stopped early")
+        elif self.stopped_early is None:
+            words.append("perhaps stopped early")
+        if self.interpolates is False:
+            words.append(f"dense net fits {100 * (self.fit or 0):.0f} %")
+        return ", ".join(words)
+
+    def _of_fit(self) -> str:
+        if self.interpolates:
+            return ""
+        if self.fit is None and self.fit_of:
+            return "whether the dense network interpolates is unknown: its fit was not measured"
+        if self.fit is None:
+            return (
+                "whether the vanilla twin's dense network interpolates is unknown: no run without "
+                "regularizers of the same data, model and dense training is at hand"
+            )
+        whose = "the vanilla twin's dense" if self.fit_of == "twin" else "the dense"
+        return (
+            f"{whose} network fits {100 * self.fit:.1f} % of its labels, under "
+            f"{100 * INTERPOLATES:.0f}: it does not interpolate, so what comes before a dip is a "
+            "training stopped early"
+        )
+
+    def _of_training(self) -> str:
+        if self.stopped_early is False:
+            return ""
+        each, dense = self.epochs
+        told = f"for {each} epochs, the dense training has {dense}"
+        if self.stopped_early:
+            return f"each round trains from weights that were set back {told}: stopped early"
+        return f"each round trains {told}, and the perturber does not say if it sets weights back"
+
+
+def fairness(
+    config: Config,
+    rows: Seeds,
+    lookup: Lookup,
+    others: Iterable[tuple[Config, Seeds]] = (),
+) -> Fairness:
+    """Tell whether the net interpolates and whether its trainings are whole.
+
+    The dense network of the *vanilla twin* counts: same data, noise, model and dense training, no
+    regularizer; distilled or smoothed nets fit fewer labels by design. Without a twin it is the
+    configuration's own dense network, unless a regularizer changes the targets.
+
+    Args:
+        config: of any of its seeds; read are ``protocol``, ``perturber``, ``regularizers`` and what
+            :func:`dense_key` reads.
+        rows: for each seed its rows; read are ``round`` and ``train_accuracy`` of round 0.
+        lookup: where perturbers and regularizers are found.
+        others: further configurations; those that are vanilla twins count.
+    """
+    fit, fit_of = _fit(config, rows, lookup, others)
+    protocol = config["protocol"]
+    return Fairness(
+        fit=fit,
+        fit_of=fit_of,
+        interpolates=None if fit is None else fit >= INTERPOLATES,
+        stopped_early=stopped_early(config, lookup),
+        epochs=(protocol["retrain_epochs"], protocol["dense_epochs"]),
+    )
+
+
+def stopped_early(config: Config, lookup: Lookup) -> bool | None:
+    """Whether the weights are set back before each round and its training is no whole one.
+
+    None where that cannot be known: the perturber is not installed or does not declare
+    :attr:`Component.sets_back`, and a round's training is shorter than the dense one.
+    """
+    protocol = config["protocol"]
+    if protocol["retrain_epochs"] >= protocol["dense_epochs"]:
+        return False
+    component = lookup("perturber", config["perturber"]["name"])
+    return component.sets_back if component else None
+
+
+def dense_key(config: Config) -> str:
+    """Return a text that is equal for configurations with the same undistilled dense network.
+
+    Read are ``dataset`` (but where it lies), ``fingerprint``, ``noise``, ``model`` and what of
+    ``protocol`` the dense training depends on; seeds are not.
+    """
+    dataset = config["dataset"]
+    places = dataset.get("places", ())
+    params = {key: value for key, value in dataset["params"].items() if key not in places}
+    protocol = {key: value for key, value in config["protocol"].items() if key not in _LATER}
+    told = {key: config[key] for key in ("fingerprint", "noise", "model")}
+    told |= {"dataset": [dataset["name"], dataset["version"], params], "protocol": protocol}
+    return json.dumps(told, sort_keys=True)
+
+
+def _fit(
+    config: Config, rows: Seeds, lookup: Lookup, others: Iterable[tuple[Config, Seeds]]
+) -> tuple[float | None, Literal["twin", "own"] | None]:
+    if not config["regularizers"]:
+        return _mean_fit(rows), "own"
+    key = dense_key(config)
+    twins = [
+        seed
+        for other, seeds in others
+        if not other["regularizers"] and dense_key(other) == key
+        for seed in seeds
+    ]
+    fit = _mean_fit(twins)
+    if fit is not None:
+        return fit, "twin"
+    if any(_changes_targets(part["name"], lookup) for part in config["regularizers"]):
+        return None, None
+    return _mean_fit(rows), "own"
+
+
+def _changes_targets(name: str, lookup: Lookup) -> bool:
+    """Whether a regularizer changes what is to be fitted, as one that does not say so may."""
+    component = lookup("regularizer", name)
+    return component is None or component.teacher or component.changes_targets is not False
+
+
+def _mean_fit(seeds: Seeds) -> float | None:
+    dense = [rows[0] for rows in seeds if rows and rows[0]["round"] == 0]
+    fits = [row["train_accuracy"] for row in dense if row.get("train_accuracy") is not None]
+    return statistics.fmean(fits) if fits else None
