@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from dsd_bench import RunConfig
 from dsd_bench.errors import RunError
@@ -18,6 +19,7 @@ from dsd_bench.regularizers import Regularizer, TrainingView
 from dsd_bench.training import device
 from dsd_bench.training import step as stepping
 from dsd_bench.training.cuda_graph import WARM, GraphedStep
+from dsd_bench.training.distributed import Team
 from dsd_bench.training.optimizers import SGD
 from dsd_bench.training.step import Stepper, out_of_memory
 
@@ -94,6 +96,70 @@ def test_a_batch_that_does_not_fit_is_taken_in_parts(error: Exception | None) ->
     torch.testing.assert_close(weights(parts), weights(whole), rtol=1e-5, atol=1e-6)
     assert plain.context.plan.micro_batch is None
     assert plain.context.remarks == []
+
+
+@pytest.mark.parametrize("part", [3, 5, 6, 7, 15, 16, 17])
+def test_parts_of_any_size_have_the_whole_batch_s_gradient(part: int) -> None:
+    whole, parts = Tight(), Tight()
+    plain, split = stepper(whole), stepper(parts, micro_batch=part)
+    for batch in batches(2):
+        plain(*batch)
+        split(*batch)
+    rest = [16 % part] if 16 % part else []
+    assert parts.seen == ([16] if part >= 16 else [part] * (16 // part) + rest) * 2
+    torch.testing.assert_close(weights(parts), weights(whole), rtol=1e-5, atol=1e-6)
+
+
+def test_losses_are_the_sum_of_what_was_learned_from_alone() -> None:
+    """A batch that was tried before, or whose step failed, counts once, as it was done at last."""
+    tight, model = stepper(Tight(room=5)), Tight()
+    expected = 0.0
+    known = stepper(model, micro_batch=4)
+    for images, labels, index in batches(3):
+        with torch.no_grad():
+            for some, given in zip(images.split(4), labels.split(4)):
+                expected += float(functional.cross_entropy(model(some), given))
+        known(images, labels, index)
+        tight(images, labels, index)
+    assert float(tight.losses) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_batch_of_another_size_is_tried_whole_first() -> None:
+    model = Tight(room=5)
+    tight = stepper(model)
+    tight(*batches(1)[0])
+    model.seen.clear()
+    tight(*batches(1, size=20)[0])  # larger than what is known to fit in parts of four
+    assert model.seen == [4] * 5
+    model.seen.clear()
+    tight(*batches(1, size=3)[0])
+    assert model.seen == [3]
+
+
+class Collecting:
+    """Notes gradients instead of using them."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model, self.grads = model, list[Tensor]()
+
+    def step(self) -> None:
+        grads = [p.grad for p in self.model.parameters() if p.grad is not None]
+        self.grads.append(torch.cat([grad.flatten() for grad in grads]))
+        for parameter in self.model.parameters():
+            parameter.grad = None
+
+
+def test_a_share_of_a_batch_weighs_by_its_size() -> None:
+    """DistributedDataParallel averages over processes: shares of 10 and 6 of 16 must not tie."""
+    (images, labels, index), found = batches(1)[0], []
+    for shares in ([slice(0, 16)], [slice(0, 10), slice(10, 16)]):
+        made = stepper(Tight())
+        made.optimizer = collecting = Collecting(made.model)  # type: ignore[assignment]
+        made.context.team = Team(0, len(shares))
+        for mine in shares:
+            made(images[mine], labels[mine], index[mine], 16)
+        found.append(torch.stack(collecting.grads).mean(0))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-5, atol=1e-6)
 
 
 def test_a_step_tried_again_draws_what_the_first_try_drew() -> None:

@@ -1,0 +1,216 @@
+"""Edges of the protocol where a single changed line would go unseen."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+import torch
+from fakes import InMemoryStore
+from test_protocol import Silent, make_run
+
+from dsd_bench import RunConfig
+from dsd_bench.components import Component
+from dsd_bench.config.words import build_component
+from dsd_bench.errors import Interrupted, RunError
+from dsd_bench.experiment.ending import ended
+from dsd_bench.masks import Masks
+from dsd_bench.metrics import MeasureView, Metric
+from dsd_bench.plugins import catalogue
+from dsd_bench.pruners import Pruner, PruneView
+from dsd_bench.seeds import stream
+from dsd_bench.training.loop import Training
+from dsd_bench.training.optimizers import SGD
+
+Make = Callable[..., RunConfig]
+
+
+def given(run: Any, **parts: Any) -> Any:
+    """Give a run other components."""
+    for name, part in parts.items():
+        object.__setattr__(run.experiment, name, part)
+    return run
+
+
+def test_what_was_kept_before_an_interruption_is_kept_after_it(tiny: Make, tmp_path: Path) -> None:
+    config = tiny(rounds=4, epochs=1, perturber="rewind:step=2")
+    whole = make_run(config, tmp_path)
+    whole.follow()
+    for patience in (4, 7, 9):
+        store = InMemoryStore()
+        with pytest.raises(Interrupted):
+            make_run(config, tmp_path, store, patience).follow()
+        store = copy.deepcopy(store)
+        make_run(config, tmp_path, store).follow()
+        assert store.checkpoint is not None
+        assert whole.store.checkpoint is not None
+        assert store.checkpoint.kept == whole.store.checkpoint.kept
+        assert store.kept.keys() == whole.store.kept.keys()
+        for name in store.checkpoint.kept:
+            for key, tensor in whole.store.kept[name].items():
+                assert torch.equal(store.kept[name][key], tensor), (name, key)
+    assert "snapshot-2" in whole.store.checkpoint.kept
+
+
+@pytest.mark.parametrize(("sparsity", "over"), [(0.4, True), (0.5, True), (0.39, False)])
+def test_a_sparsity_that_is_just_the_target_ends_the_run(
+    tiny: Make, sparsity: float, over: bool
+) -> None:
+    config = tiny(rounds=None, target_sparsity=0.4)
+    stop = build_component(catalogue(), "stop", config.stop)
+    row = {"round": 1, "sparsity": sparsity, "val_accuracy": 0.5}
+    assert (ended(config, stop, [row]) is not None) == over
+
+
+@pytest.mark.parametrize(("round", "over"), [(1, False), (2, True), (3, True)])
+def test_the_last_round_is_the_one_that_was_asked_for(tiny: Make, round: int, over: bool) -> None:
+    config = tiny(rounds=2)
+    stop = build_component(catalogue(), "stop", config.stop)
+    row = {"round": round, "sparsity": 0.1, "val_accuracy": 0.5}
+    assert (ended(config, stop, [row]) is not None) == over
+
+
+class Idle(Pruner):
+    """Prunes nothing."""
+
+    def prune(self, view: PruneView) -> Masks:
+        return Masks(dict(view.masks.weights))
+
+
+class Forgetful(Pruner):
+    """Loses a layer."""
+
+    def prune(self, view: PruneView) -> Masks:
+        names = list(view.masks.weights)[1:]
+        return Masks({name: torch.zeros_like(view.masks.weights[name]) for name in names})
+
+
+@pytest.mark.parametrize(
+    ("pruner", "words"), [(Idle, "pruned nothing in round 1"), (Forgetful, "lost a layer")]
+)
+def test_a_pruner_that_does_not_do_its_work_is_stopped(
+    tiny: Make, tmp_path: Path, pruner: type[Pruner], words: str
+) -> None:
+    params = Component("idle", "somewhere:Idle", "").params()
+    with pytest.raises(RunError, match=words):
+        given(make_run(tiny(), tmp_path), pruner=pruner(params)).follow()
+
+
+class Counting(Pruner):
+    """Asks for batches and notes them."""
+
+    def __init__(self, inner: Pruner, wanted: int, seen: list[Any]) -> None:
+        self.inner, self.wanted, self.seen = inner, wanted, seen
+
+    def prune(self, view: PruneView) -> Masks:
+        self.seen.append([(len(i), len(y)) for i, y in view.batches(self.wanted)])
+        self.seen.append(torch.cat([i.flatten(1).sum(1) for i, _ in view.batches(self.wanted)]))
+        return self.inner.prune(view)
+
+
+@pytest.mark.parametrize(("wanted", "sizes"), [(1, [20]), (2, [20, 20]), (9, [20, 20, 20])])
+def test_a_pruner_gets_as_many_batches_as_it_asks_for(
+    tiny: Make, tmp_path: Path, wanted: int, sizes: list[int]
+) -> None:
+    seen: list[Any] = []
+    run = make_run(tiny(rounds=2, epochs=1), tmp_path)
+    given(run, pruner=Counting(run.experiment.pruner, wanted, seen)).follow()
+    data = run.setup.data
+    everything = data.normalise(data.train.gather(torch.arange(60))).flatten(1).sum(1)
+    for told in seen[::2]:
+        assert told == [(size, size) for size in sizes]
+    first, second = seen[1], seen[3]
+    assert not torch.equal(first, second)  # each round draws its own
+    if wanted == 9:  # never an image twice
+        torch.testing.assert_close(first.sort().values, everything.sort().values)
+
+
+def test_an_interrupt_after_the_last_round_is_too_late(tiny: Make, tmp_path: Path) -> None:
+    config = tiny(rounds=1, epochs=1)
+    questions = Silent()
+    run = make_run(config, tmp_path)
+    run.watcher = questions
+    run.follow()
+    asked = 10**9 - questions.left
+    for patience in range(asked - 3, asked + 1):
+        again = make_run(config, tmp_path, None, patience)
+        if patience < asked - 1:
+            with pytest.raises(Interrupted):
+                again.follow()
+        else:
+            assert again.follow().stopped_by == "rounds"
+
+
+def test_the_weights_come_back_at_the_last_learning_rate_of_their_round(
+    tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny(rounds=1, epochs=4, redense_epochs=3, milestones=(0.5,), lr_drop=0.1)
+    rates: list[float] = []
+    real = SGD.set_rate
+
+    def spied(optimizer: SGD, rate: float) -> None:
+        rates.append(rate)
+        real(optimizer, rate)
+
+    monkeypatch.setattr(SGD, "set_rate", spied)
+    make_run(config, tmp_path).follow()
+    first, last = config.protocol.lr, pytest.approx(0.1 * config.protocol.lr)
+    assert rates == [*[first, first, last, last] * 2, *[last] * 3]
+
+
+def test_libraries_generators_are_seeded_for_each_training(
+    tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draws: list[tuple[Any, ...]] = []
+    real = Training.run
+
+    def spied(training: Training, after: Any) -> None:
+        draws.append((training.key, random.random(), numpy.random.rand(), float(torch.rand(()))))
+        real(training, after)
+
+    monkeypatch.setattr(Training, "run", spied)
+    config = tiny(rounds=2, epochs=1)
+    for noise in (1, 2):
+        torch.manual_seed(noise)
+        make_run(config, tmp_path).follow()
+    assert draws[:3] == draws[3:]
+    assert len({draw[1:] for draw in draws[:3]}) == 3
+    for key, *found in draws[:3]:
+        torch.manual_seed(seed := stream(config.seed, *key, "global"))
+        assert found[2] == float(torch.rand(())), seed
+
+
+class Nosy(Metric):
+    """A further metric that draws and leaves traces."""
+
+    def measure(self, view: MeasureView) -> Mapping[str, Any]:
+        torch.rand(5)
+        random.random()
+        return {"value": float(torch.rand(())), "round": view.round}
+
+
+def test_a_further_metric_is_in_every_row_under_its_name(tiny: Make, tmp_path: Path) -> None:
+    run = make_run(tiny(), tmp_path)
+    params = Component("nosy", "somewhere:Nosy", "").params()
+    given(run, further={"nosy": Nosy(params)}).follow()
+    assert [row["metrics"]["nosy"]["round"] for row in run.rows] == [0, 1, 2]
+
+
+def test_the_plan_is_told_once_and_again_where_it_changed(tiny: Make, tmp_path: Path) -> None:
+    run = make_run(tiny(), tmp_path)
+    inner = run._train_and_evaluate
+
+    def change(training: Any) -> None:
+        if training.round == 1:
+            run.setup.context.change("it did not fit", micro_batch=5)
+        inner(training)
+
+    run._train_and_evaluate = change  # type: ignore[method-assign]
+    end = run.follow()
+    assert [(plan["from_round"], plan["micro_batch"]) for plan in end.plans] == [(0, None), (1, 5)]
+    assert run.store.lines == ["it did not fit"]
