@@ -91,6 +91,16 @@ def test_first_of_equally_deep_bottoms() -> None:
     assert descent([3, 1, 2, 1, 3]).bottom == 1
 
 
+def test_rounding_makes_neither_a_dip_nor_a_deeper_one() -> None:
+    assert 0.3 - 0.1 != 0.4 - 0.2
+    assert descent([0.4, 0.2, 0.4, 0.3, 0.1, 0.3]).bottom == 1
+    assert descent([0.3, 0.1, 0.3, 0.4, 0.2, 0.4]).bottom == 1
+    above = statistics.fmean([0.1, 0.2, 0.3])
+    assert above != 0.2
+    assert descent([above, 0.2, above]).bottom is None
+    assert descent([0.2, above, 0.2]).bottom is None
+
+
 def test_threshold_is_four_standard_errors_of_the_mean() -> None:
     assert depth_threshold(0.583, 597, 3) == pytest.approx(4 * math.sqrt(0.583 * 0.417 / (597 * 3)))
 

@@ -228,6 +228,14 @@ def test_what_ends_a_run(tiny: Make) -> None:
     assert stopped[0] == "patience"
 
 
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.7, 0.9])
+def test_a_target_sparsity_that_is_reached_exactly_ends_a_run(tiny: Make, share: float) -> None:
+    config, never = tiny(rounds=None, target_sparsity=share), Never(PatienceParams())
+    reached = 1 - round(100 * (1 - share)) / 100  # 1 - 0.9 is less than 0.1 in binary
+    assert ended(config, never, [row(0, 0.5), row(1, 0.5, reached)]) is not None
+    assert ended(config, never, [row(0, 0.5), row(1, 0.5, reached - 1e-6)]) is None
+
+
 def test_streams_do_not_depend_on_the_number_of_rounds(tiny: Make, tmp_path: Path) -> None:
     short, _ = follow(tiny(rounds=1), tmp_path)
     long, _ = follow(tiny(rounds=2), tmp_path)

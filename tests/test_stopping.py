@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -148,7 +151,9 @@ def test_values_out_of_range_are_refused(name, values):
 
 
 def algorithm_2(scores, entropies, drop, tolerance, patience):
-    """Algorithm 2 of the paper as a loop, with embedded.md's two corrections."""
+    """Algorithm 2 of the paper as a loop, with embedded.md's two corrections, in exact numbers."""
+    scores, entropies = ([Fraction(str(value)) for value in part] for part in (scores, entropies))
+    drop, tolerance = Fraction(str(drop)), Fraction(str(tolerance))
     h0, best, bad, gate = entropies[0], None, 0, False
     for index, (score, entropy) in enumerate(zip(scores, entropies)):
         if not gate:
@@ -189,3 +194,59 @@ def test_asking_again_changes_nothing(points, name):
     assert first == backwards[::-1]
     assert first[-1] == rule(name).stop(rows, "val_accuracy")
     assert rows == before
+
+
+def tied(step: int, n: int, tolerance: int) -> list[dict[str, Any]]:
+    """Rounds of n images: the best, then one that is worse by exactly the tolerance."""
+    return curve([step / n, (step - tolerance) / n], [1.0, 0.5])
+
+
+@pytest.mark.parametrize("n", [200, 1000, 597, 50_000])
+def test_a_fall_of_exactly_the_tolerance_is_tolerated(n: int) -> None:
+    misjudged_before = 0
+    for lost in (n // 20, n // 10):
+        for best in range(lost, n + 1, max(1, n // 500)):
+            rows = tied(best, n, lost)
+            tolerance = lost / n
+            misjudged_before += rows[1]["val_accuracy"] < rows[0]["val_accuracy"] - tolerance
+            for name in ("patience", "entropy-gate"):
+                more = {"drop": 0.0} if name == "entropy-gate" else {}
+                found = rule(name, tolerance=tolerance, **more)
+                assert found.stop([rows[0], *rows], "val_accuracy") is None
+                worse = {**rows[1], "val_accuracy": rows[1]["val_accuracy"] - 1 / n}
+                assert found.stop(
+                    [rows[0], {**rows[0], "round": 1, "entropy": 0.5}, worse], "val_accuracy"
+                )
+    assert misjudged_before > 0, "these are no ties that floats misjudge"
+
+
+def test_the_issue_s_tie() -> None:
+    assert 0.495 < 0.545 - 0.05  # in binary
+    rows = curve([0.545, 0.495], [1.0, 1.0])
+    assert rule("patience", tolerance=0.05).stop(rows, "val_accuracy") is None
+
+
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.3, 0.6, 0.7, 0.9, 0.95, 0.99])
+def test_a_target_that_is_reached_exactly_is_reached(share: float) -> None:
+    for prunable in (10, 100, 9728, 10**7):
+        nonzero = round(prunable * (1 - share))
+        reached = 1 - nonzero / prunable
+        rows = curve([0.5], sparsities=[reached])
+        stops = rule("target", sparsity=share).stop(rows, "val_accuracy") is not None
+        assert stops is (nonzero <= prunable - Fraction(str(share)) * prunable)
+
+
+def test_one_weight_less_than_the_target_is_not_enough() -> None:
+    rows = curve([0.5], sparsities=[1 - (10**6 + 1) / 10**8])
+    assert rule("target", sparsity=0.99).stop(rows, "val_accuracy") is None
+
+
+def test_the_gate_stays_shut_at_exactly_the_drop() -> None:
+    assert (1.0 - 0.95) / 1.0 > 0.05  # in binary
+    assert gate_opened([1.0, 0.95], 0.05) is None
+    assert gate_opened([1.0, 0.9499], 0.05) == 1
+
+
+def test_rules_that_were_corrected_have_a_version_of_their_own() -> None:
+    versions = {name: component.version for name, component in COMPONENTS.items()}
+    assert versions == {"never": 1, "target": 2, "patience": 2, "entropy-gate": 2}

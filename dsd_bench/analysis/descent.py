@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dsd_bench.stopping import below
+
 
 @dataclass(frozen=True)
 class Descent:
@@ -38,7 +40,7 @@ def descent(accuracies: Sequence[float]) -> Descent:
     after = _suffix_maxima(accuracies)
     for position, value in enumerate(accuracies):
         fall, rise = before - value, after[position] - value
-        if min(fall, rise) > best.depth:
+        if below(best.depth, min(fall, rise)):
             best = Descent(min(fall, rise), position, fall, rise)
         before = max(before, value)
     return best

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from dsd_bench.components import Component
+from dsd_bench.stopping import below
 from dsd_bench.store.checkpoint import Row
 
 Config = Mapping[str, Any]
@@ -130,7 +131,7 @@ def fairness(
     return Fairness(
         fit=fit,
         fit_of=fit_of,
-        interpolates=None if fit is None else fit >= INTERPOLATES,
+        interpolates=None if fit is None else not below(fit, INTERPOLATES),
         stopped_early=stopped_early(config, lookup),
         epochs=(protocol["retrain_epochs"], protocol["dense_epochs"]),
     )

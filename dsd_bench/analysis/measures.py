@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from dsd_bench.analysis.curves import Point, Spread, spread
+from dsd_bench.stopping import below
 from dsd_bench.store.checkpoint import Row
 
 
@@ -44,7 +45,8 @@ def area(curve: Sequence[Point], until: float | None = None) -> float | None:
 def peak(curve: Sequence[Point], after: int = -1) -> Point | None:
     """Return the highest mean later than round ``after``, the first of equals."""
     later = [point for point in curve if point.round > after]
-    return max(later, key=lambda point: point.mean, default=None)
+    top = max((point.mean for point in later), default=0.0)
+    return next((point for point in later if not below(point.mean, top)), None)
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def compression(
         column: an accuracy.
         within: the loss that is allowed, 0.01 = 1 point.
     """
-    mean = [point for point in curve if curve[0].mean - point.mean <= within + 1e-12]
+    mean = [point for point in curve if not below(point.mean, curve[0].mean - within)]
     seeds = [found for one in rows if (found := _sparsest(one, column, within)) is not None]
     sparsest = max(mean, key=lambda point: point.sparsity, default=None)
     return Compression(within, sparsest, tuple(seeds), spread(seeds))
@@ -88,5 +90,5 @@ def _sparsest(rows: Sequence[Row], column: str, within: float) -> float | None:
     known = [row for row in rows if row.get(column) is not None]
     if not known:
         return None
-    least = known[0][column] - within - 1e-12
-    return max(float(row["sparsity"]) for row in known if row[column] >= least)
+    least = known[0][column] - within
+    return max(float(row["sparsity"]) for row in known if not below(row[column], least))

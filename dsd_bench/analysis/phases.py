@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from dsd_bench.analysis.curves import Point, crossing
 from dsd_bench.analysis.evidence import DOUBLE_DESCENT, Evidence
+from dsd_bench.stopping import below
 
 NAMES = ("light", "critical", "sweet", "collapsed")
 
@@ -71,7 +72,7 @@ def phase_of(point: Point | None, found: Sequence[Phase]) -> str | None:
 def _light_end(curve: Sequence[Point], bottom: int, evidence: Evidence) -> float:
     best = max(point.mean for point in curve[:bottom])
     level = best - LOST * evidence.descent.depth
-    last = max(place for place in range(bottom) if curve[place].mean >= level)
+    last = max(place for place in range(bottom) if not below(curve[place].mean, level))
     return _cross(curve, last, level)
 
 
@@ -79,7 +80,7 @@ def _sweet_end(curve: Sequence[Point], bottom: int, evidence: Evidence) -> float
     after = range(bottom + 1, len(curve))
     top = max(after, key=lambda place: curve[place].mean)
     level = curve[top].mean - LOST * evidence.descent.depth
-    lost = (place for place in range(top + 1, len(curve)) if curve[place].mean < level)
+    lost = (place for place in range(top + 1, len(curve)) if below(curve[place].mean, level))
     first = next(lost, None)
     return None if first is None else _cross(curve, first - 1, level)
 

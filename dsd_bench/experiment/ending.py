@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dsd_bench.config.run import RunConfig
-from dsd_bench.stopping import StopCriterion
+from dsd_bench.stopping import StopCriterion, below
 from dsd_bench.store.checkpoint import Row
 
 
@@ -39,8 +39,9 @@ def ended(config: RunConfig, stop: StopCriterion, rows: Sequence[Row]) -> tuple[
         return config.stop.name, reason
     if protocol.rounds is not None and last["round"] >= protocol.rounds:
         return "rounds", f"all {protocol.rounds} rounds are done"
-    if protocol.target_sparsity is not None and last["sparsity"] >= protocol.target_sparsity:
-        return "target-sparsity", f"the sparsity reached {protocol.target_sparsity:g}"
+    target = protocol.target_sparsity
+    if target is not None and not below(last["sparsity"], target):
+        return "target-sparsity", f"the sparsity reached {target:g}"
     return None
 
 

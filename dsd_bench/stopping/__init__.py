@@ -7,6 +7,19 @@ from typing import Any
 
 from dsd_bench.params import Params
 
+MARGIN = 1e-9
+"""How far two numbers must be apart to differ: far more than rounding makes of decimals, far less
+than one image or one weight."""
+
+
+def below(value: float, limit: float) -> bool:
+    """Whether ``value`` is less than ``limit`` by more than rounding explains.
+
+    Accuracies and sparsities are counts divided by counts, and 0.545 - 0.05 is 0.495 on paper but
+    not in binary. So whoever compares a difference with a limit asks this; ties are not below.
+    """
+    return value < limit - MARGIN
+
 
 class StopCriterion:
     """Base of all stop criteria."""

@@ -59,18 +59,21 @@ def register_stop_criteria() -> list[Component]:
             "dsd_bench.stopping.rules:Target",
             "stop once a sparsity is reached",
             TargetParams,
+            version=2,
         ),
         Component(
             "patience",
             "dsd_bench.stopping.rules:Patience",
             "the usual early stop: accuracy fell below the best so far",
             PatienceParams,
+            version=2,
         ),
         Component(
             "entropy-gate",
             "dsd_bench.stopping.rules:EntropyGate",
             "Algorithm 2: early stop, allowed only once the neurons' entropy has fallen",
             EntropyGateParams,
+            version=2,
             citation=f"{PAPER}, Algorithm 2",
         ),
     ]

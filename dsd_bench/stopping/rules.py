@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dsd_bench.errors import RunError
-from dsd_bench.stopping import StopCriterion
+from dsd_bench.stopping import StopCriterion, below
 from dsd_bench.stopping.builtin import EntropyGateParams, PatienceParams, TargetParams
 
 Rounds = Sequence[Mapping[str, Any]]
@@ -36,7 +36,7 @@ class Target(StopCriterion):
     def stop(self, rounds: Rounds, score: str) -> str | None:
         """Return why to stop, or None; see :meth:`StopCriterion.stop`."""
         reached, wanted = _column(rounds[-1:], "sparsity", "target")[0], self.params.sparsity
-        if reached < wanted:
+        if below(reached, wanted):
             return None
         return f"sparsity {reached:.4f} reached the target of {wanted:g}"
 
@@ -93,7 +93,7 @@ def gate_opened(entropies: Sequence[float], drop: float) -> int | None:
     start = entropies[0]
     if start <= 0:
         return None
-    falls = ((start - entropy) / start > drop for entropy in entropies)
+    falls = (below(drop, (start - entropy) / start) for entropy in entropies)
     return next((index for index, fell in enumerate(falls) if fell), None)
 
 
@@ -101,7 +101,7 @@ def _early_stop(scores: Sequence[float], tolerance: float, patience: int, name: 
     """Apply the usual early stop to ``scores``, the first of which sets the best."""
     best, bad = scores[0], 0
     for score in scores[1:]:
-        bad = bad + 1 if score < best - tolerance else 0
+        bad = bad + 1 if below(score, best - tolerance) else 0
         best = max(best, score)
     if bad < patience:
         return None
