@@ -113,11 +113,15 @@ def execute_plan(
         prepare_folders(planned, runs_dir)
         for item in planned:
             if item.job.fresh:
-                clear(item.job.path)
+                clear(item.job.path, _noting(emit, item.job.run_id))
     if not launch.alone:
         _meet(settings)
     outcomes = made.execute([item.job for item in planned], settings, emit)
     return [Finished(item, outcome) for item, outcome in zip(planned, outcomes, strict=True)]
+
+
+def _noting(emit: Callable[[Event], None], run_id: str) -> Callable[[str], None]:
+    return lambda text: emit({"event": "note", "run_id": run_id, "text": text})
 
 
 def _meet(settings: Settings) -> None:

@@ -2,17 +2,13 @@ from __future__ import annotations
 
 import json
 import os
-import socket
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 
-from dsd_bench.errors import DamagedFile, Locked, RunError, UsageError
-from dsd_bench.store import files, locks
+from dsd_bench.errors import DamagedFile, RunError, UsageError
+from dsd_bench.store import files
 from dsd_bench.store.checkpoint import Checkpoint
 from dsd_bench.store.folder import CHECKPOINT, PREVIOUS, RunFolder
 from dsd_bench.store.runs import find_run, load_run, stored_ids
@@ -124,50 +120,6 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mo
         files.write_atomic(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_lock_keeps_another_process_out(tmp_path: Path) -> None:
-    path = tmp_path / "lock"
-    code = (
-        "import sys, time; from pathlib import Path; from dsd_bench.store.locks import locked\n"
-        f"with locked(Path({str(path)!r})):\n print('held', flush=True); time.sleep(60)"
-    )
-    holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    try:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "held\n"
-        with pytest.raises(Locked, match=f"process {holder.pid}"), locks.locked(path):
-            pass
-    finally:
-        holder.kill()
-        holder.wait()
-    with locks.locked(path):  # its owner is dead: taken over
-        assert json.loads(path.read_text())["pid"] == os.getpid()
-    assert not path.exists()
-
-
-def test_lock_without_flock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(locks, "_flock", lambda handle: False)
-    path = tmp_path / "lock"
-    entry = {"host": socket.gethostname(), "boot": locks._boot(), "pid": os.getppid()}
-    entry["started"] = locks._started(os.getppid())
-    path.write_text(json.dumps(entry))
-    with pytest.raises(Locked), locks.locked(path):
-        pass
-    path.write_text(json.dumps({**entry, "started": "another process of that id"}))
-    with locks.locked(path):
-        pass
-
-
-def test_lock_of_another_host_dies_with_its_heartbeat(tmp_path: Path) -> None:
-    path = tmp_path / "lock"
-    path.write_text(json.dumps({"host": "elsewhere", "boot": "b", "pid": 1, "started": "1"}))
-    with pytest.raises(Locked, match="on elsewhere"), locks.locked(path):
-        pass
-    old = time.time() - locks.BEAT * locks.MISSED - 1
-    os.utime(path, (old, old))
-    with locks.locked(path):
-        pass
 
 
 def make_run(folder: Path, run_id: str) -> Path:

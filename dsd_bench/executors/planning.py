@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,13 +109,24 @@ def readable(path: Path) -> bool:
     return True
 
 
-def clear(path: Path) -> None:
+def clear(path: Path, tell: Callable[[str], None] = lambda text: None) -> None:
     """Remove everything of a run but its configuration.
+
+    Args:
+        path: the run's folder.
+        tell: is called, once, with a sentence if it takes long to learn whether a holder lives.
 
     Raises:
         Locked: if another process is working on it.
     """
-    with locked(path / "lock"):
+    told: list[str] = []
+
+    def waiting(text: str) -> None:
+        if not told:
+            told.append(text)
+            tell(text)
+
+    with locked(path / "lock", waiting, patient=False):
         for entry in path.iterdir():
             if entry.name in ("config.json", "lock"):
                 continue
