@@ -25,7 +25,7 @@ from dsd_bench.reports.builtin import TerminalParams
 from dsd_bench.reports.canvas import Canvas
 from dsd_bench.reports.csv import Csv
 from dsd_bench.reports.frames import IDENTITY, MEASURED, runs_frame
-from dsd_bench.reports.live import LiveView, PlainView, SilentView
+from dsd_bench.reports.live import LiveView, PlainView
 from dsd_bench.reports.plot import Annotation, Plot, Series
 from dsd_bench.reports.progress import Progress, planned_rounds
 from dsd_bench.reports.summary import print_summary
@@ -763,8 +763,6 @@ def test_live_view_vanishes_and_leaves_notes() -> None:
 
 def test_events_of_unknown_runs_are_ignored() -> None:
     run, other = run_of(), run_of(5)
-    with SilentView() as silent:
-        silent.handle(event(other, "round", row=other.rows[0]))
     assert "0 of 1 run done" in live_text([run], [training(other, 0, 1)])
 
 

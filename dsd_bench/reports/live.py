@@ -49,19 +49,6 @@ class View(Protocol):
         """Take note of an event."""
 
 
-class SilentView:
-    """Shows nothing, for ``--json`` and for calls from Python."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return None
-
-    def handle(self, event: Event) -> None:
-        """Ignore the event."""
-
-
 class PlainView:
     """Writes one line when a run starts, finishes a round, ends or fails.
 
