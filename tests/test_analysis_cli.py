@@ -178,3 +178,14 @@ def test_a_student_is_judged_by_its_teacher_s_dense_net(command: Command) -> Non
     make("vanilla")  # the teachers' folders, beside the students'
     fair = told(command, *student)[0]["fairness"]
     assert (fair["fit_of"], fair["interpolates"], fair["notes"]) == ("twin", True, [])
+
+
+def test_analyze_says_how_many_seeds_would_decide(command: Command) -> None:
+    (one,) = make("vanilla", range(1))
+    evidence = told(command, one)[0]["evidence"]
+    assert evidence["verdict"] == "cannot tell"
+    assert evidence["more"]["now"] == 1
+    assert 1 < evidence["more"]["likely"] <= evidence["more"]["sure"] < 10
+    _, out, _ = command("analyze", one)
+    likely = evidence["more"]["likely"]
+    assert f"about {likely} seeds in all would decide with 80% probability" in " ".join(out.split())

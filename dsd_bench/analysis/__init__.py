@@ -26,6 +26,7 @@ from dsd_bench.analysis.fairness import INTERPOLATES, Fairness, dense_key, fairn
 from dsd_bench.analysis.measures import Compression, area, compression, peak
 from dsd_bench.analysis.memorisation import Memorisation, memorisation
 from dsd_bench.analysis.phases import Phase, phase_of, phases
+from dsd_bench.analysis.power import MoreSeeds
 from dsd_bench.analysis.study import Study, study
 from dsd_bench.analysis.summary import (
     Selected,
@@ -48,6 +49,7 @@ __all__ = [
     "Evidence",
     "Fairness",
     "Memorisation",
+    "MoreSeeds",
     "Phase",
     "Point",
     "Selected",

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dsd_bench.analysis.descent import Descent, depth_threshold, descent
+from dsd_bench.analysis.power import Limits, MoreSeeds, more_seeds
 
 Verdict = Literal["double descent", "no double descent", "cannot tell"]
 DOUBLE_DESCENT: Verdict = "double descent"
@@ -45,6 +46,7 @@ class Evidence:
         chance: how likely a curve without double descent is as deep; None as ``threshold``.
         noise: standard error of the mean curve's rounds that ``chance`` was simulated with, at
             the bottom; None as ``threshold``.
+        more: how many seeds would decide; None where the verdict is told, or no seeds would help.
     """
 
     verdict: Verdict
@@ -54,6 +56,7 @@ class Evidence:
     threshold: float | None = None
     chance: float | None = None
     noise: float | None = None
+    more: MoreSeeds | None = None
 
 
 def judge(
@@ -86,13 +89,45 @@ def judge(
         told = f"depth {_points(found.depth)} points"
         reason = f"{told} cannot be told from noise without the size of the test set"
         return Evidence(CANNOT_TELL, reason, found, seeds)
-    threshold = depth_threshold(means[found.bottom], n_test, len(curves))
-    noise = standard_errors(curves, means, found.bottom, n_test)
-    chance = _chance(found.depth, means, noise)
-    verdict, reason = _decide(found.depth, threshold, chance, noise[found.bottom])
+    return _weigh(curves, means, found, n_test, stopped_early)
+
+
+def _weigh(
+    curves: Sequence[Sequence[float]],
+    means: Sequence[float],
+    found: Descent,
+    n_test: int,
+    stopped_early: bool,
+) -> Evidence:
+    """Judge a curve that dips."""
+    bottom = found.bottom or 0
+    threshold = depth_threshold(means[bottom], n_test, len(curves))
+    errors = standard_errors(curves, means, bottom, n_test)
+    noise, null = errors[bottom], sorted(null_depths(means, errors))
+    chance = (1 + sum(depth >= found.depth for depth in null)) / (1 + DRAWS)
+    verdict, reason = _decide(found.depth, threshold, chance, noise)
+    more = None
     if stopped_early and verdict == NO_DOUBLE_DESCENT:
         verdict, reason = CANNOT_TELL, f"{reason}, until a stop rule ended the curve"
-    return Evidence(verdict, reason, found, seeds, threshold, chance, noise[found.bottom])
+    elif verdict == CANNOT_TELL:
+        root = math.sqrt(len(curves))
+        claim = max(threshold, null[math.ceil((1 - LEVEL) * DRAWS) - 1]) * root
+        least = math.sqrt(2 * means[bottom] * (1 - means[bottom]) / n_test)
+        limits = Limits(claim, 2 * noise * root, MATTERS)
+        more = more_seeds(_depths(curves, means, found), least, limits)
+    seeds = tuple(descent(curve) for curve in curves)
+    return Evidence(verdict, reason, found, seeds, threshold, chance, noise, more)
+
+
+def _depths(
+    curves: Sequence[Sequence[float]], means: Sequence[float], found: Descent
+) -> list[float]:
+    """Return each seed's depth in the two rounds that make the mean curve's."""
+    bottom = found.bottom or 0
+    sides = (range(bottom), range(bottom + 1, len(means)))
+    side = sides[0] if found.fall <= found.rise else sides[1]
+    top = max(side, key=means.__getitem__)
+    return [curve[top] - curve[bottom] for curve in curves]
 
 
 def _decide(depth: float, threshold: float, chance: float, noise: float) -> tuple[Verdict, str]:
@@ -142,11 +177,6 @@ def _interaction(curves: Sequence[Sequence[float]]) -> float:
         for value, mean in zip(curve, means)
     )
     return math.fsum(squares) / ((len(curves) - 1) * (len(means) - 1))
-
-
-def _chance(depth: float, means: Sequence[float], noise: Sequence[float]) -> float:
-    hits = sum(found >= depth for found in null_depths(means, noise))
-    return (1 + hits) / (1 + DRAWS)
 
 
 def null_depths(means: Sequence[float], noise: Sequence[float]) -> list[float]:

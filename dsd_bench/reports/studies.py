@@ -54,6 +54,8 @@ def _verdict(study: Study) -> list[_Fact]:
     evidence = study.summary.evidence
     verdict = Text.assemble((evidence.verdict, "bold"), f": {evidence.reason}")
     facts: list[_Fact] = [("verdict", verdict)]
+    if evidence.more:
+        facts.append(("", evidence.more.words))
     found = evidence.descent
     if found.bottom is None:
         return facts
