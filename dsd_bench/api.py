@@ -109,7 +109,6 @@ def execute_plan(
     if not launch.alone:
         executor = "inline"  # each process of torchrun does the same runs, together
     made: Executor = catalogue().get("executor", executor).component.create()
-    check_device(settings.device)
     if launch.leads:
         prepare_folders(planned, runs_dir)
         for item in planned:
@@ -131,17 +130,6 @@ def _meet(settings: Settings) -> None:
     from dsd_bench.training.distributed import join
 
     join(device.resolve(settings.device).type).barrier()
-
-
-def check_device(word: str) -> None:
-    """Raise :class:`UsageError` if there is no such device, also where nothing is left to run.
-
-    ``auto`` and ``cpu`` are always there: for them torch need not be imported.
-    """
-    if word not in ("auto", "cpu"):
-        from dsd_bench.training.device import resolve
-
-        resolve(word)
 
 
 def check_data(configs: Sequence[RunConfig], settings: Settings) -> None:
@@ -194,7 +182,7 @@ def load_model(
             without it.
     """
     from dsd_bench.experiment.assemble import Sources, build_model, image_shape, load_kept_weights
-    from dsd_bench.store.runs import read_json
+    from dsd_bench.store.reading import read_json
     from dsd_bench.store.tensors import read_tensors
     from dsd_bench.training import device
 

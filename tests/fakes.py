@@ -254,3 +254,11 @@ class InMemoryStore:
     def log(self, text: str) -> None:
         """Keep the line."""
         self.lines.append(text)
+
+
+def row(round: int, **values: Any) -> dict[str, Any]:
+    """Return a whole row in which little was measured, with ``values``."""
+    from dsd_bench.store.checkpoint import ROW
+
+    plain = {"round": round, "sparsity": 0.0, "nonzero": 1, "sparsity_per_layer": {}}
+    return dict.fromkeys(ROW) | plain | values

@@ -13,6 +13,11 @@ from dsd_bench import configure
 
 Command = Callable[..., tuple[int, str, str]]
 RECORDED = Path(__file__).parent / "recorded"
+BLANK = {
+    **dict.fromkeys(("train_loss", "val_loss", "test_loss", "macs_dense", "macs_effective")),
+    **{"nonzero": 0, "entropy_per_layer": None, "sparsity_per_layer": {}},
+}
+"""What the recorded rows leave out."""
 DONE = {"status": "done", "best_round": 14, "stopped_by": "rounds", "samples": {"test": 597}}
 
 
@@ -25,10 +30,10 @@ def make(name: str, seeds: range = range(3), result: Any = DONE, **options: Any)
         folder = Path("runs") / config.run_id
         folder.mkdir(parents=True)
         (folder / "config.json").write_text(json.dumps(config.to_json()))
-        rows = [line for line in lines if line["seed"] == seed]
+        rows = [BLANK | line for line in lines if line["seed"] == seed]
         (folder / "rounds.jsonl").write_text("\n".join(map(json.dumps, rows)))
         if result:
-            (folder / "result.json").write_text(json.dumps(result))
+            (folder / "result.json").write_text(json.dumps({"run_id": config.run_id} | result))
         ids.append(config.run_id)
     return ids
 

@@ -355,12 +355,12 @@ def test_a_false_teacher_is_refused(make):
 @pytest.mark.parametrize(
     ("old", "new", "key"),
     [
-        ('"test_accuracy": 0.65', '"test_accuracy": 1.65', "rounds.test_accuracy.2"),
+        ('"test_accuracy": 0.65', '"test_accuracy": 1.65', "rounds.jsonl:3: test_accuracy"),
         ('"test_accuracy": 0.65', '"test_accuracy": null', "rounds.test_accuracy.2"),
         ('"val_accuracy": 0.65', '"val_accuracy": null', "rounds.val_accuracy"),
-        ('"entropy": 0.7', '"entropy": NaN', "rounds.entropy.0"),
-        ('"nonzero": 640', '"nonzero": true', "rounds.nonzero.2"),
-        ('"round": 2', '"round": 3', "rounds.jsonl"),
+        ('"entropy": 0.7', '"entropy": NaN', "rounds.jsonl:1: "),
+        ('"nonzero": 640', '"nonzero": true', "rounds.jsonl:3: nonzero"),
+        ('"round": 2', '"round": 3', "rounds.jsonl:3: round"),
         ('"val_accuracy": 0.65', '"val_accuracy": 0.95', "best_round"),
     ],
 )
@@ -369,9 +369,10 @@ def test_damaged_rounds_are_refused_naming_run_and_key(make, boards, old, new, k
     path = run.path / "rounds.jsonl"
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new))
-    message = refused([load_run(run.path)], boards)
-    assert key in message
-    assert str(run.path) in message
+    with pytest.raises(UsageError) as caught:
+        submit([load_run(run.path)], boards)
+    assert key in str(caught.value)
+    assert str(run.path) in str(caught.value)
 
 
 def test_nothing_is_written_if_one_run_is_wrong(make, boards):

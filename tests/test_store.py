@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from fakes import row
 
 from dsd_bench.errors import DamagedFile, RunError, UsageError
 from dsd_bench.store import files
@@ -59,7 +60,7 @@ def test_every_damaged_byte_is_noticed(tmp_path: Path) -> None:
 
 
 def checkpoint(round: int, kept: tuple[str, ...] = ()) -> Checkpoint:
-    rows = tuple({"round": r, "metrics": {"m": {"v": r}}} for r in range(round))
+    rows = tuple(row(r, metrics={"m": {"v": r}}) for r in range(round))
     return Checkpoint(rows, round, True, {"epoch": 1, "step": 2}, TENSORS, ({"p": 1},), kept)
 
 
@@ -74,7 +75,7 @@ def test_folder_restores_the_newest_checkpoint(tmp_path: Path) -> None:
     folder.save(checkpoint(2))
     assert equal(folder.restore(), checkpoint(2))
     rows = [json.loads(line) for line in (tmp_path / "rounds.jsonl").read_text().splitlines()]
-    assert rows == [{"round": 0}, {"round": 1}]
+    assert rows == [row(0), row(1)]
     further = (tmp_path / "metrics" / "m.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in further] == [{"round": 0, "v": 0}, {"round": 1, "v": 1}]
 

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from dsd_bench.store.runs import read_rows
+from dsd_bench.store.reading import read_rows
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-import shlex
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dsd_bench.config.run import ProtocolConfig, RunConfig
 from dsd_bench.errors import UsageError, collect, suggest
-from dsd_bench.store.runs import read_json
+from dsd_bench.store.reading import read_json, read_toml
 
 Layer = dict[str, Any]
 
@@ -35,7 +33,9 @@ def normalise(layer: Mapping[str, Any], where: str = "") -> Layer:
     """Return a layer with only known keys and ``epochs`` spelled out; None means not given."""
     values = {key: value for key, value in layer.items() if value is not None}
     prefix = f"{where}: " if where else ""
-    collect(_unknown(values, prefix))
+    collect(
+        [f"{prefix}unknown option '{key}'{suggest(key, KEYS)}" for key in values if key not in KEYS]
+    )
     if "rounds" in values and "target_sparsity" in values:
         raise UsageError(f"{prefix}give --rounds or --target-sparsity, not both")
     if not isinstance(values.get("teacher", {}), Mapping):
@@ -50,13 +50,6 @@ def normalise(layer: Mapping[str, Any], where: str = "") -> Layer:
     return (
         {"dense_epochs": epochs, "retrain_epochs": epochs} if epochs is not None else {}
     ) | values
-
-
-def _unknown(values: Layer, prefix: str) -> list[str]:
-    """Name every unknown option; what there is to choose from is said once, at the end."""
-    wrong = [key for key in values if key not in KEYS]
-    told = [f"{prefix}unknown option '{key}'{suggest(key, KEYS)}" for key in wrong]
-    return [text.partition(" choose from: ")[0].rstrip(";") for text in told[:-1]] + told[-1:]
 
 
 def merge(layers: Sequence[Layer]) -> Layer:
@@ -82,17 +75,9 @@ def read_layer(path: Path) -> Layer:
     if path.suffix == ".json":
         return _layer_of_run(RunConfig.from_json(read_json(path), str(path)))
     try:
-        values = tomllib.loads(path.read_text("utf-8"))
-        if {"title", "scale"} <= values.keys():
-            words = f"dsd-bench sweep {shlex.quote(str(path))}"
-            raise UsageError(
-                f"--config: {path} is a suite, not the options of one run; try {words}"
-            )
-        return normalise(values, str(path))
+        return normalise(read_toml(path), str(path))
     except FileNotFoundError:
         raise UsageError(f"--config: {path}: no such file") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"--config: {path}: {error}") from None
 
 
 def _layer_of_run(config: RunConfig) -> Layer:

@@ -36,7 +36,8 @@ from dsd_bench.config.run import (
 from dsd_bench.config.words import build_component, component_name, parse_component
 from dsd_bench.errors import DataError, UsageError, collect
 from dsd_bench.plugins import catalogue
-from dsd_bench.store.runs import find_run, read_json
+from dsd_bench.store.reading import read_json
+from dsd_bench.store.runs import find_run
 
 DEFAULT_ROUNDS = 20
 

@@ -34,7 +34,7 @@ from dsd_bench.masks import Masks
 from dsd_bench.plugins import catalogue
 from dsd_bench.seeds import preserved_globals
 from dsd_bench.store.files import write_atomic
-from dsd_bench.store.runs import read_json
+from dsd_bench.store.reading import read_json
 from dsd_bench.training import device
 from dsd_bench.training.loop import ActiveRegularizer, Training, TrainingSetup
 

@@ -15,7 +15,8 @@ from dsd_bench.executors import Job
 from dsd_bench.plugins import catalogue
 from dsd_bench.store.files import write_json
 from dsd_bench.store.locks import locked
-from dsd_bench.store.runs import finished, read_json
+from dsd_bench.store.reading import read_json
+from dsd_bench.store.runs import finished
 
 
 @dataclass(frozen=True)

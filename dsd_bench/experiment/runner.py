@@ -25,7 +25,8 @@ from dsd_bench.store.checkpoint import Checkpoint, Row
 from dsd_bench.store.files import write_json
 from dsd_bench.store.folder import Reader, RunFolder
 from dsd_bench.store.locks import locked
-from dsd_bench.store.runs import finished, read_json, read_rows, stored_ids
+from dsd_bench.store.reading import read_json, read_rows
+from dsd_bench.store.runs import finished, stored_ids
 from dsd_bench.training import device
 from dsd_bench.training.step import out_of_memory
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dsd_bench.config.naming import command
 from dsd_bench.config.run import RunConfig
 from dsd_bench.costs.ledger import read_ledger
 from dsd_bench.errors import UsageError
 from dsd_bench.replay import Curve
-from dsd_bench.store.runs import StoredRun, finished, read_rows
+from dsd_bench.store.reading import read_rows
+from dsd_bench.store.runs import StoredRun, finished
 
 WHOLE = ("rounds", "target-sparsity", "nothing-left")
 """What ends a curve that no stop criterion cut short."""
@@ -26,7 +26,7 @@ def read_curve(run: StoredRun, data_dir: Path = Path("data")) -> Curve:
     Raises:
         UsageError: if the run is unfinished or was itself stopped early.
     """
-    again = command("run", "--config", run.path / "config.json", runs_dir=run.path.parent)
+    again = f"dsd-bench run --config {run.path / 'config.json'} --runs-dir {run.path.parent}"
     if run.result is None or not finished(run.path):
         raise UsageError(
             f"run {run.run_id} is unfinished ({len(run.rows)} rounds so far) and a replay needs "

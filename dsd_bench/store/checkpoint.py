@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from dsd_bench.store.shapes import check_state
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -57,7 +59,12 @@ class Checkpoint:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any], tensors: Tensors) -> Checkpoint:
-        """Undo :meth:`state`."""
+        """Undo :meth:`state`.
+
+        Raises:
+            ValueError: if ``state`` is not what it should be.
+        """
+        check_state(state)
         return cls(
             tuple(state["rows"]),
             int(state["round"]),

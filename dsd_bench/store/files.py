@@ -60,10 +60,15 @@ def sync_folder(path: Path) -> None:
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write a JSON object for people and programs: indented, keys as given, no NaN."""
     text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False)
-    write_atomic(path, (text + "\n").encode())
+    write_atomic(path, encoded(text + "\n"))
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write one JSON object a line."""
     lines = [json.dumps(row, allow_nan=False, ensure_ascii=False) + "\n" for row in rows]
-    write_atomic(path, "".join(lines).encode())
+    write_atomic(path, encoded("".join(lines)))
+
+
+def encoded(text: str) -> bytes:
+    """Return JSON as UTF-8; a lone surrogate in a string of it is escaped as JSON does."""
+    return text.encode("utf-8", "backslashreplace")

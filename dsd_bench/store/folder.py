@@ -15,10 +15,10 @@ from typing import Any
 
 from torch import Tensor
 
-from dsd_bench.errors import DamagedFile, plain
+from dsd_bench.errors import DamagedFile, UsageError, plain
 from dsd_bench.store.checkpoint import Checkpoint, Row
 from dsd_bench.store.files import explained, sync_folder, write_json, write_rows
-from dsd_bench.store.runs import read_rows
+from dsd_bench.store.reading import read_rows
 from dsd_bench.store.tensors import read_tensors, write_tensors
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -112,8 +112,13 @@ class RunFolder:
     def add_timing(self, timing: Mapping[str, Any]) -> None:
         """Append a line to ``timings.jsonl``, replacing one of the same round."""
         path = self.path / "timings.jsonl"
-        rows = [row for row in read_rows(path) if row.get("round", 0) < timing["round"]]
-        write_rows(path, [*rows, timing])
+        try:
+            rows = read_rows(path)
+        except UsageError as error:  # mere information: no reason to stop a run
+            self.log(f"timings so far are lost: {error}")
+            rows = []
+        known = range(int(timing["round"]))
+        write_rows(path, [*(row for row in rows if row.get("round") in known), timing])
 
     def finish(self, name: str, result: Mapping[str, Any]) -> None:
         """Write ``best.safetensors`` from the weights kept as ``name``, then ``result.json``.

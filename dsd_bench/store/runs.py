@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dsd_bench.errors import UsageError
+from dsd_bench.store.reading import read_json, read_rows
+from dsd_bench.store.shapes import check_config, check_result, check_rows
 
 RUN_ID = re.compile(r"[0-9a-f]{16}\Z")
 
@@ -54,8 +56,12 @@ def load_run(path: Path) -> StoredRun:
     run_id = config.get("run_id")
     if not isinstance(run_id, str) or not RUN_ID.match(run_id):
         raise UsageError(f"{path / 'config.json'}: no valid run_id; is this a run folder?")
-    result = read_json(path / "result.json") if (path / "result.json").exists() else None
+    check_config(config, path / "config.json")
     rows = tuple(read_rows(path / "rounds.jsonl"))
+    check_rows(rows, path / "rounds.jsonl")
+    result = read_json(path / "result.json") if (path / "result.json").exists() else None
+    if result is not None:
+        check_result(result, path / "result.json", rows)
     return StoredRun(run_id, path, config, rows, result, _failure(path))
 
 
@@ -77,37 +83,6 @@ def finished(path: Path) -> bool:
     return whole and result.get("run_id") == path.name and result.get("status") == "done"
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object from ``path``; a missing or damaged file is a :class:`UsageError`."""
-    try:
-        value = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"{path}: cannot be read as JSON: {error}; if it is a run's, run the same command again"
-        ) from None
-    if not isinstance(value, dict):
-        raise UsageError(f"{path}: holds no JSON object")
-    return value
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Read a file of one JSON object a line; a missing file has no rows."""
-    if not path.exists():
-        return []
-    rows = []
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise UsageError(f"{path}:{number}: not JSON: {error}") from None
-        if not isinstance(row, dict):
-            raise UsageError(f"{path}:{number}: not a JSON object")
-        rows.append(row)
-    return rows
-
-
 def find_run(word: str, runs_dir: Path) -> Path:
     """Return the folder of the run that ``word`` names: an id, a unique prefix of one, or a path.
 
@@ -115,7 +90,7 @@ def find_run(word: str, runs_dir: Path) -> Path:
         UsageError: if nothing or more than one run matches.
     """
     path = Path(word)
-    if (path / "config.json").is_file():
+    if os.path.lexists(path / "config.json"):  # whatever it is: who reads it says what is wrong
         return path
     ids = stored_ids(runs_dir)
     matches = [
@@ -132,10 +107,11 @@ def find_run(word: str, runs_dir: Path) -> Path:
 
 def stored_ids(runs_dir: Path) -> list[str]:
     """Return the ids of all runs in ``runs_dir``, sorted."""
-    if not runs_dir.is_dir():
+    try:
+        names = os.listdir(runs_dir)
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    return sorted(
-        entry.name
-        for entry in runs_dir.iterdir()
-        if RUN_ID.match(entry.name) and (entry / "config.json").is_file()
-    )
+    except OSError as error:
+        raise UsageError(f"{runs_dir}: cannot be listed: {error.strerror}") from None
+    runs = filter(RUN_ID.match, names)
+    return sorted(name for name in runs if os.path.lexists(runs_dir / name / "config.json"))

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dsd_bench.errors import DamagedFile
 from dsd_bench.store.files import write_atomic
+from dsd_bench.store.reading import parse_object, regular
 
 ENTRY = "dsd-bench"
 """Name of the metadata entry: the checksum's 64 hexadecimal digits, then the state as JSON."""
@@ -37,6 +38,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         DamagedFile: if the file is missing, cut short or changed.
     """
     try:
+        if not regular(path) and path.exists():  # a pipe would be waited for
+            raise DamagedFile(f"{path}: is no regular file")
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -48,7 +51,10 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     found, text = entry[:64], entry[64:]
     if found != checksum(tensors, text):
         raise DamagedFile(f"{path}: damaged: its checksum does not fit its contents")
-    return tensors, json.loads(text)
+    try:
+        return tensors, parse_object(text)
+    except ValueError as error:
+        raise DamagedFile(f"{path}: damaged: its state: {error}") from None
 
 
 def checksum(tensors: Mapping[str, Tensor], text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dsd_bench.config.layers import KEYS
 from dsd_bench.errors import UsageError, collect, suggest
+from dsd_bench.store.reading import read_toml
 
 FOLDER = "benchmarks"
 """Where suites lie, below the working directory or beside the package."""
@@ -169,11 +169,9 @@ def read_suite(path: Path) -> Suite:
         UsageError: naming the file and everything that is wrong in it.
     """
     try:
-        suite = Suite.model_validate(tomllib.loads(path.read_text("utf-8")))
+        suite = Suite.model_validate(read_toml(path))
     except FileNotFoundError:
         raise UsageError(f"{path}: no such suite") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"{path}: {error}") from None
     except ValidationError as error:
         collect([f"{path}: {_sentence(item)}" for item in error.errors()])
         raise AssertionError from error
