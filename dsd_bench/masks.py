@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, reduce
 from math import inf, isfinite
@@ -15,28 +15,82 @@ from torch import Tensor, nn
 from dsd_bench.errors import DamagedFile, RunError
 
 _WEIGHTS, _TIED = "weights/", "tied/"
+_WEIGHTS_OF: tuple[tuple[type[nn.Module] | tuple[type[nn.Module], ...], tuple[str, ...]], ...] = (
+    ((nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d), ("weight",)),
+    (nn.MultiheadAttention, ("in_proj_weight", *(f"{x}_proj_weight" for x in "qkv"))),
+)
+"""Kinds of layers, and the parameters of theirs that are weights of a convolution or product."""
+_MARK = "_dsd_bench_left_out"
+"""Attribute of a layer that names its weights that cannot be pruned."""
 
 
 class NothingLeft(RunError):
     """No weight can be pruned any more without emptying a layer: the curve ends here."""
 
 
-def prunable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+def layer_weights(model: nn.Module) -> dict[str, nn.Parameter]:
     """Return the weights of all Conv and Linear layers by name, in the model's order.
 
-    A weight shared by several layers appears once, under its first layer's name. Biases and
-    normalisation parameters are never prunable (Appendix B of the paper); neither is a weight
-    that a parametrization computes, since zeros in its parts are not zeros in the weight.
+    The projections that ``nn.MultiheadAttention`` keeps packed are weights of linear layers too.
+    A shared weight appears once, under the name that ``model.named_parameters()`` has for it,
+    also if that is another kind of module's (an embedding's, say). Biases and normalisation
+    parameters are never among them (Appendix B of the paper), nor are the parts of a weight that
+    a parametrization computes.
     """
-    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-    seen: set[int] = set()
-    found = {}
-    for name, module in model.named_modules():
-        weight = module._parameters.get("weight") if isinstance(module, kinds) else None
-        if weight is not None and id(weight) not in seen:
-            seen.add(id(weight))
-            found[f"{name}.weight" if name else "weight"] = weight
-    return found
+    held = {
+        id(module._parameters.get(own)) for module in model.modules() for own in _names_of(module)
+    }
+    return {name: weight for name, weight in model.named_parameters() if id(weight) in held}
+
+
+def prunable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the weights that can be pruned by name, in the model's order.
+
+    These are :func:`layer_weights` but for those that :func:`leave_out` was told of: the core
+    finds them by a pass of the network before a run begins.
+    """
+    marked = {
+        id(module._parameters.get(own))
+        for module in model.modules()
+        for own in getattr(module, _MARK, ())
+    }
+    return {name: w for name, w in layer_weights(model).items() if id(w) not in marked}
+
+
+def leave_out(model: nn.Module, names: Collection[str]) -> None:
+    """Never prune these weights of ``model``, nor of its copies, from now on.
+
+    The layers are marked, so that whoever holds the model, or a part of it, finds the same weights.
+    """
+    unwanted = {id(weight) for name, weight in model.named_parameters() if name in names}
+    for module in model.modules():
+        own = [name for name in _weights_of(module) if id(module._parameters[name]) in unwanted]
+        if own:
+            setattr(module, _MARK, tuple(own))
+
+
+def computed_weights(model: nn.Module) -> dict[str, int]:
+    """Return the sizes, by name, of Conv and Linear weights that are no parameters.
+
+    A parametrization (weight or spectral normalisation, say) computes them of others. It is asked
+    to: in train mode it may then change its own state.
+    """
+    return {
+        f"{name}.{own}" if name else own: getattr(module, own).numel()
+        for name, module in model.named_modules()
+        for own in _names_of(module)
+        if own not in module._parameters and isinstance(getattr(module, own, None), Tensor)
+    }
+
+
+def _weights_of(module: nn.Module) -> list[str]:
+    """Return the own names of a layer's weights that are parameters."""
+    return [name for name in _names_of(module) if module._parameters.get(name) is not None]
+
+
+def _names_of(module: nn.Module) -> tuple[str, ...]:
+    """Return the names that a layer's weights have in it, if it has them."""
+    return next((names for kind, names in _WEIGHTS_OF if isinstance(module, kind)), ())
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +125,18 @@ class Masks:
         """Return the same masks in the model's order, which breaks ties and orders the rows.
 
         Files do not keep it.
+
+        Raises:
+            RunError: if they are of other weights than can be pruned in ``model``.
         """
-        weights = {name: self.weights[name] for name in prunable_parameters(model)}
+        known = prunable_parameters(model)
+        if odd := sorted(known.keys() ^ self.weights.keys()):
+            some = ", ".join(odd[:3]) + (", ..." if odd[3:] else "")
+            raise RunError(
+                f"the masks are of other weights than can be pruned in {type(model).__name__} now "
+                f"(see {some}); --force begins a run anew"
+            )
+        weights = {name: self.weights[name] for name in known}
         tied = {n: self.tied[n] for n, _ in model.named_parameters() if n in self.tied}
         return Masks(weights, tied)
 
@@ -143,7 +207,7 @@ class Masks:
         Raises:
             RunError: if ``model`` lacks a masked parameter, or has it in another shape.
         """
-        # A shared weight has several names; the mask may go by any of them.
+        # A shared weight has several names; a mask of someone else's may go by any of them.
         parameters = dict(model.named_parameters(remove_duplicate=False))
         for name, mask in self.all():
             found = parameters[name].shape if name in parameters else None

@@ -36,6 +36,7 @@ class Silent:
     def __init__(self, patience: int = 10**9) -> None:
         self.left = patience
         self.rows: list[Row] = []
+        self.notes: list[str] = []
 
     def begun(self, resumed_from_round: int | None, rows: Sequence[Row]) -> None:
         self.resumed = resumed_from_round
@@ -46,6 +47,9 @@ class Silent:
 
     def progress(self, round: int, epoch: int, epochs: int, images_per_second: float) -> None:
         assert 0 <= epoch <= epochs
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
     def round(self, row: Row, timing: Mapping[str, Any]) -> None:
         self.rows.append(row)

@@ -18,6 +18,7 @@ from dsd_bench.data.prepare import part_sizes
 from dsd_bench.errors import DsdError
 from dsd_bench.masks import prunable_parameters
 from dsd_bench.metrics.macs import StepMacs, count_step
+from dsd_bench.metrics.prunable import find_prunable
 from dsd_bench.plugins import catalogue
 from dsd_bench.seeds import seeded_globals
 from dsd_bench.training.schedule import steps_per_epoch
@@ -140,6 +141,7 @@ def _count_on(
     factory = build_component(catalogue(), "model", config)
     with torch.device(device), seeded_globals(0):
         model: nn.Module = factory.build(shape, classes, download=False)
+        find_prunable(model, shape)
         step = count_step(model, torch.zeros(1, *shape))
     prunable = {name: weight.numel() for name, weight in prunable_parameters(model).items()}
     return Counted(step, prunable)

@@ -93,12 +93,18 @@ def training_cost(
 def _check(run: StoredRun, counted: Counted) -> None:
     """Refuse a ledger made with another model than the run's."""
     recorded, now = run.rows[0]["macs_dense"], counted.step.forward
-    layers = set(run.rows[0]["sparsity_per_layer"])
-    if recorded != now or not set(counted.step.layers) <= layers:
+    odd = sorted(counted.step.layers.keys() - run.rows[0]["sparsity_per_layer"].keys())
+    name = run.config["model"]["name"]
+    if recorded != now:
         raise UsageError(
             f"run {run.run_id} recorded {recorded:,} multiply-accumulates an image, its model "
-            f"'{run.config['model']['name']}' counts {now:,} here: it is another version of the "
-            "model's library; count where the run was made"
+            f"'{name}' counts {now:,} here: it is another version of the model's library, or the "
+            "run's of dsd-bench; count where the run was made"
+        )
+    if odd:
+        raise UsageError(
+            f"run {run.run_id} did not prune '{odd[0]}', which its model '{name}' has among its "
+            "prunable weights here; count with the version of dsd-bench that made the run"
         )
 
 

@@ -29,6 +29,9 @@ class Watcher(Protocol):
     def progress(self, round: int, epoch: int, epochs: int, images_per_second: float) -> None:
         """A training goes on."""
 
+    def note(self, text: str) -> None:
+        """Something that whoever reads the results should know."""
+
     def round(self, row: Row, timing: Mapping[str, Any]) -> None:
         """A round has ended and is safe."""
 

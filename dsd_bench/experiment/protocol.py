@@ -28,6 +28,7 @@ from dsd_bench.experiment.measure import measure, measure_further, measure_view
 from dsd_bench.experiment.parts import Experiment, Watcher
 from dsd_bench.masks import Masks, NothingLeft
 from dsd_bench.metrics import MeasureView
+from dsd_bench.metrics.prunable import LeftOut, find_prunable
 from dsd_bench.perturbers import PerturbView
 from dsd_bench.pruners import PruneView
 from dsd_bench.seeds import seeded_globals, stream, torch_stream
@@ -103,10 +104,15 @@ class Run:
         return Training(self.setup, self.model, Masks.dense(self.model), round, redense=True)
 
     def _initialise(self) -> None:
-        self.model = self._build("init")
+        self.model, left_out = self._prunable_model()
         self.masks = Masks.dense(self.model)
-        if not self.masks.weights:
-            raise UsageError(f"model '{self.config.model.name}' has no Conv or Linear weights")
+        if left_out:
+            self.watcher.note(str(left_out))
+
+    def _prunable_model(self) -> tuple[nn.Module, LeftOut]:
+        """Return the model as it is initialised, and what of it cannot be pruned."""
+        model = self._build("init")
+        return model, find_prunable(model, self.setup.data.shape)
 
     def _prune(self, round: int) -> None:
         """Line 18 of Algorithm 1; of several processes one makes the masks."""
@@ -284,7 +290,7 @@ class Run:
             )
 
     def _load(self, tensors: Tensors) -> None:
-        self.model = self._build("init")
+        self.model, _ = self._prunable_model()
         self.model.load_state_dict(self._on_device(part(tensors, "model")))
         self.model.eval()  # as a training leaves it
         masks = Masks.from_tensors(self._on_device(part(tensors, "masks")))

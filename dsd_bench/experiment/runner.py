@@ -146,6 +146,11 @@ class _Execution:
         self._observe("run_started", config=self.config.to_json(), path=self.path)
         self.emit("started", resumed_from_round=resumed, rows=[_plain(row) for row in rows])
 
+    def note(self, text: str) -> None:
+        """Write to the run's log, and tell."""
+        self.folder.log(text)
+        self.emit("note", text=text)
+
     def progress(self, round: int, epoch: int, epochs: int, images_per_second: float) -> None:
         """Pass the progress on."""
         self.emit(
@@ -171,11 +176,7 @@ class _Execution:
         """Tell observers; what they raise is noted and costs nothing."""
         if not self.launch.leads:
             return
-        catalogue().notify(hook, self._note, run_id=self.run_id, **values)
-
-    def _note(self, text: str) -> None:
-        self.folder.log(text)
-        self.emit("note", text=text)
+        catalogue().notify(hook, self.note, run_id=self.run_id, **values)
 
     def _result(self, end: End, context: device.ComputeContext, data: Prepared) -> dict[str, Any]:
         samples = {name: getattr(data, name) for name in ("train", "val", "test")}

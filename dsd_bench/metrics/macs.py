@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode, _FlopCounterMode, conv_flop_count
 
 from dsd_bench.masks import prunable_parameters
 from dsd_bench.metrics import MeasureView, Metric
-from dsd_bench.metrics.passes import evaluating, without_compiler
-
-without_compiler(_FlopCounterMode)
+from dsd_bench.metrics.products import products
 
 
 class Sparsity(Metric):
@@ -57,17 +52,15 @@ class Macs(Metric):
 def count_macs(model: nn.Module, images: Tensor) -> tuple[int, dict[str, int]]:
     """Return all multiply-accumulates of a forward pass, and those of each prunable parameter.
 
-    Half the operations that PyTorch's own counter knows; what it does not know counts 0.
+    Convolutions and products of matrices count, attention's too; all else counts 0.
 
     Args:
         model: any network; it is put into eval mode and back.
         images: float ``(N, C, H, W)``.
     """
-    layers: dict[str, list[int]] = {}
-    counter = FlopCounterMode(display=False)
-    with evaluating(model), counter, _watched(model, counter, layers):
+    with products(model, prunable_parameters(model)) as counter:
         model(images)
-    return counter.get_total_flops() // 2, {name: found[0] for name, found in layers.items()}
+    return counter.total, {name: found[0] for name, found in counter.layers.items()}
 
 
 @dataclass(frozen=True)
@@ -114,66 +107,11 @@ def count_step(model: nn.Module, image: Tensor) -> StepMacs:
         model: any network, also one on the device ``meta``, whose weights have no values.
         image: float ``(1, C, H, W)``.
     """
-    layers: dict[str, list[int]] = {}
-    counter = FlopCounterMode(display=False, custom_mapping=_BACKWARD)
-    with evaluating(model), torch.enable_grad(), counter:
-        with _watched(model, counter, layers):
-            outputs = model(image)
-        forward = counter.get_total_flops() // 2
+    with products(model, prunable_parameters(model)) as counter, torch.enable_grad():
+        outputs = model(image)
+        forward, counter.forward = counter.total, False
         outputs.sum().backward()
     for parameter in model.parameters():
         parameter.grad = None
-    backward = counter.get_total_flops() // 2 - forward
-    return StepMacs(forward, backward, {n: (f, b) for n, (f, b) in layers.items()})
-
-
-def _convolution_backward(
-    grad: Sequence[int], inputs: Sequence[int], weight: Sequence[int], *rest: Any, **_: Any
-) -> int:
-    """Count the gradients of a convolution: each takes as many products as the forward pass.
-
-    PyTorch's own formula counts the weights' gradient of a grouped convolution once for each
-    pair of groups, 8 times too often for 8 groups.
-    """
-    transposed, wanted = rest[4], rest[7]
-    once = conv_flop_count(list(inputs), list(weight), list(grad), transposed=transposed)
-    return once * (bool(wanted[0]) + bool(wanted[1]))
-
-
-_BACKWARD = {torch.ops.aten.convolution_backward: _convolution_backward}
-
-
-@contextmanager
-def _watched(
-    model: nn.Module, counter: FlopCounterMode, macs: dict[str, list[int]]
-) -> Iterator[None]:
-    """Add to ``macs`` what every layer that uses a prunable weight does inside the block.
-
-    Forward as counted; backward follows from it: the gradients of the weight and of the input
-    each take as many products, if they are needed.
-    """
-    names = {id(weight): name for name, weight in prunable_parameters(model).items()}
-    began: dict[str, int] = {}
-
-    def before(name: str, *_: Any) -> None:
-        began[name] = counter.get_total_flops() // 2
-
-    def after(name: str, module: nn.Module, given: Any, named: Any, *_: Any) -> None:
-        done = counter.get_total_flops() // 2 - began.pop(name)
-        inputs = next(iter((*given, *named.values())))
-        gradients = torch.is_grad_enabled() * (module.weight.requires_grad + inputs.requires_grad)
-        found = macs.setdefault(name, [0, 0])
-        found[0] += done
-        found[1] += done * gradients
-
-    handles = []
-    for module in model.modules():
-        name = names.get(id(getattr(module, "weight", None)))
-        if name is not None:
-            handles.append(module.register_forward_pre_hook(partial(before, name)))
-            handles.append(module.register_forward_hook(partial(after, name), with_kwargs=True))
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    layers = {name: (found[0], found[1]) for name, found in counter.layers.items()}
+    return StepMacs(forward, counter.total - forward, layers)
