@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +9,9 @@ from typing import TYPE_CHECKING, Literal
 
 from dsd_bench.config.run import RunConfig
 from dsd_bench.environment import launched
-from dsd_bench.errors import Interrupted, RunError, UsageError, plain
+from dsd_bench.errors import Interrupted, RunError, UsageError
 from dsd_bench.executors import Event, Executor, Outcome, Settings
 from dsd_bench.executors.planning import Planned, clear, plan, prepare_folders
-from dsd_bench.executors.provenance import check_code
 from dsd_bench.plugins import catalogue
 from dsd_bench.store.runs import StoredRun, find_run, load_run, stored_ids
 
@@ -44,7 +42,6 @@ def run(
     download: bool = False,
     executor: str = "inline",
     force: bool = False,
-    accept_versions: bool = False,
 ) -> StoredRun:
     """Carry a run (and its teachers, first) to its end and return it.
 
@@ -58,9 +55,6 @@ def run(
         download: whether data and pretrained weights may be downloaded.
         executor: ``inline`` (this process) or ``local`` (worker processes).
         force: whether to begin a finished run anew.
-        accept_versions: whether to go on with rounds that other plugin code made.
-
-    What the command line notes, such as a finished run of other plugin code, is a Python warning.
 
     Raises:
         UsageError, RunError, Interrupted: as the command line would say.
@@ -70,15 +64,8 @@ def run(
         >>> run(configure(rounds=2, epochs=5)).rows[-1]["round"]  # doctest: +SKIP
         2
     """
-    settings = Settings(
-        device=device,
-        data_dir=Path(data_dir),
-        download=download,
-        accept_versions=accept_versions,
-    )
-    finished = execute(
-        [config], Path(runs_dir), settings, executor=executor, force=force, emit=_warn
-    )
+    settings = Settings(device=device, data_dir=Path(data_dir), download=download)
+    finished = execute([config], Path(runs_dir), settings, executor=executor, force=force)
     for item in finished:
         if item.outcome.status == "interrupted":
             raise Interrupted(item.outcome.error or "interrupted")
@@ -86,11 +73,6 @@ def run(
             kind = UsageError if item.outcome.exit_code == UsageError.exit_code else RunError
             raise kind(f"run {item.outcome.run_id}: {item.outcome.error}")
     return next(f.run for f in finished if f.planned.config.run_id == config.run_id)
-
-
-def _warn(event: Event) -> None:
-    if event["event"] == "note":
-        warnings.warn(plain(f"run {event['run_id']}: {event['text']}"), stacklevel=4)
 
 
 def execute(
@@ -109,7 +91,8 @@ def execute(
     Raises:
         UsageError: for what can be known before the first run starts.
     """
-    check_data(configs, settings)
+    for text in check_data(configs, settings):
+        emit({"event": "note", "text": text})
     planned = plan(configs, runs_dir, force)
     return execute_plan(planned, runs_dir, settings, executor=executor, emit=emit)
 
@@ -127,7 +110,6 @@ def execute_plan(
     if not launch.alone:
         executor = "inline"  # each process of torchrun does the same runs, together
     made: Executor = catalogue().get("executor", executor).component.create()
-    check_code(planned, settings.accept_versions, emit)
     if launch.leads:
         prepare_folders(planned, runs_dir)
         for item in planned:
@@ -151,12 +133,16 @@ def _meet(settings: Settings) -> None:
     join(device.resolve(settings.device).type).barrier()
 
 
-def check_data(configs: Sequence[RunConfig], settings: Settings) -> None:
-    """Raise :class:`dsd_bench.errors.DataError` if data of any run or teacher are missing."""
+def check_data(configs: Sequence[RunConfig], settings: Settings) -> list[str]:
+    """Raise :class:`dsd_bench.errors.DataError` if data of any run or teacher are missing.
+
+    Returns what a user should know of the data before they are used.
+    """
     from dsd_bench.config.words import build_component
     from dsd_bench.executors.planning import teachers
 
-    seen = set()
+    seen: set[str] = set()
+    notes: list[str] = []
     everything = [*configs, *(teacher for config in configs for teacher in teachers(config))]
     for config in everything:
         key = config.dataset.model_dump_json()
@@ -164,6 +150,8 @@ def check_data(configs: Sequence[RunConfig], settings: Settings) -> None:
             seen.add(key)
             dataset = build_component(catalogue(), "dataset", config.dataset)
             dataset.check(settings.data_dir, settings.download)
+            notes += dataset.notes(settings.data_dir)
+    return notes
 
 
 def load_runs(runs_dir: str | Path = "runs") -> pandas.DataFrame:

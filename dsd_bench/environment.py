@@ -1,10 +1,11 @@
-"""Environment switches; worker processes inherit them."""
+"""What the environment says: switches, which worker processes inherit, and places."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 DISABLE = "DSD_BENCH_NO_PLUGINS"
 """Loads built-in components only."""
@@ -45,3 +46,13 @@ def launched(environment: Mapping[str, str] = os.environ) -> Launch:
 def switched_on(name: str, environment: Mapping[str, str] = os.environ) -> bool:
     """Whether an environment switch is set to anything but the empty string or ``0``."""
     return environment.get(name, "0") not in ("", "0")
+
+
+def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
+    """Return where this user's caches lie: ``$XDG_CACHE_HOME``, or ``~/.cache``, ``/dsd-bench``."""
+    home = environment.get("XDG_CACHE_HOME")
+    try:
+        folder = Path(home) if home else Path.home() / ".cache"
+    except RuntimeError:  # a user without a home: nothing can be made below this
+        folder = Path(os.devnull)
+    return folder / "dsd-bench"

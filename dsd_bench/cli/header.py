@@ -10,11 +10,14 @@ from rich.text import Text
 
 from dsd_bench.config.naming import label, method_words
 from dsd_bench.config.run import ProtocolConfig, RunConfig
+from dsd_bench.errors import plain
 from dsd_bench.executors.planning import Planned
 from dsd_bench.plugins import catalogue
 
 
-def print_header(console: Console, planned: Sequence[Planned], runs_dir: Path) -> None:
+def print_header(
+    console: Console, planned: Sequence[Planned], runs_dir: Path, notes: Sequence[str] = ()
+) -> None:
     """Print the configuration of the first run, and which runs are reused or new."""
     wanted = [item for item in planned if not item.teacher]
     for name, text in describe(wanted[0].config):
@@ -28,7 +31,14 @@ def print_header(console: Console, planned: Sequence[Planned], runs_dir: Path) -
         name = label(item.config.to_json(), catalogue().find) if item.teacher else ""
         text = f"{role:<13}{runs_dir / item.job.run_id}  seed {item.config.seed}  {name}{state}"
         console.print(Text(text), soft_wrap=True)
+    print_notes(console, notes)
     console.print()
+
+
+def print_notes(console: Console, notes: Sequence[str]) -> None:
+    """Print what a user should know of the data."""
+    for text in notes:
+        console.print(Text(f"note         {plain(text)}", style="yellow"), soft_wrap=True)
 
 
 def _reused(item: Planned) -> str:

@@ -22,6 +22,7 @@ from dsd_bench.cli.carrying import (
 )
 from dsd_bench.cli.describe import parameter_lines
 from dsd_bench.cli.header import print_header
+from dsd_bench.cli.identifying import identifying
 from dsd_bench.cli.options import COMPONENTS, LAYER, TEACHER, Option, Sectioned, layer_options
 from dsd_bench.cli.saying import say_json
 from dsd_bench.config.layers import read_layer
@@ -104,11 +105,12 @@ def run(config: Path | None, **given: Any) -> int:
     places = {key: Path(given[key] or layer.get(key, word)) for key, word in PLACES.items()}
     runs_dir, settings = places["runs_dir"], settings_of(given, places["data_dir"])
     catalogue().get("executor", given["executor"], "--executor")
-    configs = resolve({**layer, **places}, command_layer(given))
-    api.check_data(configs, settings)
+    with identifying():
+        configs = resolve({**layer, **places}, command_layer(given))
+        notes = api.check_data(configs, settings)
     planned = plan(configs, runs_dir, given["force"])
     console = open_console(sys.stderr if given["as_json"] else sys.stdout)
-    print_header(console, planned, runs_dir)
+    print_header(console, planned, runs_dir, notes)
     with open_view(console, planned) as view:
         finished = api.execute_plan(
             planned, runs_dir, settings, executor=given["executor"], emit=view.handle

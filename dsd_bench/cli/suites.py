@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from dsd_bench.cli import reading
+from dsd_bench.cli.identifying import identifying
 from dsd_bench.cli.saying import say
 from dsd_bench.errors import UsageError
 from dsd_bench.suites.cells import cells
@@ -71,6 +72,7 @@ def _results(
 ) -> tuple[Suite, list[Result]]:
     path = find_suite(word)
     suite = read_suite(path)
-    chosen = cells(suite, scale, only=only, seeds=seeds, places={"runs_dir": runs_dir})
+    with identifying():
+        chosen = cells(suite, scale, only=only, seeds=seeds, places={"runs_dir": runs_dir})
     command = f"dsd-bench sweep {word}" + ("" if scale == "small" else f" --scale {scale}")
     return suite, results(chosen, runs_dir, command)

@@ -22,6 +22,8 @@ from dsd_bench.cli.carrying import (
     print_problems,
     settings_of,
 )
+from dsd_bench.cli.header import print_notes
+from dsd_bench.cli.identifying import identifying
 from dsd_bench.cli.options import Sectioned
 from dsd_bench.cli.saying import say_json
 from dsd_bench.executors.planning import Planned, plan
@@ -58,11 +60,12 @@ def sweep(
     chosen: Chosen = []
     for path in dict.fromkeys(find_suite(word) for word in suites):
         suite = read_suite(path)
-        found = cells(suite, scale, only=only, seeds=seeds, places=places)
+        with identifying():
+            found = cells(suite, scale, only=only, seeds=seeds, places=places)
         chosen.append((path.stem, suite, found))
     configs = [config for _, _, found in chosen for cell in found for config in cell.configs]
-    if not given["dry_run"]:
-        api.check_data(configs, settings)
+    with identifying():
+        notes = [] if given["dry_run"] else api.check_data(configs, settings)
     labels: dict[str, str] = {}
     for name, _, found in chosen:
         for cell in found:
@@ -72,6 +75,7 @@ def sweep(
     console = open_console(sys.stderr if given["as_json"] else sys.stdout)
     costs = budget(planned, settings if given["calibrate"] else None)
     _print_plan(console, chosen, planned, costs)
+    print_notes(console, notes)
     if given["dry_run"]:
         if given["as_json"]:
             say_json(_plan_json(chosen, planned, costs))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -27,6 +26,7 @@ from dsd_bench.costs.expected import planned_work
 from dsd_bench.data import DatasetParams, RawData, Samples
 from dsd_bench.data.on_device import DeviceData
 from dsd_bench.data.prepare import prepare
+from dsd_bench.environment import cache_folder
 from dsd_bench.errors import DsdError, UsageError
 from dsd_bench.experiment.assemble import build_model
 from dsd_bench.experiment.measure import measure_view
@@ -239,10 +239,8 @@ def _timed(act: Callable[[], Any], where: torch.device) -> float:
 
 
 def cache_file() -> Path:
-    """Return where timings are kept: ``$XDG_CACHE_HOME``, or ``~/.cache``, ``/dsd-bench/...``."""
-    home = os.environ.get("XDG_CACHE_HOME")
-    folder = Path(home) if home else Path.home() / ".cache"
-    return folder / "dsd-bench" / "calibration.json"
+    """Return where timings are kept."""
+    return cache_folder() / "calibration.json"
 
 
 def read_cache(file: Path) -> dict[str, Pace]:

@@ -147,6 +147,10 @@ class Dataset:
         The message says which file is missing, where it comes from and where to put it.
         """
 
+    def notes(self, data_dir: Path) -> list[str]:
+        """Return sentences on the data that a user should see before a run; none by default."""
+        return []
+
     def load(self, data_dir: Path, download: bool) -> RawData:
         """Read everything; verify checksums; download only if ``download``."""
         raise NotImplementedError

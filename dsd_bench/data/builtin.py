@@ -141,5 +141,6 @@ def register_datasets() -> list[Component]:
             "dsd_bench.data.sets.imagefolder:ImageFolder",
             "your own images: train/, optional val/ and test/, one subfolder per class",
             ImageFolderParams,
+            version=2,
         ),
     ]

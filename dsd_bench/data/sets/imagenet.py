@@ -11,7 +11,7 @@ import numpy
 from dsd_bench.data import Dataset, Outline, RawData, Samples
 from dsd_bench.data.files import ImageFiles
 from dsd_bench.data.sets.downloads import downloading
-from dsd_bench.data.sets.imagefolder import Listing, class_folders, scan
+from dsd_bench.data.sets.folders import Listing, class_folders, scan
 from dsd_bench.data.sets.published import fingerprint
 from dsd_bench.data.sets.recipes import (
     IMAGENET_MEAN,
@@ -68,7 +68,7 @@ class ImageNet(Dataset):
             DataError: if they are not as many as were published.
         """
         self.check(data_dir, download)
-        listing = scan(self._root(data_dir), list(self.images), "imagenet")
+        listing = scan(self._root(data_dir), {part: (part,) for part in self.images}, "imagenet")
         train, test = (self._part(listing, data_dir, part) for part in ("train", "val"))
         return RawData(train, test, self.classes, IMAGENET_MEAN, IMAGENET_STD, crop=True)
 
@@ -136,7 +136,7 @@ class TinyImageNet(Dataset):
         if self._missing(data_dir):
             self._download(data_dir)
         root = data_dir / self.folder
-        listing = scan(root, ["train"], "tiny-imagenet")
+        listing = scan(root, {"train": ("train",)}, "tiny-imagenet")
         names, labels = self._annotations(root, data_dir, listing.classes)
         test = ImageFiles.of(root / "val" / "images", names, (64, 64))
         files = {"train": listing.files("train", (64, 64)), "val": test}
