@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import statistics
@@ -16,6 +17,7 @@ from dsd_bench.costs.paper import APPENDIX_E
 from dsd_bench.errors import UsageError
 from dsd_bench.store.runs import load_run
 from dsd_bench.suites.cells import cells
+from dsd_bench.suites.quantities import QUANTITIES
 from dsd_bench.suites.schema import Suite, find_suite, known_suites, read_suite
 from dsd_bench.suites.tables import reported
 
@@ -384,3 +386,28 @@ def test_the_suites_and_the_ledger_have_copied_the_same_numbers() -> None:
     for one, other in zip(copied, printed):
         assert one[:3] == other[:3]
         assert one[3:] == tuple(None if x is None else pytest.approx(x) for x in other[3:])
+
+
+def test_a_verdict_says_what_its_dense_net_is_and_which_trainings_are_short(plain: Any) -> None:
+    """Two epochs fit few labels; the twin among the other cells counts, not the run itself."""
+    verdict = QUANTITIES["verdict"]
+    fit = plain.rows[0]["train_accuracy"]
+    assert fit < 0.97
+    assert f"dense net fits {100 * fit:.0f} %" in verdict.say([plain])
+
+    def taught(perturber: str, **protocol: int) -> Any:
+        config = {
+            **plain.config,
+            "regularizers": [{"name": "kd"}],
+            "perturber": {"name": perturber},
+            "protocol": plain.config["protocol"] | protocol,
+        }
+        return dataclasses.replace(plain, config=config)
+
+    assert "dense net" not in verdict.say([taught("none")]), "without a twin it is unknown"
+    assert "dense net fits" in verdict.say([taught("none")], [[plain]])
+    fitted = [{**row, "train_accuracy": 1.0} for row in plain.rows]
+    twin = dataclasses.replace(plain, rows=tuple(fitted))
+    assert "dense net" not in verdict.say([taught("none")], [[], [twin]])
+    short = verdict.say([taught("rewind", retrain_epochs=1)], [[twin]])
+    assert short.endswith(", stopped early")

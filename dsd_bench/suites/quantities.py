@@ -9,6 +9,7 @@ from dsd_bench.analysis import (
     Spread,
     descent,
     images_tested,
+    peak,
     phase_of,
     phases,
     selected_round,
@@ -17,8 +18,12 @@ from dsd_bench.analysis import (
 )
 from dsd_bench.costs import macs_word
 from dsd_bench.costs.ledger import read_ledger
+from dsd_bench.reports.fairness import fairness_of
 from dsd_bench.store.checkpoint import Row
 from dsd_bench.store.runs import StoredRun
+
+Cells = Sequence[Sequence[StoredRun]]
+"""The finished runs of each of some cells."""
 
 NOTHING = "–"
 """Stands where a cell has no number."""
@@ -47,7 +52,7 @@ class Quantity:
         values = [value for run in runs if (value := self.of(run)) is not None]
         return spread([self.scale * value for value in values])
 
-    def say(self, runs: Sequence[StoredRun]) -> str:
+    def say(self, runs: Sequence[StoredRun], others: Cells = ()) -> str:
         """Write mean and sample standard deviation; a dash where nobody has it."""
         return self.write(self.over(runs))
 
@@ -65,18 +70,19 @@ class Statement:
 
     Attributes:
         title: the column's heading.
-        of: the word; empty where nothing can be said.
+        of: the word, from the runs and from those of the table's other cells (among which may be
+            their vanilla twin); empty where nothing can be said.
     """
 
     title: str
-    of: Callable[[Sequence[StoredRun]], str]
+    of: Callable[[Sequence[StoredRun], Cells], str]
 
     def over(self, runs: Sequence[StoredRun]) -> None:
         """A word has no mean."""
 
-    def say(self, runs: Sequence[StoredRun]) -> str:
+    def say(self, runs: Sequence[StoredRun], others: Cells = ()) -> str:
         """Write it."""
-        return (self.of(runs) if runs else "") or NOTHING
+        return (self.of(runs, others) if runs else "") or NOTHING
 
 
 def _selected(run: StoredRun) -> Row:
@@ -106,22 +112,24 @@ def _depth(run: StoredRun) -> float | None:
     return None if None in accuracies else descent(accuracies).depth
 
 
-def _mean_depth(runs: Sequence[StoredRun]) -> str:
+def _mean_depth(runs: Sequence[StoredRun], others: Cells) -> str:
     """Write the depth of the mean curve and the threshold that noise explains."""
     found = summarise(runs, images_tested(runs)).evidence
     limit = "" if found.threshold is None else f" ({100 * found.threshold:.1f})"
     return f"{100 * found.descent.depth:.1f}{limit}"
 
 
-def _verdict(runs: Sequence[StoredRun]) -> str:
-    return summarise(runs, images_tested(runs)).evidence.verdict
+def _verdict(runs: Sequence[StoredRun], others: Cells) -> str:
+    """Return the verdict and what must be said beside it: no interpolation, short trainings."""
+    verdict = summarise(runs, images_tested(runs)).evidence.verdict
+    fair = fairness_of([runs, *filter(None, others)])[0]
+    return ", ".join(filter(None, (verdict, fair.mark)))
 
 
-def _best_phase(runs: Sequence[StoredRun]) -> str:
+def _best_phase(runs: Sequence[StoredRun], others: Cells) -> str:
     """Return the phase in which the mean curve is highest."""
     found = summarise(runs, images_tested(runs))
-    top = max(found.shared, key=lambda point: point.mean)
-    return phase_of(top, phases(found.shared, found.evidence)) or ""
+    return phase_of(peak(found.shared), phases(found.shared, found.evidence)) or ""
 
 
 def _best_validation(run: StoredRun) -> float | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from dsd_bench.analysis import Spread, mean_curve
 from dsd_bench.boards.render import table as markdown_table
 from dsd_bench.boards.words import escape
-from dsd_bench.suites.quantities import NOTHING, QUANTITIES, Quantity, Statement
+from dsd_bench.suites.quantities import NOTHING, QUANTITIES, Cells, Quantity, Statement
 from dsd_bench.suites.results import Result
 from dsd_bench.suites.schema import Suite
 
@@ -116,7 +116,7 @@ def _by_cell(suite: Suite, results: Sequence[Result]) -> Table:
             columns.append(", ".join(filter(None, (label, QUANTITIES[name].title))))
     for key, members in grouped.items():
         entries = [
-            _entry(suite, name, members.get(label))
+            _entry(suite, name, members.get(label), [result.runs for result in results])
             for label in spread_labels
             for name in suite.table.columns
         ]
@@ -125,12 +125,12 @@ def _by_cell(suite: Suite, results: Sequence[Result]) -> Table:
     return Table((*axes, "n"), tuple(columns), tuple(rows))
 
 
-def _entry(suite: Suite, name: str, result: Result | None) -> TableCell:
+def _entry(suite: Suite, name: str, result: Result | None, others: Cells) -> TableCell:
     quantity = QUANTITIES[name]
     if result is None:
         return TableCell(NOTHING)
     told = reported(suite, name, result.cell.labels)
-    return TableCell(quantity.say(result.runs), quantity.over(result.runs), told)
+    return TableCell(quantity.say(result.runs, others), quantity.over(result.runs), told)
 
 
 def reported(
