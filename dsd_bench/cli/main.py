@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -84,7 +85,9 @@ def cli(debug: bool, no_plugins: bool, trace_hooks: bool) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code: 0, 1 failed, 2 usage, 130 interrupted."""
-    sys.exit(call(sys.argv[1:] if arguments is None else list(arguments)))
+    code = call(sys.argv[1:] if arguments is None else list(arguments))
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # all is said: Ctrl-C ends us without a traceback
+    sys.exit(code)
 
 
 def call(arguments: list[str]) -> int:

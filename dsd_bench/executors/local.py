@@ -18,8 +18,8 @@ from typing import Any
 from dsd_bench.environment import TRACE, switched_on
 from dsd_bench.errors import UsageError
 from dsd_bench.executors import Event, Executor, Job, Outcome, Settings
-from dsd_bench.executors.inline import stop_on_signals
 from dsd_bench.executors.schedule import Queue
+from dsd_bench.executors.signals import Stop, held_back, stop_on_signals
 from dsd_bench.executors.worker import settings_to
 
 Emit = Callable[[Event], None]
@@ -43,7 +43,7 @@ class Local(Executor):
         """
         todo = Queue(jobs)
         if todo.unfinished:
-            with stop_on_signals() as stop, _Pool(settings, emit, todo, stop) as pool:
+            with stop_on_signals(emit) as stop, _Pool(settings, emit, todo, stop) as pool:
                 pool.work()
         return todo.results()
 
@@ -51,7 +51,7 @@ class Local(Executor):
 class _Pool:
     """The workers and the jobs they are at."""
 
-    def __init__(self, settings: Settings, emit: Emit, todo: Queue, stop: threading.Event) -> None:
+    def __init__(self, settings: Settings, emit: Emit, todo: Queue, stop: Stop) -> None:
         self.settings, self.emit, self.todo, self.stop = settings, emit, todo, stop
         self.inbox: queue.Queue[tuple[_Worker, Event | None]] = queue.Queue()
         self.workers: list[_Worker] = []
@@ -60,9 +60,16 @@ class _Pool:
     def __enter__(self) -> _Pool:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is KeyboardInterrupt:
+            self._kill()
         for worker in self.workers:
             worker.close()
+
+    def _kill(self) -> None:
+        """End all workers at once: whatever they are at resumes from its last checkpoint."""
+        for worker in self.workers:
+            worker.process.kill()
 
     def work(self) -> None:
         """Keep every worker busy until no job is left, or until stopped."""
@@ -145,7 +152,7 @@ class _Pool:
         """A worker was killed: its run is resumable; another worker takes the rest."""
         self.workers.remove(worker)
         job, code, said = worker.job, worker.process.wait(), worker.said()
-        if job is None and not worker.ready:
+        if job is None and not worker.ready and not self.stop.is_set():
             raise UsageError(f"a worker process could not start (exit code {code}):\n{said}")
         if job is not None:
             cause = "killed (out of memory?)" if code == -9 else f"ended with exit code {code}"
@@ -158,13 +165,15 @@ class _Pool:
 
     def _wind_down(self) -> None:
         """Let every worker write its checkpoint; a second Ctrl-C cuts that short."""
-        with contextlib.suppress(KeyboardInterrupt):
+        try:
             for worker in self.workers:
                 worker.send({"stop": True})
             for _ in range(int(GRACE / 0.2)):
                 if not any(worker.job for worker in self.workers):
                     break
                 self._handle(timeout=0.2)
+        except KeyboardInterrupt:
+            self._kill()
         self.todo.interrupt()
 
 
@@ -178,13 +187,14 @@ class _Worker:
         self.job: Job | None = None
         self.cores: set[int] | None = None
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115 closed in close()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "dsd_bench.executors.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=None if settings.debug or switched_on(TRACE) else self.errors,
-            env=worker_environment(settings),
-        )
+        with held_back():
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "dsd_bench.executors.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=None if settings.debug or switched_on(TRACE) else self.errors,
+                env=worker_environment(settings),
+            )
         self.send({"check": settings_to(settings)})
         threading.Thread(target=self._hear, args=(inbox,), daemon=True).start()
 
