@@ -110,6 +110,7 @@ def execute_plan(
     if not launch.alone:
         executor = "inline"  # each process of torchrun does the same runs, together
     made: Executor = catalogue().get("executor", executor).component.create()
+    check_device(settings.device)
     if launch.leads:
         prepare_folders(planned, runs_dir)
         for item in planned:
@@ -131,6 +132,17 @@ def _meet(settings: Settings) -> None:
     from dsd_bench.training.distributed import join
 
     join(device.resolve(settings.device).type).barrier()
+
+
+def check_device(word: str) -> None:
+    """Raise :class:`UsageError` if there is no such device, also where nothing is left to run.
+
+    ``auto`` and ``cpu`` are always there: for them torch need not be imported.
+    """
+    if word not in ("auto", "cpu"):
+        from dsd_bench.training.device import resolve
+
+        resolve(word)
 
 
 def check_data(configs: Sequence[RunConfig], settings: Settings) -> list[str]:

@@ -20,6 +20,8 @@ from pydantic.fields import FieldInfo
 
 from dsd_bench.errors import UsageError, suggest
 
+QUOTING = "a value that holds a comma or '=' is put in quotes, such as name:'a,b' or key='a=b'"
+
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*\Z")
 
 
@@ -87,7 +89,7 @@ def split_word(word: str, where: str) -> tuple[str, str | None, dict[str, str]]:
         if (not sign or quoted_key) and position == 0:
             bare = _unquote(piece)
         elif not sign or not key:
-            raise UsageError(f"{where}: '{piece}' in '{word}' is not key=value")
+            raise UsageError(f"{where}: '{piece}' in '{word}' is not key=value; {QUOTING}")
         elif key in values:
             raise UsageError(f"{where}: '{key}' is given twice in '{word}'")
         else:
@@ -150,7 +152,9 @@ def messages(model: type[BaseModel], error: ValidationError, where: str) -> list
     for item in error.errors():
         key = str(item["loc"][0]) if item["loc"] else ""
         if item["type"] == "extra_forbidden":
-            text = f"{where}: unknown key '{key}'{suggest(key, model.model_fields)}"
+            hint = suggest(key, model.model_fields)
+            text = f"{where}: unknown key '{key}'{hint}"
+            text += "" if "did you mean" in hint else f"; {QUOTING}"
         elif item["type"] == "missing":
             text = f"{where}: '{key}' is required"
         elif key:
@@ -170,6 +174,15 @@ def format_word(name: str, params: Mapping[str, Any], main: str | None = None) -
     return f"{name}:{','.join(parts)}" if parts else name
 
 
+def value_word(value: Any) -> str:
+    """Write one value the way a user would type it: ``true``, ``200`` for 200.0."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    return str(value)
+
+
 def _quote(value: Any) -> str:
-    text = str(value).lower() if isinstance(value, bool) else str(value)
+    text = value_word(value)
     return f'"{text}"' if any(c in text for c in ",='\" ") or not text else text

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -61,8 +62,8 @@ def test_help_and_lists_import_nothing_heavy(tmp_path: Path) -> None:
 
 
 def test_a_default_run_imports_torch_alone(tmp_path: Path) -> None:
-    default = ["run", "--rounds", "1", "--epochs", "1", "--seeds", "0"]
-    found = imports(tmp_path, default, [*default, "--seeds", "1", "--executor", "inline"])
+    default = ["run", "--rounds", "1", "--epochs", "1", "--seeds"]
+    found = imports(tmp_path, [*default, "0"], [*default, "1", "--executor", "inline"])
     assert list(found.values()) == [[], ["torch"]]  # workers do the work of the first
 
 
@@ -101,7 +102,7 @@ def test_help_of_a_run_shows_the_chosen_components_alone(command: Command) -> No
     )
     assert "scope=global|layer" in text
     assert re.search(r"alpha=X weight of the teacher's part;.* \(>= 0, <= 1; default: 0.8\)", text)
-    assert re.search(r"temperature=X .* \(> 0; default: 10.0\)", text)
+    assert re.search(r"temperature=X .* \(> 0; default: 10\)", text)
     assert "teacher=TEXT" in text
     for other in ("batches=", "policy=", "p=X", "weight=X", "step=N", "hidden=TEXT"):
         assert other not in text
@@ -215,7 +216,19 @@ def test_hooks_are_traced_on_request(tmp_path: Path) -> None:
         ("run --dataset imagefolder:nowhere", "there is no folder nowhere"),
         ("run --teacher-model mpl --reg kd", "teacher: --model"),
         ("run --jobs 0", "--jobs"),
+        ("run --stop patience --stop entropy-gate", "--stop is given 2 times; it takes one value"),
+        ("run --lr 0.1 --epochs 3 --lr=0.2 --lr 0.3", "--lr is given 3 times"),
+        ("run --reg kd --teacher-model mlp --teacher-model mlp:8", "--teacher-model is given 2"),
+        ("show --runs-dir a --runs-dir b zz", "--runs-dir is given 2 times"),
+        ("analyze zz --within 1 --within 2", "--within is given 2 times"),
+        ("run --dataset imagefolder:a,b/c", "is put in quotes, such as name:'a,b'"),
+        ("run --dataset imagefolder:a=b/c", "unknown key 'a'; choose from: "),
+        ("run --dataset imagefolder:a=b/c", "is put in quotes, such as name:'a,b'"),
+        ("run --dataset imagefolder:'a=b,c'", "there is no folder a=b,c"),
         ("info regulariser kd", "did you mean 'regularizer'?"),
+        ("info kd", "to describe the component: `dsd-bench info regularizer kd`"),
+        ("info digits --json", "`dsd-bench info dataset digits`"),
+        ("info none", "`dsd-bench info perturber none` or `dsd-bench info noise none`"),
         ("info pruner magnitud", "did you mean 'magnitude'?"),
         ("info pruner", "choose from: gradient, magnitude, random, structured-l1"),
         ("show zz", "no run 'zz' in runs (0 runs there)"),
@@ -245,6 +258,106 @@ def test_a_wrong_device(executor: str, device: str, says: str, command: Command)
     assert code == 2
     assert re.search(says, err)
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("executor", ["local", "inline"])
+def test_a_wrong_device_is_refused_where_nothing_is_left_to_run(
+    executor: str, tiny_run: TinyRun, command: Command
+) -> None:
+    (entry,) = tiny_run("--rounds", "0")["runs"]
+    before = sorted(Path("runs").iterdir())
+    words = ["run", "--config", f"{entry['path']}/config.json", "--executor", executor]
+    assert command(*words)[0] == 0
+    for more in (
+        ["--device", "tpu"],
+        ["--device", "cuda:77"],
+        ["--rounds", "1", "--device", "xpu:9"],
+    ):
+        code, _, err = command(*words, *more)
+        assert code == 2
+        assert err.startswith("error: --device: ")
+    assert sorted(Path("runs").iterdir()) == before
+
+
+def test_a_suite_is_no_file_of_options(command: Command, suite_file: Path) -> None:
+    code, _, err = command("run", "--config", str(suite_file))
+    assert code == 2
+    assert f"{suite_file} is a suite" in err
+    assert f"try dsd-bench sweep '{suite_file}'" in err
+    assert "unknown option" not in err
+
+
+def test_what_there_is_to_choose_from_is_said_once(command: Command) -> None:
+    Path("odd.toml").write_text("flavour = 1\ncolour = 2\nepohcs = 3\ndepth = 4\n")
+    code, _, err = command("run", "--config", "odd.toml")
+    assert code == 2
+    assert all(f"unknown option '{key}'" in err for key in ("flavour", "colour", "depth"))
+    assert "unknown option 'epohcs'; did you mean 'epochs'?" in err
+    assert err.count("choose from: ") == 1
+
+
+@pytest.fixture
+def suite_file(tmp_path: Path) -> Path:
+    """A suite in a folder whose name a shell would split."""
+    folder = tmp_path / "my suites"
+    folder.mkdir()
+    file = folder / "mine.toml"
+    file.write_text('title = "t"\nquestion = "q"\nsource = "s"\n[scale.small]\n')
+    return file
+
+
+@pytest.mark.parametrize("name", ["sweep", "table", "plot"])
+def test_without_a_suite_those_that_there_are_are_listed(name: str, command: Command) -> None:
+    code, out, _ = command(name)
+    assert code == 0
+    assert re.search(r"(?m)^fig5 +\S", out)
+    code, out, _ = command(name, "--json")
+    assert "fig5" in {one["name"] for one in json.loads(out)["suites"]}
+
+
+def test_hints_can_be_pasted(tiny_run: TinyRun, command: Command) -> None:
+    words = ["--rounds", "0", "--epochs", "1", "--runs-dir", "my runs (2)"]
+    tiny_run(*words)
+    code, out, _ = command(
+        *[
+            "run",
+            "--dataset",
+            "digits:train_size=60,val_size=30",
+            "--model",
+            "mlp:8",
+            "--batch-size",
+            "20",
+        ],
+        *("--seeds", "0", *words),
+    )
+    assert code == 0
+    (hint,) = re.findall("more: (.*)", out)
+    first, *rest = shlex.split(hint)
+    assert first == "dsd-bench"
+    assert command(*rest)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("word", "label"),
+    [
+        ("digits:val_size=150", "digits:val_size=150"),
+        ("digits:val_size=0.25", "digits:val_size=0.25"),
+        ("digits:train_size=60,val_size=30.0", "digits:60,val_size=30"),
+    ],
+)
+def test_whole_numbers_are_written_whole(word: str, label: str, command: Command) -> None:
+    code, out, _ = command(
+        "run", "--dataset", word, "--rounds", "0", "--epochs", "1", "--seeds", "0"
+    )
+    assert code == 0
+    assert re.search(rf"(?m)^dataset +{label}$", out)
+
+
+def test_info_as_json(command: Command) -> None:
+    code, out, _ = command("info", "regularizer", "kd", "--json")
+    told = json.loads(out)
+    assert (code, told["name"], told["kind"]) == (0, "kd", "regularizer")
+    assert told["schema"]["properties"]["alpha"]["default"] == 0.8
 
 
 def test_all_mistakes_are_named_at_once(command: Command) -> None:

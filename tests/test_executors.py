@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +21,7 @@ from dsd_bench.errors import RunError, UsageError
 from dsd_bench.executors import Job, Outcome, Settings
 from dsd_bench.executors.local import core_shares, slots
 from dsd_bench.executors.schedule import Queue
+from dsd_bench.executors.signals import STOPPING, held_back, stop_on_signals
 
 Make = Callable[..., RunConfig]
 
@@ -49,6 +52,73 @@ def test_a_failure_costs_only_its_dependents() -> None:
     assert drain(queue) == []
     assert [o.status for o in queue.results()] == ["failed", "failed", "failed", "done"]
     assert queue.results()[1].error == "its teacher t did not finish"
+
+
+def sent(number: int) -> None:
+    """Send ourselves a signal, and let its handler run."""
+    os.kill(os.getpid(), number)
+    time.sleep(0.01)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_request_to_stop_is_answered_at_once(number: int) -> None:
+    told: list[dict[str, Any]] = []
+    with stop_on_signals(told.append) as stop:
+        assert not stop.is_set()
+        sent(number)
+        assert stop.is_set()
+        limit = time.monotonic() + 5
+        while not told and time.monotonic() < limit:
+            time.sleep(0.01)
+        assert told == [{"event": "note", "text": STOPPING}]
+        with pytest.raises(KeyboardInterrupt):
+            sent(signal.SIGINT)
+    assert len(told) == 1
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_without_a_signal_nothing_is_said() -> None:
+    told: list[dict[str, Any]] = []
+    before = threading.active_count()
+    with stop_on_signals(told.append) as stop:
+        assert not stop.is_set()
+    assert (told, threading.active_count()) == ([], before)
+
+
+def test_ctrl_c_of_the_terminal_does_not_reach_a_process_that_is_starting() -> None:
+    """It is sent to every process of the group; one that is importing would print a traceback."""
+    with held_back():
+        words = [sys.executable, "-c", "print('up', flush=True); input(); print('whole')"]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        child = subprocess.Popen(words, text=True, **pipes)  # type: ignore[call-overload]
+    assert child.stdout.readline() == "up\n"
+    child.send_signal(signal.SIGINT)
+    assert child.communicate("\n") == ("whole\n", "")
+    with pytest.raises(KeyboardInterrupt), held_back():
+        os.kill(os.getpid(), signal.SIGINT)  # comes through afterwards
+
+
+@pytest.mark.parametrize("delays", [(0.0,), (0.0, 0.05), (0.4, 0.5), (0.9, 0.95, 1.0)])
+def test_ctrl_c_while_workers_start_prints_no_traceback(
+    delays: tuple[float, ...], tmp_path: Path
+) -> None:
+    words = [sys.executable, "-m", "dsd_bench", "run", "--seeds", "0-1", "--epochs", "500"]
+    process = subprocess.Popen(
+        words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    while process.stdout.readline().strip():  # the header ends with an empty line
+        pass
+    began = time.monotonic()
+    for delay in delays:
+        time.sleep(max(0.0, began + delay - time.monotonic()))
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode in (130, -signal.SIGINT)
+    assert "Traceback" not in err
+    assert "interrupted" in err
 
 
 def test_interruption_marks_what_has_not_ended() -> None:

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ import click
 from dsd_bench import __version__
 from dsd_bench.cli.saying import complain, say
 from dsd_bench.environment import DISABLE, TRACE, launched
-from dsd_bench.errors import DsdError, suggest
+from dsd_bench.errors import DsdError, collect, suggest
 
 COMMANDS = {
     "run": ("dsd_bench.cli.run", "Prune and retrain step by step; with no option, on real data."),
@@ -55,12 +56,39 @@ class Commands(click.Group):
         """Suggest a command's name for a wrong one."""
         if args and args[0] not in COMMANDS:
             ctx.fail(f"no such command '{args[0]}'{suggest(args[0], COMMANDS)}")
-        return super().resolve_command(ctx, args)
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None:
+            refuse_repeated(command, rest)
+        return name, command, rest
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+def refuse_repeated(command: click.Command, args: Sequence[str]) -> None:
+    """Refuse an option that takes one value and is given several: click takes the last.
+
+    Raises:
+        UsageError: naming each of them.
+    """
+    if any(word in ("--help", "-h") for word in args):
+        return
+    parser = command.make_parser(click.Context(command))
+    try:
+        met = Counter(parser.parse_args(list(args))[2])
+    except click.UsageError:
+        return  # the command itself says what is wrong
+    collect(
+        [
+            f"{option.opts[0]} is given {count} times; it takes one value"
+            for option, count in met.items()
+            if isinstance(option, click.Option)
+            and count > 1
+            and not (option.multiple or option.is_flag or option.count)
+        ]
+    )
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 from dsd_bench.config.layers import flag
 from dsd_bench.config.run import ProtocolConfig
-from dsd_bench.params import field_extra
+from dsd_bench.params import field_extra, value_word
 
 COMPONENTS = {
     "dataset": "Data set, such as cifar10:train_size=5000.",
@@ -111,8 +111,8 @@ def default_text(field: FieldInfo) -> str:
     default = field.default
     if default is None:
         return ""
-    shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
-    return f"default: {str(shown).lower() if isinstance(shown, bool) else shown}"
+    parts = default if isinstance(default, tuple) else (default,)
+    return f"default: {','.join(map(value_word, parts))}"
 
 
 def limits(field: FieldInfo) -> str:

@@ -34,32 +34,53 @@ def plugins(as_json: bool) -> None:
 
 def listing(known: Catalogue) -> dict[str, Any]:
     """Return what ``plugins --json`` prints."""
-    components = [
-        {
-            "kind": entry.kind,
-            "name": entry.component.name,
-            "version": entry.component.version,
-            "distribution": entry.distribution,
-            "origin": entry.origin,
-            "summary": entry.component.summary,
-        }
-        for entry in known.entries()
-    ]
+    components = [entry_json(entry) for entry in known.entries()]
     failed = [{"distribution": f.distribution, "error": f.error} for f in known.failed]
     return {"components": components, "failed": failed}
+
+
+def entry_json(entry: Registration) -> dict[str, Any]:
+    """Return what JSON says of one component."""
+    return {
+        "kind": entry.kind,
+        "name": entry.component.name,
+        "version": entry.component.version,
+        "distribution": entry.distribution,
+        "origin": entry.origin,
+        "summary": entry.component.summary,
+    }
 
 
 @click.command()
 @click.argument("kind")
 @click.argument("name", required=False)
-def info(kind: str, name: str | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def info(kind: str, name: str | None, as_json: bool) -> None:
     """Describe the component NAME of KIND: parameters, citation, origin, distribution."""
-    if kind not in KINDS:
-        raise UsageError(f"there is no kind '{kind}'{suggest(kind, KINDS)}")
     known = catalogue()
+    if kind not in KINDS:
+        fits = [f"`dsd-bench info {one} {kind}`" for one in KINDS if known.find(one, kind)]
+        hint = f"; to describe the component: {' or '.join(fits)}" if fits else suggest(kind, KINDS)
+        raise UsageError(f"there is no kind '{kind}'{hint}")
     if name is None:
         raise UsageError(f"which {kind}? choose from: {', '.join(known.names(kind))}")
-    say("\n".join(_describe(known.get(kind, name))))
+    entry = known.get(kind, name)
+    if as_json:
+        say_json(info_json(entry))
+        return
+    say("\n".join(_describe(entry)))
+
+
+def info_json(entry: Registration) -> dict[str, Any]:
+    """Return what ``info --json`` prints; a parameter's ``schema`` is JSON Schema."""
+    component = entry.component
+    return {
+        **entry_json(entry),
+        "usage": usage(entry),
+        "citation": component.citation,
+        "metrics": list(component.metrics),
+        "schema": component.params.model_json_schema(),
+    }
 
 
 def _describe(entry: Registration) -> list[str]:

@@ -26,6 +26,7 @@ from dsd_bench.cli.identifying import identifying
 from dsd_bench.cli.options import COMPONENTS, LAYER, TEACHER, Option, Sectioned, layer_options
 from dsd_bench.cli.saying import say_json
 from dsd_bench.config.layers import read_layer
+from dsd_bench.config.naming import command
 from dsd_bench.config.resolve import resolve
 from dsd_bench.config.words import component_name
 from dsd_bench.errors import UsageError
@@ -161,6 +162,5 @@ def _print_end(console: Console, finished: Sequence[api.Finished], runs_dir: Pat
     runs = [item.run for item in finished if not item.planned.teacher]
     shown = [run for run in runs if run.rows]
     if shown:
-        folder = "" if runs_dir == Path("runs") else f" --runs-dir {runs_dir}"
-        hint = f"dsd-bench show {' '.join(run.run_id[:8] for run in shown)}{folder}"
+        hint = command("show", *(run.run_id[:8] for run in shown), runs_dir=runs_dir)
         print_summary(console, shown, hint, images_tested(shown), catalogue().find)

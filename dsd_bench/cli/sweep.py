@@ -26,6 +26,8 @@ from dsd_bench.cli.header import print_notes
 from dsd_bench.cli.identifying import identifying
 from dsd_bench.cli.options import Sectioned
 from dsd_bench.cli.saying import say_json
+from dsd_bench.cli.suites import list_suites
+from dsd_bench.config.naming import command
 from dsd_bench.executors.planning import Planned, plan
 from dsd_bench.plugins import catalogue
 from dsd_bench.reports.words import open_console, plural
@@ -37,7 +39,7 @@ Chosen = list[tuple[str, Suite, list[Cell]]]
 
 
 @click.command(cls=Sectioned)
-@click.argument("suites", nargs=-1, required=True, metavar="SUITE...")
+@click.argument("suites", nargs=-1, metavar="[SUITE...]")
 @reading.cell_options
 @click.option("--dry-run", is_flag=True, help="Say what would be run and what it costs; run none.")
 @click.option(
@@ -48,11 +50,14 @@ Chosen = list[tuple[str, Suite, list[Cell]]]
 def sweep(
     suites: tuple[str, ...], scale: Any, only: tuple[str, ...], seeds: str | None, **given: Any
 ) -> int:
-    """Run every cell of SUITE...: files, or names of those in benchmarks/.
+    """Run every cell of SUITE...: files, or names of those in benchmarks/; with none, list them.
 
     Runs that suites share, and those that are finished, are run once. The same command again
     goes on where it stopped. Teachers come before their students.
     """
+    if not suites:
+        list_suites(given["as_json"])
+        return 0
     runs_dir = given["runs_dir"] or Path("runs")
     settings = settings_of(given, given["data_dir"] or Path("data"))
     catalogue().get("executor", given["executor"], "--executor")
@@ -88,9 +93,11 @@ def sweep(
         states = {item.outcome.run_id: item.outcome.status for item in finished}
         say_json(_plan_json(chosen, planned, costs, states))
     else:
-        tail = "" if scale == "small" else f" --scale {scale}"
-        tail += f" --runs-dir {runs_dir}" if given["runs_dir"] else ""
-        _print_end(console, suites, finished, tail)
+        words = () if scale == "small" else ("--scale", scale)
+        _print_end(console, finished)
+        for name in dict.fromkeys(suites):
+            shown = [command(verb, name, *words, runs_dir=runs_dir) for verb in ("table", "plot")]
+            console.print(Text("  " + "    ".join(shown)), soft_wrap=True)
     print_problems(finished, settings.debug)
     return exit_code(finished)
 
@@ -153,15 +160,11 @@ def _plan_json(
     return {"suites": wanted, "runs": runs}
 
 
-def _print_end(
-    console: Console, suites: Sequence[str], finished: Sequence[api.Finished], tail: str
-) -> None:
-    """Print how many runs ended how, and the commands that show them."""
+def _print_end(console: Console, finished: Sequence[api.Finished]) -> None:
+    """Print how many runs ended how."""
     counts = {
         state: sum(item.outcome.status == state for item in finished)
         for state in ("done", "failed", "interrupted")
     }
     words = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     console.print(Text(f"{plural(len(finished), 'run')}: {words}"))
-    for name in dict.fromkeys(suites):
-        console.print(Text(f"  dsd-bench table {name}{tail}    dsd-bench plot {name}{tail}"))

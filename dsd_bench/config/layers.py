@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,9 +34,7 @@ def normalise(layer: Mapping[str, Any], where: str = "") -> Layer:
     """Return a layer with only known keys and ``epochs`` spelled out; None means not given."""
     values = {key: value for key, value in layer.items() if value is not None}
     prefix = f"{where}: " if where else ""
-    collect(
-        [f"{prefix}unknown option '{key}'{suggest(key, KEYS)}" for key in values if key not in KEYS]
-    )
+    collect(_unknown(values, prefix))
     if "rounds" in values and "target_sparsity" in values:
         raise UsageError(f"{prefix}give --rounds or --target-sparsity, not both")
     if not isinstance(values.get("teacher", {}), Mapping):
@@ -50,6 +49,13 @@ def normalise(layer: Mapping[str, Any], where: str = "") -> Layer:
     return (
         {"dense_epochs": epochs, "retrain_epochs": epochs} if epochs is not None else {}
     ) | values
+
+
+def _unknown(values: Layer, prefix: str) -> list[str]:
+    """Name every unknown option; what there is to choose from is said once, at the end."""
+    wrong = [key for key in values if key not in KEYS]
+    told = [f"{prefix}unknown option '{key}'{suggest(key, KEYS)}" for key in wrong]
+    return [text.partition(" choose from: ")[0].rstrip(";") for text in told[:-1]] + told[-1:]
 
 
 def merge(layers: Sequence[Layer]) -> Layer:
@@ -75,7 +81,13 @@ def read_layer(path: Path) -> Layer:
     if path.suffix == ".json":
         return _layer_of_run(RunConfig.from_json(read_json(path), str(path)))
     try:
-        return normalise(read_toml(path), str(path))
+        values = read_toml(path)
+        if {"title", "scale"} <= values.keys():
+            words = f"dsd-bench sweep {shlex.quote(str(path))}"
+            raise UsageError(
+                f"--config: {path} is a suite, not the options of one run; try {words}"
+            )
+        return normalise(values, str(path))
     except FileNotFoundError:
         raise UsageError(f"--config: {path}: no such file") from None
 

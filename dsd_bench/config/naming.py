@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -159,6 +160,18 @@ def _by_data(runs: list[StoredRun]) -> list[list[StoredRun]]:
         data_seed = run.config["data_seed"]
         parts.setdefault("seed" if data_seed == run.seed else data_seed, []).append(run)
     return list(parts.values())
+
+
+def command(name: str, *words: object, runs_dir: object = "runs") -> str:
+    """Return a command of dsd-bench to paste into a shell, what needs it quoted.
+
+    Args:
+        name: the command, such as ``show``.
+        words: what follows it.
+        runs_dir: where runs lie; said where it is not the default.
+    """
+    folder = [] if str(runs_dir) == "runs" else ["--runs-dir", str(runs_dir)]
+    return shlex.join(["dsd-bench", name, *map(str, words), *folder])
 
 
 def seeds_word(seeds: Iterable[int]) -> str:

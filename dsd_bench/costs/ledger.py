@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dsd_bench.analysis import selected_round
+from dsd_bench.config.naming import command
 from dsd_bench.config.run import RunConfig, TeacherConfig
 from dsd_bench.costs import Ledger, TeacherCost, TrainingCost
 from dsd_bench.costs.counting import (
@@ -36,7 +37,7 @@ def read_ledger(run: StoredRun, data_dir: Path = Path("data")) -> Ledger:
     if not run.rows:
         raise UsageError(
             f"run {run.run_id} has no finished round; finish it with: "
-            f"dsd-bench run --config {run.path / 'config.json'}"
+            + command("run", "--config", run.path / "config.json", runs_dir=run.path.parent)
         )
     config = RunConfig.from_json(run.config, str(run.path / "config.json"))
     sizes = known_sizes(config) or read_sizes(config, data_dir)

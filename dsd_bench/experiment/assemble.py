@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
+from dsd_bench.config.naming import command
 from dsd_bench.config.run import ComponentConfig, DatasetConfig, RunConfig, TeacherConfig
 from dsd_bench.config.words import build_component
 from dsd_bench.data import Dataset, DatasetParams, RawData
@@ -153,8 +154,9 @@ def load_teacher(
     try:
         tensors = read_tensors(path / f"{teacher.weights}.safetensors")[0]
     except DamagedFile as error:
-        command = f"dsd-bench run --config {path / 'config.json'} --force"
-        raise UsageError(f"teacher {teacher.run_id}: {error}; mend it with: {command}") from None
+        words = ("--config", path / "config.json", "--force")
+        mend = command("run", *words, runs_dir=sources.runs_dir)
+        raise UsageError(f"teacher {teacher.run_id}: {error}; mend it with: {mend}") from None
     model = build_model(teacher.config.model, 0, data.shape, data.classes, context)
     load_kept_weights(model, tensors, f"teacher {teacher.run_id}")
     return model.eval().requires_grad_(False)

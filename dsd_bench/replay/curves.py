@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from dsd_bench.config.naming import command
 from dsd_bench.config.run import RunConfig
 from dsd_bench.costs.ledger import read_ledger
 from dsd_bench.errors import UsageError
@@ -26,7 +27,7 @@ def read_curve(run: StoredRun, data_dir: Path = Path("data")) -> Curve:
     Raises:
         UsageError: if the run is unfinished or was itself stopped early.
     """
-    again = f"dsd-bench run --config {run.path / 'config.json'} --runs-dir {run.path.parent}"
+    again = command("run", "--config", run.path / "config.json", runs_dir=run.path.parent)
     if run.result is None or not finished(run.path):
         raise UsageError(
             f"run {run.run_id} is unfinished ({len(run.rows)} rounds so far) and a replay needs "

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from dsd_bench.analysis import Spread, mean_curve
 from dsd_bench.boards.render import table as markdown_table
@@ -65,6 +66,24 @@ class Table:
                 line += [_inert(entry.reported) or NOTHING] if told[place] else []
             body.append(line)
         return "\n".join(markdown_table([escape(name) for name in names], align, body)) + "\n"
+
+    def json(self) -> str:
+        """Return the table as JSON: a list of rows, each with its words and what was measured."""
+        rows = [
+            {
+                "row": dict(zip(self.keys, words)),
+                "cells": {
+                    column: {
+                        "text": entry.text,
+                        "found": entry.found and asdict(entry.found),
+                        "reported": entry.reported or None,
+                    }
+                    for column, entry in zip(self.columns, entries)
+                },
+            }
+            for words, entries in self.rows
+        ]
+        return json.dumps({"rows": rows}, indent=1, allow_nan=False) + "\n"
 
     def csv(self) -> str:
         """Return the table as CSV: mean, sample standard deviation, n and what is reported."""
