@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +10,10 @@ from typing import TYPE_CHECKING, Literal
 
 from dsd_bench.config.run import RunConfig
 from dsd_bench.environment import launched
-from dsd_bench.errors import Interrupted, RunError, UsageError
+from dsd_bench.errors import Interrupted, RunError, UsageError, plain
 from dsd_bench.executors import Event, Executor, Outcome, Settings
 from dsd_bench.executors.planning import Planned, clear, plan, prepare_folders
+from dsd_bench.executors.provenance import check_code
 from dsd_bench.plugins import catalogue
 from dsd_bench.store.runs import StoredRun, find_run, load_run, stored_ids
 
@@ -42,6 +44,7 @@ def run(
     download: bool = False,
     executor: str = "inline",
     force: bool = False,
+    accept_versions: bool = False,
 ) -> StoredRun:
     """Carry a run (and its teachers, first) to its end and return it.
 
@@ -55,6 +58,9 @@ def run(
         download: whether data and pretrained weights may be downloaded.
         executor: ``inline`` (this process) or ``local`` (worker processes).
         force: whether to begin a finished run anew.
+        accept_versions: whether to go on with rounds that other plugin code made.
+
+    What the command line notes, such as a finished run of other plugin code, is a Python warning.
 
     Raises:
         UsageError, RunError, Interrupted: as the command line would say.
@@ -64,8 +70,15 @@ def run(
         >>> run(configure(rounds=2, epochs=5)).rows[-1]["round"]  # doctest: +SKIP
         2
     """
-    settings = Settings(device=device, data_dir=Path(data_dir), download=download)
-    finished = execute([config], Path(runs_dir), settings, executor=executor, force=force)
+    settings = Settings(
+        device=device,
+        data_dir=Path(data_dir),
+        download=download,
+        accept_versions=accept_versions,
+    )
+    finished = execute(
+        [config], Path(runs_dir), settings, executor=executor, force=force, emit=_warn
+    )
     for item in finished:
         if item.outcome.status == "interrupted":
             raise Interrupted(item.outcome.error or "interrupted")
@@ -73,6 +86,11 @@ def run(
             kind = UsageError if item.outcome.exit_code == UsageError.exit_code else RunError
             raise kind(f"run {item.outcome.run_id}: {item.outcome.error}")
     return next(f.run for f in finished if f.planned.config.run_id == config.run_id)
+
+
+def _warn(event: Event) -> None:
+    if event["event"] == "note":
+        warnings.warn(plain(f"run {event['run_id']}: {event['text']}"), stacklevel=4)
 
 
 def execute(
@@ -111,6 +129,7 @@ def execute_plan(
         executor = "inline"  # each process of torchrun does the same runs, together
     made: Executor = catalogue().get("executor", executor).component.create()
     check_device(settings.device)
+    check_code(planned, settings.accept_versions, emit)
     if launch.leads:
         prepare_folders(planned, runs_dir)
         for item in planned:

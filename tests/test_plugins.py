@@ -97,7 +97,7 @@ def test_builtin_components_register_through_the_public_hooks_alone(module, know
 
 
 def test_every_builtin_module_of_the_package_is_listed():
-    folder = Path(plugins.__file__).parent
+    folder = Path(hookspecs.__file__).parent
     found = {f"dsd_bench.{path.parent.name}.builtin" for path in folder.glob("*/builtin.py")}
     assert found == set(BUILTIN)
 
@@ -179,7 +179,7 @@ def test_a_wrong_name_tells_of_plugins_that_failed(known):
 
 def test_the_origin_is_the_implementing_file(known):
     origin = known.get("pruner", "magnitude").origin
-    assert Path(origin) == Path(plugins.__file__).parent / "pruners" / "unstructured.py"
+    assert Path(origin) == Path(hookspecs.__file__).parent / "pruners" / "unstructured.py"
 
 
 def test_the_origin_of_a_missing_or_broken_module_is_said(known, install):

@@ -38,6 +38,9 @@ class Silent:
         self.rows: list[Row] = []
         self.notes: list[str] = []
 
+    def goes_on(self, round: int, midway: bool) -> None:
+        pass
+
     def begun(self, resumed_from_round: int | None, rows: Sequence[Row]) -> None:
         self.resumed = resumed_from_round
 

@@ -41,6 +41,11 @@ HOW = (
     how("--data-dir", type=click.Path(path_type=Path), help="Where data sets lie (default: data)."),
     how("--download", is_flag=True, help="Allow downloads of data and pretrained weights."),
     how("--runs-dir", type=click.Path(path_type=Path), help="Where runs are kept (default: runs)."),
+    how(
+        "--accept-versions",
+        is_flag=True,
+        help="Go on with runs that other plugin code began; provenance.jsonl records it.",
+    ),
     how("--executor", default="local", metavar="NAME", help="local (worker processes) or inline."),
     how("--checkpoint-seconds", type=click.FloatRange(0), default=30.0, hidden=True),
     how("--debug", is_flag=True, help="Show tracebacks."),
@@ -58,6 +63,7 @@ def settings_of(given: Mapping[str, Any], data_dir: Path) -> Settings:
         data_dir=data_dir.absolute(),
         download=given["download"],
         checkpoint_seconds=given["checkpoint_seconds"],
+        accept_versions=given["accept_versions"],
         debug=given["debug"] or bool(before.get("debug")),
     )
 

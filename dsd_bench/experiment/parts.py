@@ -20,6 +20,13 @@ from dsd_bench.training.loop import TrainingSetup
 class Watcher(Protocol):
     """Is told what happens, and says when to stop. It cannot change a number."""
 
+    def goes_on(self, round: int, midway: bool) -> None:
+        """Trainings follow, the first in ``round``, of which some is done if ``midway``.
+
+        Raises:
+            UsageError: to refuse it.
+        """
+
     def begun(self, resumed_from_round: int | None, rows: Sequence[Row]) -> None:
         """The run begins, with these rounds already done."""
 

@@ -264,6 +264,8 @@ class Run:
             self.plans, self.kept = checkpoint.plans, list(checkpoint.kept)
             self.resumed_from = checkpoint.round
         if not ended(self.config, self.experiment.stop, self.rows):
+            midway = checkpoint is not None and checkpoint.training
+            self.watcher.goes_on(len(self.rows), midway)
             self._note_plan(len(self.rows))
             self._check_snapshots()
         self.watcher.begun(self.resumed_from, self.rows)

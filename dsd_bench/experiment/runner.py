@@ -5,11 +5,9 @@ from __future__ import annotations
 import errno
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from dsd_bench.config.layers import SINGLE
 from dsd_bench.config.run import RunConfig
 from dsd_bench.config.words import build_component
 from dsd_bench.data.prepare import Prepared
@@ -18,8 +16,10 @@ from dsd_bench.errors import DamagedFile, DsdError, Interrupted, RunError, Usage
 from dsd_bench.experiment.assemble import Sources, assemble
 from dsd_bench.experiment.ending import End, best_round, ended, weights_name
 from dsd_bench.experiment.protocol import Run
+from dsd_bench.experiment.provenance import Provenance, distributions
 from dsd_bench.experiment.settings import Emit, Outcome, Settings
 from dsd_bench.plugins import catalogue
+from dsd_bench.plugins.digest import version
 from dsd_bench.stopping import StopCriterion
 from dsd_bench.store.checkpoint import Checkpoint, Row
 from dsd_bench.store.files import write_json
@@ -117,7 +117,7 @@ class _Execution:
             return Outcome(self.run_id, "done")
         self.folder.tidy()
         if context.team.leads and not fresh and not self.folder.has_checkpoint:
-            adopt_rounds(self.folder, self.config)
+            adopt_rounds(self.folder, self.config, self._provenance())
         context.team.barrier()
         sources = Sources(
             self.path.parent, settings.data_dir, settings.download, settings.checkpoint_seconds
@@ -138,6 +138,11 @@ class _Execution:
             self._emit({"event": event, "run_id": self.run_id, **values})
 
     # -- the protocol's watcher
+
+    def goes_on(self, round: int, midway: bool) -> None:
+        """Record the code that is to train, or refuse to mix it with another."""
+        if self.launch.leads:
+            self._provenance().go_on(round, midway)
 
     def begun(self, resumed_from_round: int | None, rows: Sequence[Row]) -> None:
         """Tell that the run begins, and with which rounds."""
@@ -172,6 +177,10 @@ class _Execution:
 
     # -- the rest
 
+    def _provenance(self) -> Provenance:
+        accept = self.settings.accept_versions
+        return Provenance(self.path, self.config, device.versions(), accept, self.note)
+
     def _observe(self, hook: str, **values: Any) -> None:
         """Tell observers; what they raise is noted and costs nothing."""
         if not self.launch.leads:
@@ -179,6 +188,7 @@ class _Execution:
         catalogue().notify(hook, self.note, run_id=self.run_id, **values)
 
     def _result(self, end: End, context: device.ComputeContext, data: Prepared) -> dict[str, Any]:
+        plugins = {name: version(name) for name in distributions(self.config)}
         samples = {name: getattr(data, name) for name in ("train", "val", "test")}
         return {
             "run_id": self.run_id,
@@ -189,37 +199,35 @@ class _Execution:
             "label_noise": dict(data.label_noise),
             "samples": {name: len(p.labels) if p else 0 for name, p in samples.items()},
             "plan": list(end.plans),
-            "versions": device.versions() | plugin_versions(self.config),
+            "versions": device.versions() | plugins,
             "hardware": device.hardware(context.device),
         }
 
 
-def plugin_versions(config: RunConfig) -> dict[str, str]:
-    """Return the versions of the third-party distributions whose components a run uses."""
-    single = {kind: getattr(config, kind).name for kind in SINGLE}
-    chosen = [*single.items(), *(("regularizer", r.name) for r in config.regularizers)]
-    chosen += [("metric", name) for name in config.metrics]
-    found = {catalogue().get(kind, name).distribution for kind, name in chosen}
-    versions = {}
-    for name in sorted(found - {"dsd-bench"}):
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:  # a plugin without its distribution's metadata
-            versions[name] = "unknown"
-    return versions
+def adopt_rounds(folder: RunFolder, config: RunConfig, provenance: Provenance) -> None:
+    """Begin a run with the rounds of the run of the same curve that has gone furthest.
 
-
-def adopt_rounds(folder: RunFolder, config: RunConfig) -> None:
-    """Begin a run with the rounds of the run of the same curve that has gone furthest."""
+    Raises:
+        UsageError: if only rounds of other code are to be had, and that is not accepted.
+    """
+    refused = None
     stop: StopCriterion = build_component(catalogue(), "stop", config.stop)
     for donor in donors(folder.path, config):
         try:
             checkpoint = usable(RunFolder(donor, config.curve_id).read(), config, stop)
-            if checkpoint is not None:
-                folder.adopt(donor, checkpoint)
-                return
+            if checkpoint is None:
+                continue
+            try:
+                provenance.adopt(donor, checkpoint.round, checkpoint.training)
+            except UsageError as error:
+                refused = refused or error
+                continue
+            folder.adopt(donor, checkpoint)
+            return
         except DamagedFile as error:
             folder.log(f"cannot go on from {donor.name}: {error}")
+    if refused is not None:
+        raise refused
 
 
 def donors(path: Path, config: RunConfig) -> list[Path]:

@@ -26,6 +26,8 @@ class Settings:
         download: whether data and pretrained weights may be downloaded.
         checkpoint_seconds: longest time between two checkpoints within a training.
         debug: whether failures keep their traceback.
+        accept_versions: whether other plugin code than a run's rounds were made with may go on
+            with it; it is recorded (:mod:`dsd_bench.store.provenance`).
     """
 
     device: str = "auto"
@@ -36,6 +38,7 @@ class Settings:
     download: bool = False
     checkpoint_seconds: float = 30.0
     debug: bool = False
+    accept_versions: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,139 @@
+"""The code behind a run: what is installed, what is recorded, and whether they may be mixed.
+
+Needs no torch: what differs is told before a worker starts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dsd_bench.config.layers import SINGLE
+from dsd_bench.config.run import RunConfig
+from dsd_bench.errors import DamagedFile, DsdError, UsageError
+from dsd_bench.plugins import catalogue
+from dsd_bench.plugins.digest import digest, version
+from dsd_bench.store.provenance import (
+    CORE,
+    Code,
+    Line,
+    behind,
+    differences,
+    recorded,
+    write_provenance,
+)
+
+ADVICE = "--accept-versions goes on with what is installed and records it, --force begins anew"
+OTHER = "its rounds so far were made with other code"
+Tell = Callable[[str], None]
+
+
+def distributions(config: RunConfig) -> list[str]:
+    """Return the third-party distributions whose components a run uses, sorted."""
+    chosen = [(kind, getattr(config, kind).name) for kind in SINGLE]
+    chosen += [("metric", name) for name in config.metrics]
+    for regularizer in config.regularizers:
+        chosen.append(("regularizer", regularizer.name))
+        if regularizer.teacher is not None:
+            chosen.append(("model", regularizer.teacher.config.model.name))
+    found = {catalogue().get(kind, name).distribution for kind, name in chosen}
+    return sorted(found - {"dsd-bench"})
+
+
+def plugins(config: RunConfig) -> dict[str, Any]:
+    """Return version and digest of each third-party distribution that a run uses."""
+    return {
+        name: {"version": version(name), "sha256": digest(name, _roots(name))}
+        for name in distributions(config)
+    }
+
+
+def _roots(distribution: str) -> tuple[str, ...]:
+    """Return the top-level modules that implement a distribution's components."""
+    entries = [e.component for e in catalogue().entries() if e.distribution == distribution]
+    return tuple(sorted({re.split("[.:]", component.implementation)[0] for component in entries}))
+
+
+def other_code(path: Path, config: RunConfig) -> str:
+    """Say how the plugins differ from those that made the last rounds of the run in ``path``.
+
+    Empty if they don't, or if nothing is recorded.
+
+    Raises:
+        UsageError: if the record is damaged.
+    """
+    lines = recorded(path)
+    return differences(lines[-1]["plugins"], plugins(config)) if lines else ""
+
+
+class Provenance:
+    """The record of one run under way; hold its lock while you use it.
+
+    Args:
+        path: the run's folder.
+        config: the run.
+        versions: the installed versions; those of :data:`dsd_bench.store.provenance.CORE` count.
+        accept: whether other code may go on with a run (``--accept-versions``).
+        tell: is called with what the user should know.
+    """
+
+    def __init__(
+        self, path: Path, config: RunConfig, versions: Mapping[str, str], accept: bool, tell: Tell
+    ) -> None:
+        self.path, self.accept, self._tell = path, accept, tell
+        core = {name: versions[name] for name in CORE if name in versions}
+        self.code: Code = {"versions": core, "plugins": plugins(config)}
+
+    def go_on(self, round: int, midway: bool) -> None:
+        """Record that the code that is installed trains from ``round`` on.
+
+        Args:
+            round: the first round that is trained.
+            midway: whether other processes began it.
+
+        Raises:
+            UsageError: if other code made the rounds before, and that is not accepted.
+        """
+        lines = behind(self._recorded(self.path), round, midway) if round or midway else []
+        self._compare(lines, round, midway)
+        if not lines or {k: v for k, v in lines[-1].items() if k != "round"} != self.code:
+            lines = [*lines, {"round": round, **self.code}]
+        write_provenance(self.path, lines)
+
+    def adopt(self, donor: Path, round: int, midway: bool) -> None:
+        """Take over the record of ``donor``, with whose rounds before ``round`` this run begins.
+
+        Raises:
+            UsageError: as above.
+            DamagedFile: if the donor's record is damaged, and that is not accepted.
+        """
+        lines = behind(self._recorded(donor, DamagedFile), round, midway)
+        try:
+            self._compare(lines, round, midway)
+        except UsageError as error:
+            raise UsageError(f"{donor.name}, of the same curve: {error}") from None
+        write_provenance(self.path, lines)
+
+    def _recorded(self, path: Path, refusal: type[DsdError] = UsageError) -> list[Line]:
+        try:
+            return recorded(path)
+        except UsageError as error:
+            lost = f"{error}; which code made the rounds so far is lost"
+            if not self.accept:
+                raise refusal(f"{lost}: {ADVICE}") from None
+            self._tell(lost)
+            return []
+
+    def _compare(self, lines: Sequence[Line], round: int, midway: bool) -> None:
+        if not lines:
+            if (round or midway) and self.code["plugins"]:
+                self._tell(f"what code made the rounds before round {round} was not recorded")
+            return
+        if mixed := differences(lines[-1]["plugins"], self.code["plugins"]):
+            if not self.accept:
+                raise UsageError(f"{OTHER}: {mixed}; {ADVICE}")
+            self._tell(f"from round {round} on with other code: {mixed}")
+        if other := differences(lines[-1]["versions"], self.code["versions"]):
+            self._tell(f"from round {round} on with other versions: {other}")

@@ -1,0 +1,537 @@
+"""The code behind a run: recorded with the round it began in, and never mixed unasked."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dsd_bench import configure, plugins, run
+from dsd_bench.errors import UsageError
+from dsd_bench.experiment import provenance as record
+from dsd_bench.plugins import catalogue
+from dsd_bench.plugins.digest import digest, version
+from dsd_bench.store.provenance import differences, read_provenance, recorded
+
+SHA = "ab" * 32
+SOURCE = '''"""A pruner: prunes {what} first."""
+from dsd_bench import Component, hookimpl
+from dsd_bench.pruners import Pruner, PrunerParams
+
+class Mine(Pruner):
+    def scores(self, view):
+        weights = dict(view.model.named_parameters())
+        return {{name: {sign}weights[name].detach().abs() for name in view.masks.weights}}
+
+@hookimpl
+def register_pruners():
+    return [Component("mine", "dsd_bench_mine:Mine", "mine", PrunerParams)]
+'''
+SMALL, LARGE = SOURCE.format(what="small", sign=""), SOURCE.format(what="large", sign="-")
+
+
+class Site:
+    """A folder of installed plugins; ``install`` replaces one, as a new process would find it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def install(self, source: str = SMALL, release: str = "1.0", listed: bool = True) -> str:
+        """Install the distribution and return the digest that it should have."""
+        for old in self.folder.glob("dsd_bench_mine*"):
+            shutil.rmtree(old) if old.is_dir() else old.unlink()
+        (self.folder / "dsd_bench_mine.py").write_text(source)
+        info = self.folder / f"dsd_bench_mine-{release}.dist-info"
+        info.mkdir()
+        head = f"Metadata-Version: 2.1\nName: dsd-bench-mine\nVersion: {release}\n"
+        (info / "METADATA").write_text(head)
+        (info / "entry_points.txt").write_text("[dsd_bench]\nmine = dsd_bench_mine\n")
+        if listed:
+            names = ["dsd_bench_mine.py", f"{info.name}/METADATA", "__pycache__/x.pyc", "../bin/x"]
+            (info / "RECORD").write_text("".join(f"{name},,\n" for name in names))
+        self.forget()
+        inner = hashlib.sha256(source.encode()).hexdigest()
+        return hashlib.sha256(f"dsd_bench_mine.py\0{inner}\n".encode()).hexdigest()
+
+    def forget(self) -> None:
+        catalogue.cache_clear()
+        digest.cache_clear()
+        version.cache_clear()
+        sys.modules.pop("dsd_bench_mine", None)
+        importlib.invalidate_caches()
+
+
+@pytest.fixture
+def site(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("site")
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    made = Site(folder)
+    yield made
+    made.forget()
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (path / "provenance.jsonl").read_text().splitlines()]
+
+
+def plugin(path: Path) -> list[tuple[int, Any]]:
+    """Return each line's round, and version and digest of the plugin."""
+    found = [(line["round"], line["plugins"].get("dsd-bench-mine")) for line in lines(path)]
+    return [(round, code and (code["version"], code["sha256"])) for round, code in found]
+
+
+@pytest.fixture
+def mine(tiny_run: Callable[..., dict[str, Any]], tmp_path: Path) -> Callable[..., Any]:
+    """Carry out a run of the plugin's pruner: (its JSON, its folder)."""
+
+    def carry(*words: str, code: int = 0) -> tuple[dict[str, Any], Path]:
+        [found] = tiny_run("--pruner", "mine", *words, code=code)["runs"]
+        return found, tmp_path / found["path"]
+
+    return carry
+
+
+def interrupt(folder: Path, rounds: int) -> None:
+    """Leave the folder of a finished run as if it had been killed while it ended."""
+    (folder / "result.json").unlink()
+    assert len((folder / "rounds.jsonl").read_text().splitlines()) == rounds + 1
+
+
+# -- what is recorded
+
+
+def test_a_run_records_versions_and_no_plugins(tiny, tmp_path):
+    import numpy
+    import torch
+
+    import dsd_bench
+
+    folder = run(tiny(), runs_dir=tmp_path).path
+    [line] = lines(folder)
+    assert line == {
+        "round": 0,
+        "versions": {
+            "dsd-bench": dsd_bench.__version__,
+            "python": ".".join(map(str, sys.version_info[:3])),
+            "torch": torch.__version__,
+            "numpy": numpy.__version__,
+        },
+        "plugins": {},
+    }
+    assert read_provenance(folder) == [line]
+
+
+def test_a_plugins_version_and_digest_are_recorded(site, mine):
+    sha = site.install()
+    _, folder = mine()
+    assert plugin(folder) == [(0, ("1.0", sha))]
+
+
+def test_the_teachers_model_counts(tiny, monkeypatch):
+    class Known:
+        def get(self, kind: str, name: str) -> Any:
+            entry = plugins.build(third_party=False).get(kind, name)
+            foreign = kind == "model" and name == "vgg-like"
+            return type("E", (), {"distribution": "theirs" if foreign else entry.distribution})
+
+    monkeypatch.setattr(record, "catalogue", Known)
+    assert record.distributions(tiny(reg="kd", teacher={"model": "vgg-like"})) == ["theirs"]
+    assert record.distributions(tiny(reg="kd")) == []
+
+
+# -- finished runs
+
+
+def test_a_finished_run_of_other_code_is_told_and_reused(site, mine, tiny_run, command):
+    old = site.install(SMALL, "1.0")
+    _, folder = mine()
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    new = site.install(LARGE, "2.0")
+    words = ("run", "--pruner", "mine", "--dataset", "digits:train_size=60,val_size=30")
+    words += ("--model", "mlp:hidden=8", "--batch-size", "20", "--rounds", "2", "--epochs", "2")
+    code, _, err = command(*words, "--seeds", "0", "--executor", "inline", "--json")
+    assert code == 0
+    text = f"dsd-bench-mine 1.0 (sha256 {old[:12]}), now 2.0 (sha256 {new[:12]})"
+    [told] = [line for line in err.splitlines() if "other code" in line]
+    assert told.endswith(f"reused as it is; its rounds so far were made with other code: {text}")
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_of_many_reused_runs_the_difference_is_told_once(site, tiny_run, command):
+    site.install(SMALL)
+    tiny_run("--pruner", "mine", "--seeds", "0-2", "--rounds", "1")
+    site.install(LARGE)
+    words = ("run", "--pruner", "mine", "--dataset", "digits:train_size=60,val_size=30")
+    words += ("--model", "mlp:hidden=8", "--batch-size", "20", "--rounds", "1", "--epochs", "2")
+    _, _, err = command(*words, "--seeds", "0-2", "--executor", "inline", "--json")
+    [told] = [line for line in err.splitlines() if "other code" in line]
+    assert "reused as it is (and 2 more)" in told
+
+
+def test_a_finished_run_of_the_same_code_says_nothing(site, mine, tmp_path):
+    site.install()
+    mine()
+    config = configure(
+        dataset="digits:train_size=60,val_size=30", model="mlp:hidden=8", batch_size=20,
+        rounds=2, epochs=2, pruner="mine",
+    )  # fmt: skip
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run(config, runs_dir=tmp_path / "runs")
+    site.install(LARGE)
+    with pytest.warns(UserWarning, match="reused as it is; its rounds so far were made with other"):
+        run(config, runs_dir=tmp_path / "runs")
+
+
+def test_a_run_of_an_older_release_is_compared_by_version(site, mine, command):
+    site.install(SMALL, "1.0")
+    _, folder = mine()
+    (folder / "provenance.jsonl").unlink()
+    [line] = recorded(folder)
+    assert line["plugins"] == {"dsd-bench-mine": {"version": "1.0", "sha256": None}}
+    assert set(line["versions"]) == {"dsd-bench", "python", "torch", "numpy"}
+    config = configure(
+        dataset="digits:train_size=60,val_size=30", model="mlp:hidden=8", batch_size=20,
+        rounds=2, epochs=2, pruner="mine",
+    )  # fmt: skip
+    site.install(LARGE, "1.0")
+    assert record.other_code(folder, config) == ""  # the digest is not known
+    new = site.install(LARGE, "1.1")
+    assert record.other_code(folder, config) == (f"dsd-bench-mine 1.0, now 1.1 (sha256 {new[:12]})")
+
+
+# -- runs that go on
+
+
+def test_a_run_of_other_code_is_not_extended_unasked(site, mine, command):
+    old = site.install(SMALL, "1.0")
+    _, folder = mine()
+    new = site.install(LARGE, "1.0")
+    found, longer = mine("--rounds", "3", code=2)
+    assert found["error"] == (
+        f"{folder.name}, of the same curve: its rounds so far were made with other code: "
+        f"dsd-bench-mine 1.0 (sha256 {old[:12]}), now 1.0 (sha256 {new[:12]}); "
+        "--accept-versions goes on with what is installed and records it, --force begins anew"
+    )
+    assert not (longer / "provenance.jsonl").exists()
+    assert not (longer / "rounds.jsonl").exists()
+    mine("--rounds", "3", "--accept-versions")
+    assert plugin(longer) == [(0, ("1.0", old)), (3, ("1.0", new))]
+    first = (folder / "rounds.jsonl").read_bytes()
+    assert (longer / "rounds.jsonl").read_bytes().startswith(first)
+
+
+def test_force_begins_anew_with_the_new_code_alone(site, mine):
+    site.install(SMALL)
+    _, folder = mine()
+    new = site.install(LARGE)
+    _, longer = mine("--rounds", "3", "--force")
+    assert plugin(longer) == [(0, ("1.0", new))]
+    assert (
+        not (longer / "rounds.jsonl")
+        .read_bytes()
+        .startswith((folder / "rounds.jsonl").read_bytes())
+    )
+
+
+def test_rounds_of_the_same_code_are_adopted_with_their_record(site, mine):
+    sha = site.install()
+    mine()
+    found, longer = mine("--rounds", "3")
+    assert found["resumed_from_round"] == 3
+    assert plugin(longer) == [(0, ("1.0", sha))]
+
+
+def test_a_donor_of_the_same_code_is_preferred_to_one_that_went_further(site, mine):
+    site.install(SMALL)
+    mine("--rounds", "3")
+    new = site.install(LARGE)
+    mine("--rounds", "1", "--force")
+    found, longer = mine("--rounds", "4")
+    assert found["resumed_from_round"] == 2
+    assert plugin(longer) == [(0, ("1.0", new))]
+
+
+def test_an_interrupted_run_is_refused_before_anything_starts(site, mine, command, tmp_path):
+    old = site.install(SMALL)
+    _, folder = mine("--rounds", "3")
+    checkpoint = (folder / "checkpoint.previous.safetensors").read_bytes()
+    (folder / "checkpoint.safetensors").write_bytes(checkpoint)  # killed in round 3
+    (folder / "result.json").unlink()
+    new = site.install(LARGE)
+    words = ("run", "--pruner", "mine", "--dataset", "digits:train_size=60,val_size=30")
+    words += ("--model", "mlp:hidden=8", "--batch-size", "20", "--rounds", "3", "--epochs", "2")
+    code, _, err = command(*words, "--seeds", "0", "--executor", "inline")
+    assert code == 2
+    [error] = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert error.startswith(f"error: run {folder.name}: its rounds so far were made with other")
+    assert "--accept-versions" in error
+    assert "--force" in error
+    assert not (folder / "failure.json").exists()
+    found, _ = mine("--rounds", "3", "--accept-versions")
+    assert plugin(folder) == [(0, ("1.0", old)), (found["resumed_from_round"], ("1.0", new))]
+    site.install(SMALL)  # and back: the last code counts
+    assert "other code" in (mine("--rounds", "4", code=2)[0]["error"])
+
+
+def test_workers_refuse_and_accept_too(site, tiny, tmp_path, monkeypatch):
+    from dsd_bench.api import execute
+    from dsd_bench.executors import Settings
+
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(site.folder), str(Path.cwd())]))
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    old = site.install(SMALL)
+    run(tiny(pruner="mine"), runs_dir=tmp_path)
+    new = site.install(LARGE)
+    longer = tiny(pruner="mine", rounds=3)
+    [refused] = execute([longer], tmp_path, Settings(jobs=1))
+    assert refused.outcome.exit_code == 2
+    [done] = execute([longer], tmp_path, Settings(jobs=1, accept_versions=True))
+    assert done.outcome.status == "done"
+    assert plugin(done.planned.job.path) == [(0, ("1.0", old)), (3, ("1.0", new))]
+
+
+def test_another_torch_is_told_and_recorded_but_not_refused(tiny, tmp_path, monkeypatch):
+    first = run(tiny(), runs_dir=tmp_path)
+    file = first.path / "provenance.jsonl"
+    file.write_text(file.read_text().replace(lines(first.path)[0]["versions"]["torch"], "2.0.0"))
+    with pytest.warns(UserWarning, match=r"other versions: torch 2\.0\.0, now"):
+        longer = run(tiny(rounds=3), runs_dir=tmp_path)
+    assert [line["round"] for line in lines(longer.path)] == [0, 3]
+    assert "other versions: torch" in (longer.path / "log.txt").read_text()
+
+
+def test_a_record_is_the_same_however_often_a_run_was_stopped(tiny, tmp_path):
+    whole = run(tiny(), runs_dir=tmp_path / "a")
+    from dsd_bench.executors.planning import plan, prepare_folders
+    from dsd_bench.experiment.runner import run_folder
+    from dsd_bench.experiment.settings import Settings
+
+    planned = plan([tiny()], tmp_path / "b")
+    prepare_folders(planned, tmp_path / "b")
+    path = planned[0].job.path
+    for stops in range(1, 9):
+        answers = iter([False] * stops)
+        run_folder(path, Settings(), lambda event: None, partial(next, answers, True))
+    again = run(tiny(), runs_dir=tmp_path / "b")
+    assert again.path == path
+    for name in ("provenance.jsonl", "rounds.jsonl"):
+        assert (path / name).read_bytes() == (whole.path / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("round", "midway", "left"),
+    [(0, False, []), (0, True, [0]), (2, False, [0, 1]), (2, True, [0, 1, 2])],
+)
+def test_only_what_is_behind_the_rounds_so_far_is_kept(round, midway, left):
+    from dsd_bench.store.provenance import behind
+
+    given = [{"round": number} for number in (0, 1, 2, 5)]
+    assert [line["round"] for line in behind(given, round, midway)] == left
+
+
+# -- damaged records
+
+DAMAGED = {
+    "not JSON": b"{",
+    "no object": b"[]\n",
+    "no text": b"\xff\xfe\n",
+    "deep": b"[" * 100_000,
+    "a number too long": b'{"round": ' + b"1" * 5000 + b', "versions": {}, "plugins": {}}\n',
+    "no round": b'{"versions": {}, "plugins": {}}\n',
+    "a round that is none": b'{"round": true, "versions": {}, "plugins": {}}\n',
+    "a negative round": b'{"round": -1, "versions": {}, "plugins": {}}\n',
+    "a huge round": b'{"round": 1e400, "versions": {}, "plugins": {}}\n',
+    "versions that are none": b'{"round": 0, "versions": {"torch": 2}, "plugins": {}}\n',
+    "a plugin that is none": b'{"round": 0, "versions": {}, "plugins": {"x": "1.0"}}\n',
+    "a digest that is none": (
+        b'{"round": 0, "versions": {}, "plugins": {"x": {"version": "1", "sha256": "00"}}}\n'
+    ),
+    "another order": b'{"round": 1, "versions": {}, "plugins": {}}\n' * 1
+    + b'{"round": 0, "versions": {}, "plugins": {}}\n',
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_a_damaged_record_is_one_line_that_names_the_file(tmp_path, case):
+    (tmp_path / "provenance.jsonl").write_bytes(DAMAGED[case])
+    with pytest.raises(UsageError) as error:
+        read_provenance(tmp_path)
+    assert str(error.value).startswith(str(tmp_path / "provenance.jsonl"))
+    assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_a_record_that_is_no_file_is_one_line_too(tmp_path, make):
+    make(tmp_path / "provenance.jsonl")
+    with pytest.raises(UsageError, match=r"provenance\.jsonl"):
+        read_provenance(tmp_path)
+
+
+def test_a_run_with_a_damaged_record_goes_on_only_if_asked(tiny, tmp_path):
+    first = run(tiny(), runs_dir=tmp_path)
+    (first.path / "provenance.jsonl").write_text("{")
+    with pytest.warns(UserWarning, match=r"provenance\.jsonl:1: "):
+        assert run(tiny(), runs_dir=tmp_path).run_id == first.run_id  # finished: reused
+    (first.path / "checkpoint.safetensors").unlink()
+    (first.path / "result.json").unlink()
+    with pytest.raises(UsageError, match=r"provenance\.jsonl:1: .*--accept-versions"):
+        run(tiny(), runs_dir=tmp_path)
+    with pytest.warns(UserWarning, match="which code made the rounds so far is lost"):
+        run(tiny(), runs_dir=tmp_path, accept_versions=True)
+    [line] = lines(first.path)
+    assert line["round"] == 2
+
+
+def test_a_donor_with_a_damaged_record_is_left_aside(tiny, tmp_path):
+    first = run(tiny(), runs_dir=tmp_path)
+    (first.path / "provenance.jsonl").write_text("{")
+    longer = run(tiny(rounds=3), runs_dir=tmp_path)
+    assert [line["round"] for line in lines(longer.path)] == [0]
+    assert f"cannot go on from {first.run_id}" in (longer.path / "log.txt").read_text()
+
+
+def test_rounds_without_a_record_are_said(site, mine, command):
+    sha = site.install()
+    _, folder = mine("--rounds", "3")
+    (folder / "provenance.jsonl").unlink()
+    (folder / "result.json").unlink()
+    shutil.copy(folder / "checkpoint.previous.safetensors", folder / "checkpoint.safetensors")
+    mine("--rounds", "3")
+    [(round, code)] = plugin(folder)
+    assert round == 3
+    assert code == ("1.0", sha)
+    assert "what code made the rounds before round 3 was not recorded" in (
+        (folder / "log.txt").read_text()
+    )
+
+
+# -- digests
+
+
+@pytest.fixture
+def package(site) -> Path:
+    """A package that no distribution lists among its files, as where it is installed editable."""
+    folder = site.folder / "dsd_bench_pack"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "__init__.py").write_text("raise SystemExit('is not imported')")
+    (folder / "sub" / "a.py").write_text("A = 1")
+    (folder / "table.csv").write_text("1,2")
+    yield folder
+    site.forget()
+
+
+def pack(*roots: str) -> str | None:
+    digest.cache_clear()
+    importlib.invalidate_caches()
+    return digest("dsd-bench-pack", roots or ("dsd_bench_pack",))
+
+
+def test_a_digest_is_that_of_names_and_contents(package):
+    files = {"__init__.py": "raise SystemExit('is not imported')", "sub/a.py": "A = 1"}
+    files["table.csv"] = "1,2"
+    expected = hashlib.sha256()
+    for name in sorted(files):
+        inner = hashlib.sha256(files[name].encode()).hexdigest()
+        expected.update(f"dsd_bench_pack/{name}\0{inner}\n".encode())
+    assert pack() == expected.hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("sub/a.py", True),
+        ("table.csv", True),
+        ("new.py", True),
+        ("__pycache__/a.cpython-311.pyc", False),
+        ("sub/b.pyc", False),
+        (".git/HEAD", False),
+        (".hidden", False),
+    ],
+)
+def test_what_a_digest_depends_on(package, name, changes):
+    before = pack()
+    (package / name).parent.mkdir(exist_ok=True)
+    (package / name).write_text("changed")
+    assert (pack() != before) == changes
+
+
+def test_a_renamed_file_changes_the_digest(package):
+    before = pack()
+    (package / "table.csv").rename(package / "other.csv")
+    assert pack() != before
+
+
+def test_links_out_are_not_followed(package, tmp_path):
+    outside = tmp_path / "outside"
+    (outside / "deep").mkdir(parents=True)
+    (outside / "file.py").write_text("1")
+    (package / "file.py").symlink_to(outside / "file.py")
+    (package / "folder").symlink_to(outside)
+    (package / "loop").symlink_to(package)
+    os.mkfifo(package / "pipe")
+    before = pack()
+    (outside / "file.py").write_text("2")
+    (outside / "deep" / "new.py").write_text("3")
+    assert pack() == before
+    (package / "file.py").unlink()
+    (package / "file.py").symlink_to(outside / "deep" / "new.py")
+    assert pack() != before
+
+
+def test_a_listed_file_outside_does_not_count(site, tmp_path):
+    first = site.install()
+    info = next(site.folder.glob("*.dist-info"))
+    with (info / "RECORD").open("a") as file:
+        file.write(f"{tmp_path}/absolute,,\n../up,,\n__editable__.x.pth,,\nx.pth,,\n")
+    (tmp_path / "absolute").write_text("1")
+    assert digest("dsd-bench-mine", ("dsd_bench_mine",)) == first
+
+
+def test_how_it_was_installed_does_not_matter(site):
+    listed = site.install(listed=True)
+    assert digest("dsd-bench-mine", ("dsd_bench_mine",)) == listed
+    site.install(listed=False)
+    assert digest("dsd-bench-mine", ("dsd_bench_mine",)) == listed
+
+
+@pytest.mark.parametrize("text", ["\xff\xfe", '"open', "a,b,c,d,e\n" * 3, "\0"])
+def test_a_damaged_list_of_files_stops_nothing(site, text):
+    expected = site.install()
+    info = next(site.folder.glob("*.dist-info"))
+    (info / "RECORD").write_bytes(text.encode("latin-1"))
+    found = digest("dsd-bench-mine", ("dsd_bench_mine",))
+    assert found is not None
+    assert len(found) == 64
+    assert expected
+
+
+def test_what_has_no_files_has_no_digest():
+    assert digest("no-such-distribution", ("no_such_module", "sys")) is None
+    assert digest("no-such-distribution", ("dsd_bench", "numpy", "torch")) is None
+    assert version("no-such-distribution") == "unknown"
+
+
+def test_differences_are_said_by_name():
+    one, two = {"version": "1", "sha256": SHA}, {"version": "1", "sha256": "cd" * 32}
+    unknown = {"version": "1", "sha256": None}
+    assert differences({"a": one}, {"a": one}) == ""
+    assert differences({"a": one}, {"a": unknown}) == ""
+    assert differences({"a": one, "b": one}, {"a": two, "c": unknown}) == (
+        f"a 1 (sha256 {'ab' * 6}), now 1 (sha256 {'cd' * 6}); "
+        f"b 1 (sha256 {'ab' * 6}), now not used; c not used, now 1"
+    )
