@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Literal
 from dsd_bench.config.run import RunConfig
 from dsd_bench.environment import launched
 from dsd_bench.errors import Interrupted, RunError, UsageError, plain
-from dsd_bench.executors import Event, Executor, Outcome, Settings
-from dsd_bench.executors.planning import Planned, clear, plan, prepare_folders
+from dsd_bench.executors import Event, Executor, Keep, Outcome, Settings
+from dsd_bench.executors.planning import Planned, check_finished, clear, plan, prepare_folders
 from dsd_bench.executors.provenance import check_code
 from dsd_bench.plugins import catalogue
 from dsd_bench.store.runs import StoredRun, find_run, load_run, stored_ids
@@ -32,7 +32,7 @@ class Finished:
     @property
     def run(self) -> StoredRun:
         """The run's folder as it is now."""
-        return load_run(self.planned.job.path)
+        return load_run(self.planned.job.path, verify=self.outcome.status == "done")
 
 
 def run(
@@ -45,6 +45,7 @@ def run(
     executor: str = "inline",
     force: bool = False,
     accept_versions: bool = False,
+    keep: Keep | None = None,
 ) -> StoredRun:
     """Carry a run (and its teachers, first) to its end and return it.
 
@@ -59,6 +60,8 @@ def run(
         executor: ``inline`` (this process) or ``local`` (worker processes).
         force: whether to begin a finished run anew.
         accept_versions: whether to go on with rounds that other plugin code made.
+        keep: which rounds' weights stay: ``all``, ``records`` (those that beat all rounds before
+            them) or ``none`` but the dense and the best; by default all up to 256 MiB a run.
 
     What the command line notes, such as a finished run of other plugin code, is a Python warning.
 
@@ -75,6 +78,7 @@ def run(
         data_dir=Path(data_dir),
         download=download,
         accept_versions=accept_versions,
+        keep=keep,
     )
     finished = execute(
         [config], Path(runs_dir), settings, executor=executor, force=force, emit=_warn
@@ -135,6 +139,7 @@ def execute_plan(
         for item in planned:
             if item.job.fresh:
                 clear(item.job.path, _noting(emit, item.job.run_id))
+        check_finished(planned, lambda run_id, text: _noting(emit, run_id)(text))
     if not launch.alone:
         _meet(settings)
     outcomes = made.execute([item.job for item in planned], settings, emit)
@@ -205,7 +210,7 @@ def load_runs(runs_dir: str | Path = "runs") -> pandas.DataFrame:
 
 def load_model(
     run: str | Path,
-    weights: Literal["best", "dense"] = "best",
+    weights: Literal["best", "dense"] | int = "best",
     *,
     runs_dir: str | Path = "runs",
     data_dir: str | Path = "data",
@@ -214,20 +219,26 @@ def load_model(
 
     Args:
         run: an id, a unique prefix of one, or a path.
-        weights: ``best`` (the selected round) or ``dense`` (round 0).
+        weights: ``best`` (the selected round), ``dense`` (round 0), or a round whose weights were
+            kept (:attr:`dsd_bench.executors.Settings.keep`), from 0.
         runs_dir: where run folders lie.
         data_dir: where the data set lies; read only where the shape of its images is not known
             without it.
+
+    Raises:
+        UsageError: if the run's configuration cannot be read, or the round was not kept.
+        DamagedFile: if the weights are missing, damaged, or not those of this run.
     """
     from dsd_bench.experiment.assemble import Sources, build_model, image_shape, load_kept_weights
     from dsd_bench.store.reading import read_json
-    from dsd_bench.store.tensors import read_tensors
+    from dsd_bench.store.weights import name_of, read_weights
     from dsd_bench.training import device
 
     path = find_run(str(run), Path(runs_dir))
     config = RunConfig.from_json(read_json(path / "config.json"), str(path / "config.json"))
+    tensors = read_weights(path, name_of(weights, path), config.run_id)
     context = device.make_context("cpu", 1, False, "fp32")
     shape, classes = image_shape(config, Sources(path.parent, Path(data_dir)))
     model = build_model(config.model, 0, shape, classes, context)
-    load_kept_weights(model, read_tensors(path / f"{weights}.safetensors")[0], str(path))
+    load_kept_weights(model, tensors, str(path))
     return model.eval()

@@ -565,7 +565,7 @@ def test_a_changed_configuration_is_noticed(tiny_run: TinyRun, command: Command)
     file.write_text(file.read_text().replace('"lr": 0.03', '"lr": 0.5'))
     code, _, err = command("submit", entry["run_id"])
     assert code == 2
-    assert "the file was changed" in err
+    assert "config.json: is not what the run wrote" in err
 
 
 def test_force_measures_a_further_metric(tiny_run: TinyRun) -> None:

@@ -74,7 +74,7 @@ def follow(config: RunConfig, tmp_path: Path) -> tuple[Run, End]:
 def test_rows_have_the_contract_s_keys_in_order(tiny: Make, tmp_path: Path) -> None:
     run, end = follow(tiny(), tmp_path)
     assert [row["round"] for row in run.rows] == [0, 1, 2]
-    assert all(tuple(row) == ROW for row in run.rows)
+    assert all(tuple(row) == (*ROW, "correct") for row in run.rows)
     assert (end.stopped_by, end.resumed_from_round) == ("rounds", None)
     prunable = 64 * 8 + 8 * 10
     first = prunable - round(0.2 * prunable)
@@ -201,7 +201,8 @@ def test_redense_training_brings_weights_back_to_be_measured_alone(
     assert run.rows[3]["macs_effective"] == run.rows[3]["macs_dense"]
     assert all(torch.equal(a, b) for a, b in zip(run.model.parameters(), sparse.model.parameters()))
     assert isinstance(run.store, InMemoryStore)
-    names = [name for name in run.store.kept if name.startswith("best-")]
+    names = [name for name in run.store.kept if name.startswith("round-")]
+    assert len(names) == 3
     for weights in map(run.store.recall, names):
         assert all(weights[layer].ne(0).all() for layer in run.masks.weights)
 

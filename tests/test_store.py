@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -102,10 +103,15 @@ def test_killed_between_the_two_renames(tmp_path: Path) -> None:
 def test_a_checkpoint_whose_kept_weights_are_damaged_is_not_used(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.save(checkpoint(1))
-    folder.keep("best-001", {"w": torch.ones(2)})
-    folder.save(checkpoint(2, kept=("best-001",)))
-    assert equal(folder.restore(), checkpoint(2, kept=("best-001",)))
-    (tmp_path / "weights" / "best-001.safetensors").write_bytes(b"x")
+    kept = ("round-001", "round-002")
+    for name in kept:
+        folder.keep(name, {"w": torch.ones(2)})
+    whole = replace(checkpoint(2, kept), needed=("round-002",))
+    folder.save(whole)
+    assert equal(folder.restore(), whole)
+    (tmp_path / "weights" / "round-001.safetensors").write_bytes(b"x")
+    assert equal(folder.restore(), whole)
+    (tmp_path / "weights" / "round-002.safetensors").write_bytes(b"x")
     assert equal(folder.restore(), checkpoint(1))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from dsd_bench import api
 from dsd_bench.cli.options import Option
 from dsd_bench.cli.saying import complain, say
 from dsd_bench.errors import DsdError, UsageError
-from dsd_bench.executors import Settings
+from dsd_bench.executors import Keep, Settings
 from dsd_bench.executors.planning import Planned
 from dsd_bench.reports.live import LiveView, PlainView, View
 
@@ -46,6 +47,12 @@ HOW = (
         is_flag=True,
         help="Go on with runs that other plugin code began; provenance.jsonl records it.",
     ),
+    how(
+        "--keep",
+        type=click.Choice(typing.get_args(Keep)),
+        help="Rounds whose weights stay: all, records (those that beat all before them) or none "
+        "but the dense and the best (default: all up to 256 MiB a run, else records).",
+    ),
     how("--executor", default="local", metavar="NAME", help="local (worker processes) or inline."),
     how("--checkpoint-seconds", type=click.FloatRange(0), default=30.0, hidden=True),
     how("--debug", is_flag=True, help="Show tracebacks."),
@@ -65,6 +72,7 @@ def settings_of(given: Mapping[str, Any], data_dir: Path) -> Settings:
         checkpoint_seconds=given["checkpoint_seconds"],
         accept_versions=given["accept_versions"],
         debug=given["debug"] or bool(before.get("debug")),
+        keep=given["keep"],
     )
 
 

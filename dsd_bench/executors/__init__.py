@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dsd_bench.experiment.settings import Emit, Event, Outcome, Settings, Status
+from dsd_bench.experiment.settings import Emit, Event, Keep, Outcome, Settings, Status
 from dsd_bench.params import Params
 
-__all__ = ["Emit", "Event", "Executor", "Job", "Outcome", "Settings", "Status"]
+__all__ = ["Emit", "Event", "Executor", "Job", "Keep", "Outcome", "Settings", "Status"]
 
 
 @dataclass(frozen=True)

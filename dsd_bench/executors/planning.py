@@ -6,16 +6,17 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from dsd_bench.config.naming import label
 from dsd_bench.config.run import RunConfig
-from dsd_bench.errors import UsageError
+from dsd_bench.errors import UsageError, collect
 from dsd_bench.executors import Job
+from dsd_bench.experiment.mending import mend
 from dsd_bench.plugins import catalogue
 from dsd_bench.store.files import write_json
 from dsd_bench.store.locks import locked
-from dsd_bench.store.reading import read_json
 from dsd_bench.store.runs import finished
 
 
@@ -79,35 +80,47 @@ def teachers(config: RunConfig) -> Iterable[RunConfig]:
 
 
 def prepare_folders(planned: Iterable[Planned], runs_dir: Path) -> None:
-    """Create the folders and their ``config.json``, which a run that begins anew gets anew.
+    """Create the folders of runs that are not finished, and their ``config.json``.
 
     Raises:
         UsageError: if the folder for runs cannot be created or written.
     """
+    new = [item for item in planned if not item.reused]
     try:
         runs_dir.mkdir(parents=True, exist_ok=True)
-        for item in planned:
+        for item in new:
             item.job.path.mkdir(exist_ok=True)
     except OSError as error:
         raise UsageError(
             f"--runs-dir: cannot make the folder {error.filename} ({error.strerror}); "
             "choose one that you may write"
         ) from None
-    for path in (runs_dir, *(item.job.path for item in planned if not item.reused)):
+    for path in (runs_dir, *(item.job.path for item in new)) if new else ():
         if not os.access(path, os.W_OK):
             raise UsageError(f"--runs-dir: {path} may not be written; choose another folder")
+    for item in new:
+        write_json(item.job.path / "config.json", item.config.to_json())
+
+
+def check_finished(planned: Iterable[Planned], tell: Callable[[str, str], None]) -> None:
+    """Repair the finished runs that are reused where their files have changed.
+
+    Args:
+        planned: the runs.
+        tell: is called with a run's id and a sentence about what was repaired.
+
+    Raises:
+        UsageError: for every run that cannot be repaired.
+    """
+    problems = []
     for item in planned:
-        if not item.reused or not readable(item.job.path / "config.json"):
-            write_json(item.job.path / "config.json", item.config.to_json())
-
-
-def readable(path: Path) -> bool:
-    """Whether ``path`` is a whole ``config.json``."""
-    try:
-        RunConfig.from_json(read_json(path))
-    except UsageError:
-        return False
-    return True
+        if not item.reused:
+            continue
+        try:
+            mend(item.job.path, item.config, partial(tell, item.job.run_id))
+        except UsageError as error:
+            problems.append(str(error))
+    collect(problems)
 
 
 def clear(path: Path, tell: Callable[[str], None] = lambda text: None) -> None:

@@ -17,10 +17,12 @@ from dsd_bench.data.prepare import Prepared, prepare
 from dsd_bench.errors import DamagedFile, DataError, UsageError
 from dsd_bench.experiment.measure import BUILTIN
 from dsd_bench.experiment.parts import Experiment
+from dsd_bench.experiment.settings import Keep
 from dsd_bench.plugins import catalogue
 from dsd_bench.seeds import seeded_globals
-from dsd_bench.store.tensors import read_tensors
-from dsd_bench.training.device import ComputeContext
+from dsd_bench.store.runs import finished_plans
+from dsd_bench.store.weights import read_weights
+from dsd_bench.training.device import ComputeContext, other_numerics
 from dsd_bench.training.loop import ActiveRegularizer, Tensors, TrainingSetup
 
 
@@ -33,12 +35,14 @@ class Sources:
         data_dir: where data sets lie.
         download: whether data and pretrained weights may be downloaded.
         checkpoint_seconds: longest time between checkpoints within a training.
+        keep: which rounds' weights stay; None: by their size.
     """
 
     runs_dir: Path
     data_dir: Path
     download: bool = False
     checkpoint_seconds: float = 30.0
+    keep: Keep | None = None
 
 
 def assemble(
@@ -84,6 +88,7 @@ def assemble(
         measured=[known.get("metric", name).component.create() for name in BUILTIN],
         further={name: known.get("metric", name).component.create() for name in config.metrics},
         checkpoint_seconds=sources.checkpoint_seconds,
+        keep=sources.keep,
     )
     return experiment, prepared
 
@@ -148,15 +153,18 @@ def load_teacher(
     """Return the trained teacher, in eval mode and without gradients.
 
     Raises:
-        UsageError: if its run is not finished, or its classes are not the student's.
+        UsageError: if its run is not finished, its weights are not those that it ended with, or
+            its classes are not the student's.
     """
     path = sources.runs_dir / teacher.run_id
     try:
-        tensors = read_tensors(path / f"{teacher.weights}.safetensors")[0]
+        tensors = read_weights(path, teacher.weights, teacher.run_id)
     except DamagedFile as error:
         words = ("--config", path / "config.json", "--force")
         mend = command("run", *words, runs_dir=sources.runs_dir)
         raise UsageError(f"teacher {teacher.run_id}: {error}; mend it with: {mend}") from None
+    if other := other_numerics(finished_plans(path)):
+        context.remarks.append(f"teacher {teacher.run_id} was computed under numerics {other[0]}")
     model = build_model(teacher.config.model, 0, data.shape, data.classes, context)
     load_kept_weights(model, tensors, f"teacher {teacher.run_id}")
     return model.eval().requires_grad_(False)

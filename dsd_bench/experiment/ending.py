@@ -48,8 +48,3 @@ def ended(config: RunConfig, stop: StopCriterion, rows: Sequence[Row]) -> tuple[
 def best_round(rows: Sequence[Row], score: str) -> int:
     """Return the round with the highest ``score``, the first of equals."""
     return max(range(len(rows)), key=lambda index: (rows[index][score], -index))
-
-
-def weights_name(round: int) -> str:
-    """Return the name under which a round's weights are kept."""
-    return f"best-{round:03d}" if round else "dense"

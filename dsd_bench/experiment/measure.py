@@ -13,9 +13,11 @@ from torch import nn
 from dsd_bench.errors import Diverged, RunError
 from dsd_bench.masks import Masks
 from dsd_bench.metrics import MeasureView, Metric, Outputs
+from dsd_bench.metrics.classification import are_right
 from dsd_bench.metrics.passes import forward_pass
 from dsd_bench.seeds import preserved_globals
 from dsd_bench.store.checkpoint import ROW
+from dsd_bench.store.correct import PARTS, pack
 from dsd_bench.training.loop import TrainingSetup
 
 BUILTIN = ("sparsity", "classification", "entropy", "macs")
@@ -57,6 +59,15 @@ def measure(view: MeasureView, metrics: Sequence[Metric]) -> dict[str, Any]:
         if not _finite(value):
             raise Diverged(f"round {view.round}: {key} is {value}; try a smaller --lr")
     return {key: values.get(key) for key in ROW}
+
+
+def measure_correct(view: MeasureView) -> dict[str, str | None]:
+    """Return the packed bits of which validation and test images are right; None for no part."""
+    outputs = {part: view.outputs(part) for part in PARTS}
+    return {
+        part: None if out is None else pack(are_right(out).cpu().numpy())
+        for part, out in outputs.items()
+    }
 
 
 def measure_further(view: MeasureView, metrics: Mapping[str, Metric]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from torch import nn
 
 from dsd_bench.config.run import RunConfig
+from dsd_bench.experiment.settings import Keep
 from dsd_bench.metrics import Metric
 from dsd_bench.perturbers import Perturber
 from dsd_bench.pruners import Pruner
@@ -55,6 +56,7 @@ class Experiment:
         measured: the built-in metrics, which fill a row.
         further: further metrics by name.
         checkpoint_seconds: longest time between checkpoints within a training.
+        keep: which rounds' weights stay; None: by their size.
     """
 
     config: RunConfig
@@ -66,3 +68,4 @@ class Experiment:
     measured: Sequence[Metric]
     further: Mapping[str, Metric] = field(default_factory=dict)
     checkpoint_seconds: float = 30.0
+    keep: Keep | None = None

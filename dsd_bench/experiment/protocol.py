@@ -23,16 +23,25 @@ import torch
 from torch import Tensor, nn
 
 from dsd_bench.errors import Interrupted, RunError, UsageError
-from dsd_bench.experiment.ending import End, best_round, ended, weights_name
-from dsd_bench.experiment.measure import measure, measure_further, measure_view
+from dsd_bench.experiment.ending import End, best_round, ended
+from dsd_bench.experiment.keeping import chosen
+from dsd_bench.experiment.measure import measure, measure_correct, measure_further, measure_view
 from dsd_bench.experiment.parts import Experiment, Watcher
+from dsd_bench.experiment.settings import Keep
 from dsd_bench.masks import Masks, NothingLeft
-from dsd_bench.metrics import MeasureView
 from dsd_bench.metrics.prunable import LeftOut, find_prunable
 from dsd_bench.perturbers import PerturbView
 from dsd_bench.pruners import PruneView
 from dsd_bench.seeds import seeded_globals, stream, torch_stream
-from dsd_bench.store.checkpoint import Checkpoint, CheckpointStore, Row
+from dsd_bench.store.checkpoint import (
+    DENSE,
+    Checkpoint,
+    CheckpointStore,
+    Row,
+    round_of,
+    weights_name,
+)
+from dsd_bench.training.device import FIRST_NUMERICS, refuse_other_numerics
 from dsd_bench.training.loop import Training, part
 from dsd_bench.training.schedule import steps_per_epoch
 
@@ -55,6 +64,8 @@ class Run:
         self.resumed_from: int | None = None
         self.sparse: Tensors = {}
         """The sparse network's state while its pruned weights train again."""
+        self.keep: Keep | None = None
+        """Which rounds' weights stay; known when the first are to be kept."""
         self.snapshots = frozenset(experiment.perturber.snapshots())
 
     def follow(self) -> End:
@@ -162,7 +173,7 @@ class Run:
             self.team.broadcast(self._row(training.round) if self.team.leads else None)
         )
         row = self.rows[-1]
-        self._keep_if_best(training.round)
+        self._keep_round(training.round)
         if self.sparse:
             self.model.load_state_dict(self.sparse)
             self.sparse = {}
@@ -185,16 +196,14 @@ class Run:
 
     def _row(self, round: int) -> dict[str, Any]:
         """Measure the network as it is."""
-        row = measure(self._view(round), self.experiment.measured)
+        view = measure_view(self.setup, self.model, self.masks, round)
+        row = measure(view, self.experiment.measured)
+        row["correct"] = measure_correct(view)
         if self.sparse:  # the network that is measured has all its weights
             row["macs_effective"] = row["macs_dense"]
-        further = self.experiment.further
-        if further:
-            row["metrics"] = measure_further(self._view(round), further)
+        if further := self.experiment.further:
+            row["metrics"] = measure_further(view, further)
         return row
-
-    def _view(self, round: int) -> MeasureView:
-        return measure_view(self.setup, self.model, self.masks, round)
 
     # -- what the algorithm needs around it ------------------------------------------------------
 
@@ -213,15 +222,25 @@ class Run:
 
         return batches
 
-    def _keep_if_best(self, round: int) -> None:
-        """Keep the weights of every round that beats all before it.
+    def _keep_round(self, round: int) -> None:
+        """Keep the weights of every round, or of those that beat all rounds before them.
 
         Whatever rule ends the curve, the best round up to there is among these.
         """
+        state = self.model.state_dict()
         masks = Masks.dense(self.model) if self.sparse else self.masks
-        state = {**self.model.state_dict(), **_prefixed("masks", masks.tensors())}
-        if best_round(self.rows, self.config.score) == round:
-            self._keep(weights_name(round), state)
+        if self.keep is None:
+            protocol, pruner = self.config.protocol, self.experiment.pruner
+            self.keep = chosen(self.experiment.keep, protocol, pruner, state, masks)
+        if self.keep == "all" or best_round(self.rows, self.config.score) == round:
+            self._keep(weights_name(round), {**state, **_prefixed("masks", masks.tensors())})
+
+    def _needed(self) -> tuple[str, ...]:
+        """Return the kept weights that the run still needs: the best, the dense, snapshots."""
+        needed = {DENSE}
+        if self.rows:
+            needed.add(weights_name(best_round(self.rows, self.config.score)))
+        return tuple(name for name in self.kept if name in needed or round_of(name) is None)
 
     def _keep(self, name: str, tensors: Tensors) -> None:
         self.store.keep(name, tensors)
@@ -251,9 +270,17 @@ class Run:
         tensors |= _prefixed("sparse", self.sparse)
         cursor = {} if training_done else vars(training.cursor)
         round = training.round + training_done
-        rows, kept = tuple(self.rows), tuple(self.kept)
         self.store.save(
-            Checkpoint(rows, round, not training_done, dict(cursor), tensors, self.plans, kept)
+            Checkpoint(
+                rows=tuple(self.rows),
+                round=round,
+                training=not training_done,
+                cursor=dict(cursor),
+                tensors=tensors,
+                plans=self.plans,
+                kept=tuple(self.kept),
+                needed=self._needed(),
+            )
         )
 
     def _restore(self) -> Checkpoint | None:
@@ -264,6 +291,7 @@ class Run:
             self.plans, self.kept = checkpoint.plans, list(checkpoint.kept)
             self.resumed_from = checkpoint.round
         if not ended(self.config, self.experiment.stop, self.rows):
+            refuse_other_numerics(self.plans)
             midway = checkpoint is not None and checkpoint.training
             self.watcher.goes_on(len(self.rows), midway)
             self._note_plan(len(self.rows))
@@ -276,8 +304,8 @@ class Run:
         while context.remarks:
             self.store.log(context.remarks.pop(0))
         plan = context.plan.to_json()
-        last = self.plans[-1] if self.plans else None
-        if last is None or {k: v for k, v in last.items() if k != "from_round"} != plan:
+        last = {"numerics": FIRST_NUMERICS, **self.plans[-1]} if self.plans else {}
+        if {k: v for k, v in last.items() if k != "from_round"} != plan:
             self.plans = (*self.plans, {"from_round": round, **plan})
 
     def _check_snapshots(self) -> None:

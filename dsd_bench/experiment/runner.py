@@ -14,14 +14,14 @@ from dsd_bench.data.prepare import Prepared
 from dsd_bench.environment import Launch, launched
 from dsd_bench.errors import DamagedFile, DsdError, Interrupted, RunError, UsageError
 from dsd_bench.experiment.assemble import Sources, assemble
-from dsd_bench.experiment.ending import End, best_round, ended, weights_name
+from dsd_bench.experiment.ending import End, best_round, ended
 from dsd_bench.experiment.protocol import Run
 from dsd_bench.experiment.provenance import Provenance, distributions
 from dsd_bench.experiment.settings import Emit, Outcome, Settings
 from dsd_bench.plugins import catalogue
 from dsd_bench.plugins.digest import version
 from dsd_bench.stopping import StopCriterion
-from dsd_bench.store.checkpoint import Checkpoint, Row
+from dsd_bench.store.checkpoint import Checkpoint, Row, plain_row, round_of, weights_name
 from dsd_bench.store.files import write_json
 from dsd_bench.store.folder import Reader, RunFolder
 from dsd_bench.store.locks import locked
@@ -55,6 +55,8 @@ def run_folder(
         config = RunConfig.from_json(read_json(path / "config.json"), str(path / "config.json"))
         if config.run_id != run_id:
             raise UsageError(f"{path}: the folder holds run {config.run_id}; name it so")
+        if launch.alone and finished(path):  # its folder may be read-only
+            return Outcome(run_id, "done")
         if not launch.leads:  # the leader of the processes holds the lock, and writes
             return _Execution(path, config, settings, emit, stopping, launch).run(fresh)
         with locked(path / "lock", _Waiting(run_id, emit, stopping)):
@@ -65,7 +67,7 @@ def run_folder(
         return Outcome(run_id, "interrupted", "interrupted", exit_code=130)
     except Exception as error:  # whatever a run or a plugin raises is this run's failure only
         known = explain(error, settings)
-        if launch.leads:
+        if launch.leads and not finished(path):
             _record(path, run_id, known, emit)
         if not launch.alone:
             raise known from error
@@ -120,12 +122,17 @@ class _Execution:
             adopt_rounds(self.folder, self.config, self._provenance())
         context.team.barrier()
         sources = Sources(
-            self.path.parent, settings.data_dir, settings.download, settings.checkpoint_seconds
+            self.path.parent,
+            settings.data_dir,
+            settings.download,
+            settings.checkpoint_seconds,
+            settings.keep,
         )
         experiment, prepared = assemble(self.config, context, sources)
         end = Run(experiment, self.folder, self).follow()
         result = self._result(end, context, prepared)
-        self.folder.finish(weights_name(end.best_round), result)
+        best, rounds_stay = weights_name(end.best_round), settings.keep != "none"
+        result = self.folder.finish(best, result, rounds_stay)
         self.folder.log(f"done: {end.reason}; best round {end.best_round}")
         self._observe("run_finished", result=result)
         self.emit("finished", result=result)
@@ -149,7 +156,7 @@ class _Execution:
         resumed = resumed_from_round
         self.folder.log("began" if resumed is None else f"resumed in round {resumed}")
         self._observe("run_started", config=self.config.to_json(), path=self.path)
-        self.emit("started", resumed_from_round=resumed, rows=[_plain(row) for row in rows])
+        self.emit("started", resumed_from_round=resumed, rows=[plain_row(row) for row in rows])
 
     def note(self, text: str) -> None:
         """Write to the run's log, and tell."""
@@ -171,8 +178,8 @@ class _Execution:
         context = device.resolve(self.settings.device)
         memory = {"peak_memory_bytes": device.peak_memory(context)}
         self.folder.add_timing({"round": row["round"], **timing, **memory})
-        self._observe("round_finished", row=_plain(row))
-        self.emit("round", row=_plain(row))
+        self._observe("round_finished", row=plain_row(row))
+        self.emit("round", row=plain_row(row))
         device.forget_peak(context)
 
     # -- the rest
@@ -224,7 +231,7 @@ def adopt_rounds(folder: RunFolder, config: RunConfig, provenance: Provenance) -
                 continue
             folder.adopt(donor, checkpoint)
             return
-        except DamagedFile as error:
+        except (DamagedFile, UsageError) as error:
             folder.log(f"cannot go on from {donor.name}: {error}")
     if refused is not None:
         raise refused
@@ -247,7 +254,12 @@ def donors(path: Path, config: RunConfig) -> list[Path]:
 
 
 def usable(checkpoint: Checkpoint, config: RunConfig, stop: StopCriterion) -> Checkpoint | None:
-    """Return what a run of ``config`` can use of another run's checkpoint of the same curve."""
+    """Return what a run of ``config`` can use of another run's checkpoint of the same curve.
+
+    Raises:
+        UsageError: if its rounds were computed under other numerics.
+    """
+    device.refuse_other_numerics(checkpoint.plans)
     if any(set(config.metrics) - set(row.get("metrics", {})) for row in checkpoint.rows):
         return None
     rows = checkpoint.rows
@@ -255,9 +267,10 @@ def usable(checkpoint: Checkpoint, config: RunConfig, stop: StopCriterion) -> Ch
         if ended(config, stop, rows[:count]):
             # nothing is left to train: the rows and the best of their weights are enough
             best = weights_name(best_round(rows[:count], config.score))
-            kept = tuple(dict.fromkeys(["dense", best]))
+            needed = tuple(dict.fromkeys(["dense", best]))
+            kept = tuple(name for name in checkpoint.kept if (round_of(name) or 0) < count)
             plans = tuple(plan for plan in checkpoint.plans if plan["from_round"] < count)
-            return Checkpoint(rows[:count], count, False, {}, {}, plans, kept)
+            return Checkpoint(rows[:count], count, False, {}, {}, plans, kept, needed)
     return checkpoint if checkpoint.tensors else None
 
 
@@ -293,7 +306,3 @@ def _record(path: Path, run_id: str, error: DsdError, emit: Emit) -> None:
         error=str(error),
     )
     emit({"event": "failed", "run_id": run_id, "error": str(error)})
-
-
-def _plain(row: Row) -> Row:
-    return {k: v for k, v in row.items() if k != "metrics"}

@@ -11,6 +11,9 @@ Status = Literal["done", "failed", "interrupted"]
 Event = dict[str, Any]
 """``{"event": ..., "run_id": ...}`` and more: see :class:`dsd_bench.executors.Executor`."""
 Emit = Callable[[Event], None]
+Keep = Literal["all", "records", "none"]
+"""``all`` rounds; the ``records``, which beat all before them; or ``none`` but the dense and the
+best once the run has ended, and the records until then."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Settings:
         debug: whether failures keep their traceback.
         accept_versions: whether other plugin code than a run's rounds were made with may go on
             with it; it is recorded (:mod:`dsd_bench.store.provenance`).
+        keep: which rounds' weights stay (:data:`Keep`); None: by their size.
     """
 
     device: str = "auto"
@@ -39,6 +43,7 @@ class Settings:
     checkpoint_seconds: float = 30.0
     debug: bool = False
     accept_versions: bool = False
+    keep: Keep | None = None
 
 
 @dataclass(frozen=True)

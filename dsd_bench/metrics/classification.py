@@ -42,7 +42,7 @@ class Classification(Metric):
             outputs = view.outputs(part)
             if outputs is None:
                 continue
-            right = outputs.logits.argmax(1) == outputs.labels
+            right = are_right(outputs)
             row[f"{part}_loss"] = _loss(outputs, part, view.round)
             row[f"{part}_accuracy"] = _share(right)
             if part == "train":
@@ -50,6 +50,11 @@ class Classification(Metric):
                 row["train_accuracy_clean"] = _share(right[clean])
                 row["train_accuracy_noisy"] = _share(right[~clean])
         return row
+
+
+def are_right(outputs: Outputs) -> Tensor:
+    """Return which images the network gives their labels, bool ``(N,)``."""
+    return outputs.logits.argmax(1) == outputs.labels
 
 
 def _loss(outputs: Outputs, part: str, number: int) -> float:

@@ -10,6 +10,7 @@ from dsd_bench.config.run import RunConfig
 from dsd_bench.costs.ledger import read_ledger
 from dsd_bench.errors import UsageError
 from dsd_bench.replay import Curve
+from dsd_bench.store.correct import read_bits
 from dsd_bench.store.reading import read_rows
 from dsd_bench.store.runs import StoredRun, finished
 
@@ -52,8 +53,12 @@ def read_curve(run: StoredRun, data_dir: Path = Path("data")) -> Curve:
 
 
 def rows_with_metrics(run: StoredRun) -> list[dict[str, Any]]:
-    """Return a run's rows as the protocol has them: further metrics under the key ``metrics``."""
-    rows = [dict(row) for row in run.rows]
+    """Return a run's rows as the protocol has them, with ``metrics`` and ``correct``."""
+    bits = read_bits(run.path)
+    rows = [
+        {**row, **({"correct": bits[row["round"]]} if row["round"] in bits else {})}
+        for row in run.rows
+    ]
     for path in sorted((run.path / "metrics").glob("*.jsonl")):
         for measured in read_rows(path):
             index = measured.get("round")

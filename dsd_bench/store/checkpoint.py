@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,7 +14,12 @@ if TYPE_CHECKING:
     Tensors = dict[str, Tensor]
 
 Row = Mapping[str, Any]
-"""A finished round: a line of ``rounds.jsonl``; further metrics' values under ``metrics``."""
+"""A finished round: a line of ``rounds.jsonl``, and what is written elsewhere, see BESIDE."""
+
+BESIDE = ("metrics", "correct")
+"""Keys of a row that have files of their own: further metrics' values by metric and name, and
+which images are right, ``{"val": base64 or None, "test": base64}`` (:mod:`.correct`). Rows of
+checkpoints from before there were such bits lack ``correct``."""
 
 ROW = (
     *("round", "sparsity", "nonzero", "train_loss", "train_accuracy", "train_accuracy_clean"),
@@ -22,6 +27,27 @@ ROW = (
     *("entropy", "entropy_per_layer", "sparsity_per_layer", "macs_dense", "macs_effective"),
 )
 """The keys of a row, in their order."""
+
+DENSE = "dense"
+"""What the weights of round 0 are kept as."""
+
+
+def plain_row(row: Row) -> dict[str, Any]:
+    """Return what ``rounds.jsonl`` holds of a row."""
+    return {key: value for key, value in row.items() if key not in BESIDE}
+
+
+def weights_name(round: int) -> str:
+    """Return the name under which a round's weights are kept."""
+    return f"round-{round:03d}" if round else DENSE
+
+
+def round_of(name: str) -> int | None:
+    """Return the round whose weights are kept as ``name``; None for snapshots."""
+    if name == DENSE:
+        return 0
+    kind, _, number = name.partition("-")
+    return int(number) if kind == "round" and number.isdecimal() else None
 
 
 @dataclass(frozen=True)
@@ -36,6 +62,7 @@ class Checkpoint:
         tensors: model, masks, optimiser and generators.
         plans: the execution plans so far, each with the round it began in.
         kept: names of the sets of weights that were kept so far.
+        needed: those of them without which the run cannot go on or end.
     """
 
     rows: tuple[Row, ...]
@@ -45,6 +72,7 @@ class Checkpoint:
     tensors: Tensors
     plans: tuple[dict[str, Any], ...] = ()
     kept: tuple[str, ...] = ()
+    needed: tuple[str, ...] = ()
 
     def state(self) -> dict[str, Any]:
         """Return all but the tensors, as JSON."""
@@ -55,25 +83,37 @@ class Checkpoint:
             "cursor": dict(self.cursor),
             "plans": list(self.plans),
             "kept": list(self.kept),
+            "needed": list(self.needed),
         }
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any], tensors: Tensors) -> Checkpoint:
-        """Undo :meth:`state`.
+        """Undo :meth:`state`; also of the first release, which named the records ``best-NNN``.
 
         Raises:
-            ValueError: if ``state`` is not what it should be.
+            ValueError: if it is not such a state.
         """
         check_state(state)
+        rows = tuple(state["rows"])
+        kept = tuple(name.replace("best-", "round-", 1) for name in state["kept"])
+        needed = tuple(state["needed"]) if "needed" in state else _unbeaten(kept)
         return cls(
-            tuple(state["rows"]),
+            rows,
             int(state["round"]),
             bool(state["training"]),
             state["cursor"],
             tensors,
             tuple(state["plans"]),
-            tuple(state["kept"]),
+            kept,
+            needed,
         )
+
+
+def _unbeaten(kept: Iterable[str]) -> tuple[str, ...]:
+    """Return what is needed of the first release's kept weights: not the records that fell."""
+    names = list(kept)
+    beaten = [name for name in names if name.startswith("round-")][:-1]
+    return tuple(name for name in names if name not in beaten)
 
 
 class CheckpointStore(Protocol):

@@ -6,15 +6,26 @@ import contextlib
 import errno
 import json
 import os
+import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from dsd_bench.errors import RunError
 
+NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
+"""Refuses to open a link, where the system can do that."""
 
-def write_atomic(path: Path, data: bytes) -> None:
+
+def write_atomic(path: Path, data: bytes, sync: bool = True) -> None:
     """Replace ``path`` by ``data``: temporary file, fsync, rename, fsync of the folder.
+
+    A link at ``path`` is replaced, never followed.
+
+    Args:
+        path: the file.
+        data: its contents.
+        sync: False leaves out both fsyncs, for what can be written again after a power cut.
 
     Raises:
         RunError: if the disk is full or the folder cannot be written; ``path`` is as before.
@@ -22,14 +33,49 @@ def write_atomic(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with explained(path):
-            with open(temporary, "wb") as file:
+            temporary.unlink(missing_ok=True)
+            handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_FOLLOW, 0o666)
+            with open(handle, "wb") as file:
                 file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+                if sync:
+                    file.flush()
+                    os.fsync(file.fileno())
             os.replace(temporary, path)
-            sync_folder(path.parent)
+            if sync:
+                sync_path(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append ``line`` to a regular file, which is made if there is none.
+
+    Raises:
+        RunError: if it cannot be written, or ``path`` is a link or no regular file.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | NO_FOLLOW | getattr(os, "O_NONBLOCK", 0)
+    with explained(path):
+        handle = os.open(path, flags, 0o666)
+        with open(handle, "ab") as file:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise RunError(f"{path}: is no regular file; remove it")
+            file.write(line.encode() + b"\n")
+
+
+def own_folder(path: Path) -> None:
+    """Make the folder ``path`` within a run's folder, or find it there.
+
+    Raises:
+        RunError: if it is a link or no folder, or cannot be made.
+    """
+    with explained(path):
+        with contextlib.suppress(FileExistsError):
+            path.mkdir()
+        if not stat.S_ISDIR(path.lstat().st_mode):
+            raise RunError(
+                f"{path}: is a link or no folder; a run writes in its own folder only; remove it"
+            )
 
 
 @contextlib.contextmanager
@@ -40,6 +86,8 @@ def explained(path: Path) -> Any:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             advice = "the disk is full; free some space, then give the same command again"
+        elif error.errno == errno.ELOOP:
+            advice = "is a link, which is not followed; remove it"
         elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             advice = "it may not be written; choose a folder that you may write"
         else:
@@ -47,8 +95,8 @@ def explained(path: Path) -> Any:
         raise RunError(f"{path}: {advice} (what was written before is kept)") from error
 
 
-def sync_folder(path: Path) -> None:
-    """Make a rename in ``path`` survive a power cut, where the system can do that."""
+def sync_path(path: Path) -> None:
+    """Make a file, or renames in a folder, survive a power cut where the system can do that."""
     with contextlib.suppress(OSError):
         handle = os.open(path, os.O_RDONLY)
         try:
@@ -59,14 +107,24 @@ def sync_folder(path: Path) -> None:
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write a JSON object for people and programs: indented, keys as given, no NaN."""
+    write_atomic(path, json_bytes(value))
+
+
+def json_bytes(value: Mapping[str, Any]) -> bytes:
+    """Return what :func:`write_json` writes."""
     text = json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False)
-    write_atomic(path, encoded(text + "\n"))
+    return encoded(text + "\n")
 
 
-def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], sync: bool = True) -> None:
     """Write one JSON object a line."""
+    write_atomic(path, rows_bytes(rows), sync)
+
+
+def rows_bytes(rows: Iterable[Mapping[str, Any]]) -> bytes:
+    """Return what :func:`write_rows` writes."""
     lines = [json.dumps(row, allow_nan=False, ensure_ascii=False) + "\n" for row in rows]
-    write_atomic(path, encoded("".join(lines)))
+    return encoded("".join(lines))
 
 
 def encoded(text: str) -> bytes:

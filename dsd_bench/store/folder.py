@@ -1,7 +1,8 @@
 """A run's folder as the protocol's memory.
 
-The checkpoint is the truth: it holds the rows too, and ``rounds.jsonl`` is written from it. The one
-before is kept, and used when the newest is damaged.
+The checkpoint is the truth: it holds the rows too, and ``rounds.jsonl`` and ``correct.jsonl`` are
+written from it, synced to the disk when the run ends. The one before is kept, and used when the
+newest is damaged. Timings and the log are mere information: they never stop a run.
 """
 
 from __future__ import annotations
@@ -10,21 +11,34 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from dsd_bench.errors import DamagedFile, UsageError, plain
-from dsd_bench.store.checkpoint import Checkpoint, Row
-from dsd_bench.store.files import explained, sync_folder, write_json, write_rows
+from dsd_bench.errors import DamagedFile, RunError, UsageError, plain
+from dsd_bench.store import hashes, weights
+from dsd_bench.store.checkpoint import Checkpoint, Row, plain_row
+from dsd_bench.store.correct import CORRECT, lines
+from dsd_bench.store.files import (
+    append_line,
+    explained,
+    own_folder,
+    rows_bytes,
+    sync_path,
+    write_atomic,
+    write_json,
+    write_rows,
+)
 from dsd_bench.store.reading import read_rows
 from dsd_bench.store.tensors import read_tensors, write_tensors
+from dsd_bench.store.weights import read_weights, write_weights
 
 CHECKPOINT = "checkpoint.safetensors"
 PREVIOUS = "checkpoint.previous.safetensors"
-KEPT = "weights"
-"""Folder of the weights that may become ``best.safetensors``, and of snapshots."""
+METRICS = "metrics"
+"""Folder of the further metrics' rows."""
 
 
 class RunFolder:
@@ -34,21 +48,24 @@ class RunFolder:
         self, path: Path, curve_id: str = "", tell: Callable[[str], None] = lambda text: None
     ) -> None:
         self.path, self.curve_id, self._tell = path, curve_id, tell
+        self._logs = True
 
     @property
     def has_checkpoint(self) -> bool:
         """Whether there is a checkpoint, damaged or not."""
-        return any((self.path / name).exists() for name in (CHECKPOINT, PREVIOUS))
+        return bool(self.checkpoints())
+
+    def checkpoints(self) -> list[str]:
+        """Return the names of the checkpoints that are there, the newest first."""
+        return [name for name in (CHECKPOINT, PREVIOUS) if (self.path / name).exists()]
 
     def restore(self) -> Checkpoint | None:
         """Return the newest undamaged checkpoint and bring the rows' files to its state."""
-        for name in (CHECKPOINT, PREVIOUS):
-            if not (self.path / name).exists():
-                continue
+        for name in self.checkpoints():
             try:
                 checkpoint = self.read(name)
-                for kept in needed(checkpoint.kept):
-                    self.recall(kept)
+                for needed in checkpoint.needed:
+                    self.recall(needed)
             except DamagedFile as error:
                 self._warn(f"{error}; going back to the checkpoint before it")
                 continue
@@ -56,6 +73,8 @@ class RunFolder:
             return checkpoint
         if self.has_checkpoint:
             self._warn("no undamaged checkpoint is left; beginning anew")
+            for path in (self.path / CORRECT, *self._own(METRICS, "*.jsonl")):
+                path.unlink(missing_ok=True)
             self._write_rows(())
         return None
 
@@ -70,14 +89,21 @@ class RunFolder:
             raise DamagedFile(f"{self.path / name}: it is a checkpoint of another run")
         try:
             return Checkpoint.from_state(state, tensors)
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DamagedFile(f"{self.path / name}: of another version: {error!r}") from None
 
     def tidy(self) -> None:
         """Remove what a killed process left half-written; hold the lock."""
-        for pattern in (".*.tmp", "*/.*.tmp", f"{CHECKPOINT}.new", "failure.json"):
-            for path in self.path.glob(pattern):
-                path.unlink(missing_ok=True)
+        left = [self.path / name for name in (f"{CHECKPOINT}.new", "failure.json")]
+        for folder in (".", weights.KEPT, METRICS):
+            left += self._own(folder, ".*.tmp")
+        for path in left:
+            path.unlink(missing_ok=True)
+
+    def _own(self, folder: str, pattern: str) -> list[Path]:
+        """Return the files of a folder of the run's own; none where that is a link."""
+        within = self.path / folder
+        return [] if within.is_symlink() else list(within.glob(pattern))
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write the checkpoint beside the last one, then the rows."""
@@ -89,73 +115,119 @@ class RunFolder:
             if newest.exists():
                 _link(newest, self.path / PREVIOUS)
             os.replace(fresh, newest)
-            sync_folder(self.path)
+            sync_path(self.path)
         self._write_rows(checkpoint.rows)
 
     def keep(self, name: str, tensors: Mapping[str, Tensor]) -> None:
         """Write ``dense.safetensors``, or ``weights/<name>.safetensors``."""
-        path = self._kept(name)
-        with explained(path):
-            path.parent.mkdir(exist_ok=True)
-        write_tensors(path, tensors, {"name": name})
+        write_weights(weights.place(self.path, name), self.path.name, name, tensors)
 
     def recall(self, name: str) -> dict[str, Tensor]:
-        """Read what :meth:`keep` wrote."""
-        return read_tensors(self._kept(name))[0]
+        """Read what :meth:`keep` wrote, and check that it is this run's.
+
+        Raises:
+            DamagedFile: if it is missing, damaged, or another's.
+        """
+        return read_weights(self.path, name, self.path.name)
 
     def log(self, text: str) -> None:
-        """Append a line with the time to ``log.txt``."""
+        """Append a line with the time to ``log.txt``; say so once if that cannot be."""
         stamp = time.strftime("%Y-%m-%d %H:%M:%S")
-        with explained(self.path), open(self.path / "log.txt", "a", encoding="utf-8") as file:
-            file.write(f"{stamp} {plain(text)}\n")
+        try:
+            append_line(self.path / "log.txt", f"{stamp} {plain(text)}")
+        except RunError as error:
+            if self._logs:
+                self._tell(f"{error}; the run goes on without its log")
+            self._logs = False
 
     def add_timing(self, timing: Mapping[str, Any]) -> None:
         """Append a line to ``timings.jsonl``, replacing one of the same round."""
         path = self.path / "timings.jsonl"
         try:
-            rows = read_rows(path)
-        except UsageError as error:  # mere information: no reason to stop a run
-            self.log(f"timings so far are lost: {error}")
-            rows = []
-        known = range(int(timing["round"]))
-        write_rows(path, [*(row for row in rows if row.get("round") in known), timing])
+            write_rows(path, [*_timings(path, timing["round"]), timing], sync=False)
+        except (RunError, UsageError) as error:
+            self.log(f"{error}; the run goes on without it")
 
-    def finish(self, name: str, result: Mapping[str, Any]) -> None:
+    def finish(
+        self, name: str, result: Mapping[str, Any], rounds_stay: bool = True
+    ) -> dict[str, Any]:
         """Write ``best.safetensors`` from the weights kept as ``name``, then ``result.json``.
 
         ``result.json`` comes last and means done.
+
+        Args:
+            name: of the best round's weights.
+            result: what to write, but for the files' hashes.
+            rounds_stay: whether the rounds' weights stay as files; else only dense and best do.
+
+        Returns:
+            What was written.
         """
-        write_tensors(self.path / "best.safetensors", self.recall(name), {"name": name})
-        write_json(self.path / "result.json", result)
+        best = self.path / "best.safetensors"
+        write_weights(best, self.path.name, name, self.recall(name), whole=True)
+        for text in (*self.path.glob("*.jsonl"), *self._own(METRICS, "*.jsonl")):
+            sync_path(text)
+        for folder in (self.path, self.path / METRICS):
+            sync_path(folder)
+        found = hashes.of_run(self.path)
+        if not rounds_stay:
+            found = {k: v for k, v in found.items() if not k.startswith(f"{weights.KEPT}/")}
+        whole = {**result, hashes.KEY: found}
+        write_json(self.path / "result.json", whole)
+        if not rounds_stay:
+            for path in self._own(weights.KEPT, "*.safetensors"):
+                path.unlink(missing_ok=True)
+        return whole
 
     def adopt(self, donor: Path, checkpoint: Checkpoint) -> None:
-        """Begin with ``checkpoint``, made from the rounds of another run of the same curve."""
+        """Begin with ``checkpoint``, made from the rounds of another run of the same curve.
+
+        Weights that the donor no longer has are left out, unless the run needs them.
+
+        Raises:
+            DamagedFile: if needed weights are missing, damaged, or not the donor's.
+        """
+        known, kept = weights.finished_hashes(donor), []
         for name in checkpoint.kept:
-            self.keep(name, RunFolder(donor).recall(name))
-        self.save(checkpoint)
+            try:
+                self.keep(name, read_weights(donor, name, donor.name, known))
+            except DamagedFile:
+                if name in checkpoint.needed:
+                    raise
+                continue
+            kept.append(name)
+        self.save(replace(checkpoint, kept=tuple(kept)))
         self.log(f"goes on from {len(checkpoint.rows)} rounds of {donor.name}")
 
     def _warn(self, text: str) -> None:
         self.log(text)
         self._tell(text)
 
-    def _kept(self, name: str) -> Path:
-        folder = self.path if name == "dense" else self.path / KEPT
-        return folder / f"{name}.safetensors"
-
-    def _write_rows(self, rows: Iterable[Row]) -> None:
+    def texts(self, rows: Iterable[Row]) -> dict[str, bytes]:
+        """Return the files that hold ``rows``, by name; no bits make no ``correct.jsonl``."""
         rows = list(rows)
-        plain = [{k: v for k, v in row.items() if k != "metrics"} for row in rows]
-        write_rows(self.path / "rounds.jsonl", plain)
+        texts = {"rounds.jsonl": rows_bytes(map(plain_row, rows))}
+        if bits := lines(rows):
+            texts[CORRECT] = rows_bytes(bits)
         for name in sorted({name for row in rows for name in row.get("metrics", {})}):
-            with explained(self.path):
-                (self.path / "metrics").mkdir(exist_ok=True)
             further = [
                 {"round": row["round"], **row["metrics"][name]}
                 for row in rows
                 if name in row.get("metrics", {})
             ]
-            write_rows(self.path / "metrics" / f"{name}.jsonl", further)
+            texts[f"{METRICS}/{name}.jsonl"] = rows_bytes(further)
+        return texts
+
+    def write_texts(self, texts: Mapping[str, bytes], sync: bool) -> None:
+        """Write what :meth:`texts` returned."""
+        for name, data in texts.items():
+            path = self.path / name
+            if path.parent != self.path:
+                own_folder(path.parent)
+            write_atomic(path, data, sync)
+
+    def _write_rows(self, rows: Iterable[Row]) -> None:
+        self.write_texts(self.texts(rows), sync=False)
 
 
 class Reader(RunFolder):
@@ -176,18 +248,23 @@ class Reader(RunFolder):
     def add_timing(self, timing: Mapping[str, Any]) -> None:
         """Note nothing."""
 
-    def finish(self, name: str, result: Mapping[str, Any]) -> None:
+    def finish(
+        self, name: str, result: Mapping[str, Any], rounds_stay: bool = True
+    ) -> dict[str, Any]:
         """Leave it to the process that owns the folder."""
+        return dict(result)
 
     def _write_rows(self, rows: Iterable[Row]) -> None:
         """Leave it to the process that owns the folder."""
 
 
-def needed(kept: Iterable[str]) -> list[str]:
-    """Return the kept weights without which a run cannot end: not those that were beaten."""
-    names = list(kept)
-    beaten = [name for name in names if name.startswith("best-")][:-1]
-    return [name for name in names if name not in beaten]
+def _timings(path: Path, before: int) -> list[dict[str, Any]]:
+    """Return what can be read of the timings of earlier rounds."""
+    try:
+        rows = read_rows(path) if path.is_file() else []
+        return [row for row in rows if row.get("round", before) < before]
+    except (OSError, TypeError, ValueError, UsageError):
+        return []
 
 
 def _link(path: Path, other: Path) -> None:

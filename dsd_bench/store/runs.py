@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dsd_bench.errors import UsageError
+from dsd_bench.store.hashes import check_texts
 from dsd_bench.store.reading import read_json, read_rows
 from dsd_bench.store.shapes import check_config, check_result, check_rows
 
@@ -46,8 +47,12 @@ class StoredRun:
         return int(self.config["seed"])
 
 
-def load_run(path: Path) -> StoredRun:
+def load_run(path: Path, verify: bool = True) -> StoredRun:
     """Read one run folder.
+
+    Args:
+        path: the folder.
+        verify: whether to compare the texts of a finished run with their hashes.
 
     Raises:
         UsageError: if it is no run folder, or a file in it is not what it should be.
@@ -56,10 +61,12 @@ def load_run(path: Path) -> StoredRun:
     run_id = config.get("run_id")
     if not isinstance(run_id, str) or not RUN_ID.match(run_id):
         raise UsageError(f"{path / 'config.json'}: no valid run_id; is this a run folder?")
+    result = read_json(path / "result.json") if (path / "result.json").exists() else None
+    if verify:
+        check_texts(path, result)
     check_config(config, path / "config.json")
     rows = tuple(read_rows(path / "rounds.jsonl"))
     check_rows(rows, path / "rounds.jsonl")
-    result = read_json(path / "result.json") if (path / "result.json").exists() else None
     if result is not None:
         check_result(result, path / "result.json", rows)
     return StoredRun(run_id, path, config, rows, result, _failure(path))
@@ -81,6 +88,15 @@ def finished(path: Path) -> bool:
         return False
     whole = {"best_round", "stopped_by", "samples"} <= result.keys()
     return whole and result.get("run_id") == path.name and result.get("status") == "done"
+
+
+def finished_plans(path: Path) -> list[dict[str, Any]]:
+    """Return the execution plans in a run's ``result.json``; none if it has none."""
+    try:
+        plans = read_json(path / "result.json").get("plan")
+    except UsageError:
+        return []
+    return [plan for plan in plans if isinstance(plan, dict)] if isinstance(plans, list) else []
 
 
 def find_run(word: str, runs_dir: Path) -> Path:

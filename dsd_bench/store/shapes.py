@@ -51,10 +51,18 @@ class Row(_Shape):
     macs_effective: Count | Loss | None
 
 
+class Correct(_Shape):
+    """Which images are right, as packed bits."""
+
+    val: str | None
+    test: str
+
+
 class KeptRow(Row):
-    """A row in a checkpoint: further metrics are with it, by name."""
+    """A row in a checkpoint: further metrics are with it, by name, and which images are right."""
 
     metrics: dict[Name, dict[str, Any]] = Field(default_factory=dict)
+    correct: Correct | None = None
 
 
 class State(_Shape):
@@ -66,6 +74,7 @@ class State(_Shape):
     cursor: dict[str, Any]
     plans: list[dict[str, Any]]
     kept: list[Name]
+    needed: list[Name] = Field(default_factory=list)
 
 
 class Component(_Shape):

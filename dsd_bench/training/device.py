@@ -6,6 +6,7 @@ import contextlib
 import os
 import platform
 import re
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -16,6 +17,12 @@ import torch
 from dsd_bench.config.run import Precision
 from dsd_bench.errors import UsageError
 from dsd_bench.training.distributed import Team, join
+
+NUMERICS = 1
+"""Raised whenever a version of dsd-bench may give other bytes for the same configuration under the
+same plan; docs/architecture.md says which models and rules each number concerns."""
+FIRST_NUMERICS = 1
+"""That of plans that do not say: the first release's."""
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?|mps|xpu(:\d+)?")
 
@@ -36,6 +43,7 @@ class Plan:
         deterministic: whether non-deterministic operations were refused.
         torch: torch's version.
         cuda: versions of CUDA and cuDNN on an NVIDIA GPU, else empty.
+        numerics: the number of the engine's arithmetic, :data:`NUMERICS`.
     """
 
     device: str
@@ -49,6 +57,7 @@ class Plan:
     deterministic: bool
     torch: str
     cuda: str
+    numerics: int = NUMERICS
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as JSON."""
@@ -212,6 +221,22 @@ def forget_peak(device: torch.device) -> None:
     """Let the device's peak memory be measured anew; a process's own cannot be."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
+
+
+def other_numerics(plans: Iterable[Mapping[str, Any]]) -> list[int]:
+    """Return the numerics among ``plans`` that are not this version's, ascending."""
+    found = {plan.get("numerics", FIRST_NUMERICS) for plan in plans}
+    return sorted(number for number in found if number != NUMERICS)
+
+
+def refuse_other_numerics(plans: Iterable[Mapping[str, Any]]) -> None:
+    """Raise :class:`UsageError` for rounds that this version would have computed otherwise."""
+    if other := other_numerics(plans):
+        raise UsageError(
+            f"its rounds were computed under numerics {other[0]}, and this version of dsd-bench "
+            f"computes under {NUMERICS}: one curve would mix two arithmetics; finish it with the "
+            "version that began it, or begin anew with --force"
+        )
 
 
 def versions() -> dict[str, str]:
