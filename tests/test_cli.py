@@ -752,3 +752,49 @@ def test_submit_and_leaderboard(tiny_run: TinyRun, command: Command) -> None:
     assert command("submit", *reversed(ids), "--dir", "leaderboards")[0] == 0
     assert command("leaderboard")[0] == 0
     assert [board.read_bytes() for board in boards] == written
+
+
+def test_submit_skips_what_is_not_finished(tiny_run: TinyRun, command: Command) -> None:
+    done, open_, failed = (entry for entry in tiny_run("--seeds", "0-2")["runs"])
+    (Path(open_["path"]) / "result.json").unlink()
+    result = Path(failed["path"]) / "result.json"
+    result.write_text(result.read_text().replace('"done"', '"failed"'))
+    code, out, err = command("submit", *(str(path) for path in sorted(Path("runs").iterdir())))
+    assert code == 0
+    assert f"skipped: {open_['path']}: run {open_['run_id']} is unfinished" in err
+    assert f"skipped: {failed['path']}: run {failed['run_id']} is 'failed'" in err
+    assert [entry["seed"] for entry in json.loads(Path(out.strip()).read_text())["seeds"]] == [0]
+    code, out, _ = command("submit", "--json", done["run_id"], open_["run_id"])
+    told = json.loads(out)
+    assert [Path(row).suffix for row in told["rows"]] == [".json"]
+    assert told["skipped"] == [
+        {"run_id": open_["run_id"], "path": open_["path"], "reason": "unfinished"}
+    ]
+
+
+def test_what_leaderboard_finds_as_json(tiny_run: TinyRun, command: Command) -> None:
+    (entry,) = tiny_run()["runs"]
+    (row,) = json.loads(command("submit", entry["run_id"], "--json")[1])["rows"]
+    written = json.loads(command("leaderboard", "--json")[1])["written"]
+    assert sorted(Path(path).name for path in written) == ["README.md", "README.md"]
+    assert json.loads(command("leaderboard", "--check", "--json")[1]) == {"problems": []}
+    Path(row).write_text(Path(row).read_text().replace(entry["run_id"], "0" * 16))
+    code, out, err = command("leaderboard", "--check", "--json")
+    assert (code, err) == (1, "")
+    (problem,) = json.loads(out)["problems"]
+    assert problem.startswith(f"{row}: seeds.0.run_id: ")
+
+
+def test_another_machines_row_is_not_replaced_without_a_word(
+    tiny_run: TinyRun, command: Command
+) -> None:
+    (entry,) = tiny_run()["runs"]
+    (row,) = json.loads(command("submit", entry["run_id"], "--json")[1])["rows"]
+    shipped = Path(row).read_text().replace('"torch": "', '"torch": "9.')
+    Path(row).write_text(shipped)
+    code, _, err = command("submit", entry["run_id"])
+    assert code == 2
+    assert "has other results for seed 0 already (torch: " in err
+    assert Path(row).read_text() == shipped
+    assert command("submit", entry["run_id"], "--replace")[0] == 0
+    assert Path(row).read_text() != shipped

@@ -2,57 +2,104 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from dsd_bench.boards.files import read_plain, read_row
+from dsd_bench.boards.places import row_path
 from dsd_bench.boards.render import board, index
-from dsd_bench.boards.schema import BoardRow, read_row, row_path
+from dsd_bench.boards.schema import BoardRow, CheckedRow
 from dsd_bench.errors import UsageError, collect
 from dsd_bench.store.files import write_atomic
 
 NAME = "README.md"
 
 
-def read_boards(leaderboards_dir: Path) -> dict[str, list[BoardRow]]:
-    """Read every row file below a folder, by track slug; both sorted by name.
+@dataclass
+class Found:
+    """What lies below a boards' folder.
+
+    Attributes:
+        rows: the rows that can be used, by track slug; both sorted by name.
+        problems: one for each thing that cannot be used.
+        broken: the slugs of tracks with such a thing; what their boards should say is unknown.
+    """
+
+    rows: dict[str, list[BoardRow]] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    broken: set[str] = field(default_factory=set)
+
+
+def find_rows(leaderboards_dir: Path) -> Found:
+    """Read every row file below a folder; a bad one hides no other.
 
     Raises:
-        UsageError: every row file that is damaged, or does not belong where it lies.
+        UsageError: if there is no such folder.
     """
     if not leaderboards_dir.is_dir():
         raise UsageError(f"{leaderboards_dir}: no such folder; `dsd-bench submit RUN` makes one")
-    boards: dict[str, list[BoardRow]] = {}
-    problems: list[str] = []
-    for path in sorted(leaderboards_dir.glob("*/rows/*.json")):
+    found = Found()
+    for path in _row_files(leaderboards_dir):
+        slug = path.relative_to(leaderboards_dir).parts[0]
+        rows = found.rows.get(slug, [])
         try:
-            row = _placed(path, leaderboards_dir)
-            rows = boards.setdefault(path.parts[-3], [])
-            if rows and rows[0].track != row.track:
-                raise UsageError(f"{path}: is of another track than the rows beside it")
-            rows.append(row)
+            found.rows[slug] = [*rows, _usable(path, leaderboards_dir, rows)]
         except UsageError as error:
-            problems.append(str(error))
-    collect(problems)
-    return boards
+            found.problems.append(str(error))
+            found.broken.add(slug)
+    return found
 
 
-def _placed(path: Path, leaderboards_dir: Path) -> BoardRow:
-    """Read a row and check that it lies where its contents belong."""
+def _row_files(leaderboards_dir: Path) -> Iterator[Path]:
+    """Yield what lies where row files lie, and links in their way, which are not followed."""
+    for track in sorted(leaderboards_dir.iterdir()):
+        for folder in (track, track / "rows"):
+            if folder.is_symlink():
+                yield folder
+                break
+        else:
+            yield from sorted((track / "rows").glob("*.json"))
+
+
+def _usable(path: Path, leaderboards_dir: Path, beside: list[BoardRow]) -> BoardRow:
+    """Read a row; check that it lies where it belongs, fits those beside it and can be shown."""
     row = read_row(path)
     place = row_path(row).as_posix()
     if path.relative_to(leaderboards_dir).as_posix() != place:
         raise UsageError(f"{path}: by its contents its place is {leaderboards_dir / place}")
+    if beside and beside[0].track != row.track:
+        raise UsageError(f"{path}: is of another track than the rows beside it")
+    if len({_sizes(other) for other in [*beside, row] if isinstance(other, CheckedRow)}) > 1:
+        raise UsageError(f"{path}: has other sample counts than the rows beside it")
+    try:
+        board([row])
+    except Exception as error:  # the last resort: a row must not stop the boards unnamed
+        raise UsageError(f"{path}: cannot be shown: {type(error).__name__}: {error}") from error
     return row
+
+
+def _sizes(row: CheckedRow) -> tuple[int, int, int]:
+    samples = row.seeds[0].samples
+    return samples.train, samples.val, samples.test
 
 
 def generate(leaderboards_dir: Path) -> dict[Path, str]:
     """Return the text of every generated file: a board for each track and the index.
 
     Raises:
-        UsageError: if there is no such folder, or a row file is not what it should be.
+        UsageError: if there is no such folder, or row files are not what they should be: all.
     """
-    boards = read_boards(leaderboards_dir)
-    texts = {leaderboards_dir / slug / NAME: board(rows) for slug, rows in boards.items()}
-    return {leaderboards_dir / NAME: index(boards), **texts}
+    found = find_rows(leaderboards_dir)
+    collect(found.problems)
+    return _texts(found, leaderboards_dir)
+
+
+def _texts(found: Found, leaderboards_dir: Path) -> dict[Path, str]:
+    """Return the generated files that are known: without those of broken tracks."""
+    whole = {slug: rows for slug, rows in found.rows.items() if slug not in found.broken}
+    texts = {} if found.broken else {leaderboards_dir / NAME: index(whole)}
+    return texts | {leaderboards_dir / slug / NAME: board(rows) for slug, rows in whole.items()}
 
 
 def write(leaderboards_dir: Path) -> list[Path]:
@@ -68,18 +115,22 @@ def write(leaderboards_dir: Path) -> list[Path]:
 
 
 def check(leaderboards_dir: Path) -> list[str]:
-    """Return one sentence for each file that is not what the rows give; [] if all is well.
+    """Return one sentence for each thing that is not what the rows give; [] if all is well.
 
     Named are row files that cannot be used, boards that are missing or differ, and files called
     ``README.md`` below the folder that nothing generates.
     """
     try:
-        texts = generate(leaderboards_dir)
+        found = find_rows(leaderboards_dir)
     except UsageError as error:
         return [str(error)]
-    strays = set(leaderboards_dir.rglob(NAME)) - set(texts)
-    found = [problem for path, text in texts.items() if (problem := _compare(path, text))]
-    return found + [f"{path}: nothing generates it; delete it" for path in sorted(strays)]
+    texts = _texts(found, leaderboards_dir)
+    unknown = {leaderboards_dir / slug / NAME for slug in found.broken}
+    unknown |= {leaderboards_dir / NAME} if found.broken else set()
+    strays = set(leaderboards_dir.rglob(NAME)) - set(texts) - unknown
+    differ = [problem for path, text in texts.items() if (problem := _compare(path, text))]
+    extra = [f"{path}: nothing generates it; delete it" for path in sorted(strays)]
+    return found.problems + differ + extra
 
 
 def _compare(path: Path, text: str) -> str | None:
@@ -91,8 +142,8 @@ def _compare(path: Path, text: str) -> str | None:
 
 
 def _text(path: Path) -> str | None:
-    """Return the text of a file, None if there is none that can be read."""
+    """Return the text of a plain file, None if there is none that can be read."""
     try:
-        return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError):
+        return read_plain(path)
+    except UsageError:
         return None

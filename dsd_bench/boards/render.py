@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from dsd_bench.boards.schema import BoardRow, MethodConfig, SeedResult, Track, row_path
+from dsd_bench.boards.marks import ON_TEST as MARK
+from dsd_bench.boards.marks import interpolation, legend, marks, mixed
+from dsd_bench.boards.places import row_path
+from dsd_bench.boards.schema import BoardRow, MethodConfig, SeedResult, Track
 from dsd_bench.boards.summary import BoardSummary, summarise
 from dsd_bench.boards.words import (
     escape,
@@ -20,7 +23,6 @@ from dsd_bench.config.run import canonical
 
 COMMAND = "dsd-bench leaderboard"
 ON_TEST = "selected on test"
-MARK = "†"
 NOTHING = "–"
 
 
@@ -67,12 +69,14 @@ def board(rows: Sequence[BoardRow]) -> str:
         [
             *_head(heading, "rows/*.json"),
             *_track(track),
+            f"- Dense network: {escape(interpolation(rows))}",
             "",
             "## Board",
             "",
             *_board_table(lines, track),
             "",
             *_legend(track),
+            *(f"- {text}" for text in legend(rows)),
             "",
             "## Methods and runs",
             "",
@@ -94,11 +98,13 @@ def index(boards: Mapping[str, Sequence[BoardRow]]) -> str:
     empty = ["No rows yet: `dsd-bench submit RUN...` makes them."]
     note = [f"{MARK} {ON_TEST}: the test set chose the model, so the number is optimistic."]
     test = any(rows[0].track.selection == "test" for rows in boards.values())
+    best = [line.row for rows in boards.values() for line in rank(rows) if line.rank == 1]
+    notes = [*(note if test else []), *legend(best)]
     return "\n".join(
         [
             *_head("Leaderboards", "<track>/rows/*.json"),
             *(table(names, "llllllrlr", body) if body else empty),
-            *(["", *note] if test else []),
+            *(text for note in notes for text in ("", note)),
             "",
         ]
     )
@@ -127,9 +133,14 @@ def _index_line(slug: str, lines: Sequence[Line]) -> list[str]:
         _selection(track),
         track.precision,
         str(len(lines)),
-        " = ".join(escape(line.label) + _incomplete(line) for line in best),
+        " = ".join(_name(line) + _incomplete(line) for line in best),
         best[0].mean + mark,
     ]
+
+
+def _name(line: Line) -> str:
+    """Return a method's label with its marks."""
+    return escape(line.label) + "".join(marks(line.row))
 
 
 def _selection(track: Track) -> str:
@@ -183,7 +194,7 @@ def _board_line(line: Line, mark: str) -> list[str]:
     low_high = " to ".join(percent(bound) for bound in told.interval or ())
     return [
         str(line.rank),
-        f"[{escape(line.label)}](rows/{row_path(row).name})",
+        f"[{escape(line.label)}](rows/{row_path(row).name}){''.join(marks(row))}",
         f"{count} ({seeds_words(row.seeds)}){missing}",
         f"{line.mean} ± {spread}{mark}",
         f"{low_high}{mark}" if low_high else NOTHING,
@@ -232,8 +243,10 @@ def _details(place: int, line: Line) -> list[str]:
     """Say in full what a method is and which runs it rests on."""
     link = f"rows/{row_path(line.row).name}"
     mark = MARK if line.row.track.selection == "test" else ""
+    told = mixed(line.row)
     return [
-        f"{place}. **{escape(line.label)}** ([row]({link})){_incomplete(line)}",
+        f"{place}. **{_name(line)}** ([row]({link})){_incomplete(line)}",
+        *([f"   - mixed: {escape(', '.join(told))} differ among its seeds"] if told else []),
         f"   - {escape(_method_words(line.row.method))}",
         *(f"   - {_run_words(entry, mark)}" for entry in line.row.seeds),
     ]

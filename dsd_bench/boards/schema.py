@@ -1,15 +1,12 @@
-"""What a row file holds, as models that check themselves; reading and writing them.
+"""What a row file holds, as models that check types and bounds.
 
-A row file is untrusted input: it may come from a stranger's pull request. Its bytes are the one
-JSON text of its contents, and its path follows from its contents, so a row can neither say
-two things at once nor lie on the board of another track.
+What a row says must also agree with itself (:mod:`.verify`), and its text and place are fixed
+(:mod:`.files`, :mod:`.places`).
 """
 
 from __future__ import annotations
 
-import json
-import re
-from pathlib import Path, PurePosixPath
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -18,22 +15,29 @@ from pydantic import (
     Field,
     JsonValue,
     SerializerFunctionWrapHandler,
-    ValidationError,
     model_serializer,
     model_validator,
 )
 
-from dsd_bench.config.run import ADDED, ComponentConfig, Precision, Selection, digest
-from dsd_bench.errors import UsageError
+from dsd_bench.config.run import ADDED, ComponentConfig, Precision, Selection
 
-SCHEMA = 1
-"""Version of the row files."""
+SCHEMA = 2
+"""Version of the row files that are written."""
+
+OLD_SCHEMA = 1
+"""The version of the first release, which is still read: it lacks what checking needs most."""
+
+MOST_ROUNDS = 2000
+"""More rounds than any curve has: pruning 0.5 % at a time leaves 1 weight of 20,000 by then."""
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, le=2**53)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
 RunId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
-_Positive = Annotated[float, Field(ge=0)]
-_Number = Annotated[int | float, Field(ge=0)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_Loss = Annotated[float, Field(ge=0, le=1e38)]
+_Bits = Annotated[float, Field(ge=0, le=1 + 1e-9)]
+_Macs = Annotated[int | float, Field(ge=0, le=1e18)]
 
 
 class _Value(BaseModel):
@@ -58,7 +62,7 @@ class Track(_Value):
     config_schema: int
     dataset: ComponentConfig
     fingerprint: str
-    data_seed: Count | None
+    data_seed: Seed | None
     noise: ComponentConfig
     model: ComponentConfig
     schedule: dict[str, JsonValue]
@@ -117,20 +121,22 @@ class Rounds(_Value):
 
     sparsity: list[Fraction]
     nonzero: list[Count]
-    train_loss: list[_Positive | None]
+    train_loss: list[_Loss | None]
     train_accuracy: list[Fraction | None]
     train_accuracy_clean: list[Fraction | None]
     train_accuracy_noisy: list[Fraction | None]
-    val_loss: list[_Positive | None]
+    val_loss: list[_Loss | None]
     val_accuracy: list[Fraction | None]
-    test_loss: list[_Positive | None]
+    test_loss: list[_Loss | None]
     test_accuracy: list[Fraction]
-    entropy: list[_Positive | None]
-    macs_dense: list[_Number | None]
-    macs_effective: list[_Number | None]
+    entropy: list[_Bits | None]
+    macs_dense: list[_Macs | None]
+    macs_effective: list[_Macs | None]
 
     @model_validator(mode="after")
     def _same_length(self) -> Rounds:
+        if len(self.sparsity) > MOST_ROUNDS:
+            raise ValueError(f"{len(self.sparsity):,} rounds; no row has over {MOST_ROUNDS:,}")
         lengths = {name: len(getattr(self, name)) for name in type(self).model_fields}
         if not self.sparsity or len(set(lengths.values())) > 1:
             counts = ", ".join(f"{name} {length}" for name, length in lengths.items())
@@ -139,10 +145,21 @@ class Rounds(_Value):
 
 
 class SeedResult(_Value):
-    """One seed of a method: its run, what was selected, its curve and where it ran."""
+    """One seed of a method: its run, what was selected, its curve and where it ran.
 
-    seed: Count
-    data_seed: Count
+    Attributes:
+        seed, data_seed, run_id: of the run.
+        teachers: the run ids of its teachers, the nearest first.
+        best_round: the selected round, the first of the best on the selecting part.
+        stopped_by: ``rounds``, ``target-sparsity``, ``nothing-left`` or the stop rule's name.
+        rounds: the curve.
+        plan: how it was computed: plans with the round each began in.
+        versions: of Python, torch and the like when it ended.
+        hardware: where it ended.
+    """
+
+    seed: Seed
+    data_seed: Seed
     run_id: RunId
     teachers: list[RunId]
     best_round: Count
@@ -153,138 +170,88 @@ class SeedResult(_Value):
     hardware: dict[str, JsonValue]
 
 
-class BoardRow(_Value):
-    """One method over its seeds, in one track."""
+class Samples(_Value):
+    """How many images each part has; ``noisy`` of ``train`` have a wrong label."""
 
-    row_schema: Literal[1] = Field(alias="schema")
+    train: Count
+    val: Count
+    test: Count
+    noisy: Count
+
+
+class Bits(_Value):
+    """Which images a network gets right: base64 of packed bits, the first image's highest.
+
+    The order is that of the part, which the data seed fixes; null for a part without images.
+    """
+
+    val: str | None
+    test: str | None
+
+
+class Correct(_Value):
+    """The bits of the dense (round 0) and of the selected network."""
+
+    dense: Bits
+    selected: Bits
+
+
+class Plugin(_Value):
+    """A distribution whose components the run uses; the digest is that of its files."""
+
+    version: str
+    sha256: Sha256 | None
+
+
+class Code(_Value):
+    """The code behind the rounds from ``round`` on: a line of ``provenance.jsonl``."""
+
+    round: Count
+    versions: dict[str, JsonValue]
+    plugins: dict[str, Plugin]
+
+
+class CheckedSeed(SeedResult):
+    """One seed of a row of schema 2.
+
+    Attributes:
+        samples: what the accuracies are counts of.
+        layers: number of prunable weight tensors.
+        correct: which validation and test images the dense and the selected network get right.
+        plan: as above; each has ``from_round`` and ``numerics``.
+        code: versions and plugins behind the rounds.
+    """
+
+    samples: Samples
+    layers: Count
+    correct: Correct
+    plan: list[JsonValue] = Field(min_length=1)
+    code: list[Code] = Field(min_length=1)
+
+
+class BoardRow(_Value):
+    """One method over its seeds, in one track, as the first release wrote it (schema 1).
+
+    Its run ids, counts and bits cannot be checked; boards mark it.
+    """
+
+    row_schema: Literal[1, 2] = Field(alias="schema")
     track: Track
     method: MethodConfig
-    seeds: list[SeedResult] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _consistent(self) -> BoardRow:
-        seeds = [entry.seed for entry in self.seeds]
-        if seeds != sorted(set(seeds)):
-            raise ValueError(f"seeds: each once and ascending, not {seeds}")
-        if len({entry.run_id for entry in self.seeds}) < len(seeds):
-            raise ValueError("seeds: two seeds name the same run_id")
-        for position, entry in enumerate(self.seeds):
-            problem = self._problem(entry)
-            if problem:
-                raise ValueError(f"seeds.{position}.{problem}")
-        return self
-
-    def _problem(self, entry: SeedResult) -> str | None:
-        """Say what of ``entry`` contradicts the row or itself, None if nothing does."""
-        fixed = self.track.data_seed
-        if entry.data_seed != (entry.seed if fixed is None else fixed):
-            return f"data_seed: {entry.data_seed} is not the track's"
-        column = f"{self.track.selection}_accuracy"
-        scores = getattr(entry.rounds, column)
-        if None in scores:
-            return f"rounds.{column}: null, but the track selects by it"
-        best = scores.index(max(scores))
-        if entry.best_round != best:
-            return f"best_round: {entry.best_round}, but the first of the best {column} is {best}"
-        return None
+    seeds: Sequence[SeedResult] = Field(min_length=1)
 
 
-def parse(value: Any, where: str) -> BoardRow:
-    """Build a row from JSON text or from a dictionary.
+class CheckedRow(BoardRow):
+    """One method over its seeds (schema 2): whatever can be recomputed from it is checked.
 
-    Raises:
-        UsageError: every mistake at once, each with ``where`` and its key.
+    Attributes:
+        config: the whole configuration of the first seed, its teachers' included, without
+            further metrics and without where data lie; the other seeds' differ in nothing but
+            the seeds (:func:`dsd_bench.boards.methods.reseeded`).
+        mixed: what differs among the plans, the hardware and the plugins behind the seeds,
+            sorted; empty as a rule. A row that is mixed says so.
     """
-    try:
-        row = (
-            BoardRow.model_validate_json(value)
-            if isinstance(value, str)
-            else BoardRow.model_validate(value)
-        )
-        encode(row)
-    except ValidationError as error:
-        raise UsageError("\n".join(explain(error, where))) from None
-    except ValueError as error:
-        raise UsageError(f"{where}: {error}") from None
-    return row
 
-
-def explain(error: ValidationError, where: str) -> list[str]:
-    """Return one ``where: key: what is wrong`` for each mistake that pydantic found."""
-    found = []
-    for item in error.errors(include_url=False):
-        key = ".".join(str(part) for part in item["loc"] if part not in ("int", "float"))
-        text = item["msg"].removeprefix("Value error, ")
-        found.append(f"{where}: {key}: {text}" if key else f"{where}: {text}")
-    return list(dict.fromkeys(found))
-
-
-def read_row(path: Path) -> BoardRow:
-    """Read and check one row file.
-
-    Raises:
-        UsageError: naming the file and the key; also if its text is not what ``submit`` writes.
-    """
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read: {error}") from None
-    row = parse(text, str(path))
-    if encode(row) != text:
-        raise UsageError(
-            f"{path}: not as `dsd-bench submit` writes it (changed by hand?); submit its runs again"
-        )
-    return row
-
-
-def encode(row: BoardRow) -> str:
-    """Return the one text of a row file: sorted keys, one value a line, numbers as they are."""
-    value = row.model_dump(mode="json", by_alias=True)
-    return json.dumps(value, sort_keys=True, indent=1, allow_nan=False) + "\n"
-
-
-def row_path(row: BoardRow) -> PurePosixPath:
-    """Return where a row lies below the boards' folder: ``<track>/rows/<method>.json``."""
-    return PurePosixPath(track_slug(row.track), "rows", f"{method_slug(row.method)}.json")
-
-
-def track_slug(track: Track) -> str:
-    """Return a readable name of a track that is safe as a folder's; its hash makes it one."""
-    words = [track.dataset.name, _value(track.dataset.params.get("train_size"))]
-    for part in (track.noise, track.model):
-        words += short_words(part)
-    words += ["test"] if track.selection == "test" else []
-    words += [track.precision] if track.precision != "fp32" else []
-    words += [] if track.data_seed is None else ["data", str(track.data_seed)]
-    return _slug(words, track)
-
-
-def method_slug(method: MethodConfig) -> str:
-    """Return a readable name of a method that is safe as a file's; its hash makes it one."""
-    words = [method.pruner.name]
-    words += [method.perturber.name] if method.perturber.name != "none" else []
-    for part in method.regularizers:
-        words += [part.name, *([part.teacher.weights] if part.teacher else [])]
-    words += [method.stop.name] if method.stop.name != "never" else []
-    return _slug(words, method)
-
-
-def short_words(part: ComponentConfig) -> list[str]:
-    """Return a component's name and the short ones of its values, for names of tracks."""
-    return [part.name, *filter(None, (_value(value) for _, value in sorted(part.params.items())))]
-
-
-def _value(value: Any) -> str:
-    """Return a short parameter for a slug, nothing for what would not help."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return ""
-    text = f"{value:g}" if isinstance(value, float) else str(value)
-    return text if len(text) <= 12 else ""
-
-
-def _slug(words: list[str], value: _Value) -> str:
-    """Join ``words`` as letters, digits and decimal points, at most 60 characters; add a hash."""
-    text = "-".join(words).lower()
-    text = re.sub(r"[^a-z0-9.]+|(?<![0-9])\.|\.(?![0-9])", "-", text)
-    text = re.sub("-+", "-", text)[:60].strip("-.")
-    return "-".join([*([text] if text else []), digest(value.model_dump(mode="json"))[:8]])
+    config: dict[str, JsonValue]
+    mixed: list[str]
+    seeds: Sequence[CheckedSeed] = Field(min_length=1)

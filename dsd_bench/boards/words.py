@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dsd_bench.boards.places import short_words
 from dsd_bench.boards.schema import (
     BoardRow,
     MethodConfig,
@@ -15,7 +16,6 @@ from dsd_bench.boards.schema import (
     SeedResult,
     Teacher,
     Track,
-    short_words,
 )
 from dsd_bench.config.naming import component_word, label
 from dsd_bench.config.run import ComponentConfig, canonical

@@ -114,7 +114,7 @@ def _ids(method: Method) -> set[str]:
 
 def _other_track(method: Method, base: Method) -> str:
     """Return what keeps a method from being compared with the baseline; empty if nothing does."""
-    from dsd_bench.boards.rows import track_of
+    from dsd_bench.boards.methods import track_of
     from dsd_bench.config.run import RunConfig
 
     ours, theirs = (

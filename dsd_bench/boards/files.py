@@ -1,0 +1,113 @@
+"""Row files: their one text, and reading them, which trusts nothing.
+
+A row file is untrusted input: it may come from a stranger's pull request. Its bytes are the one
+JSON text of its contents, and its path follows from its contents, so a row can neither say
+two things at once nor lie on the board of another track.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from dsd_bench.boards.schema import OLD_SCHEMA, SCHEMA, BoardRow, CheckedRow
+from dsd_bench.boards.verify import problems
+from dsd_bench.errors import UsageError, collect, plain
+from dsd_bench.store.reading import parse_object, read_text
+
+MOST_NUMBER = 1e38
+"""About the largest that fp32 knows; nothing that is measured or configured is beyond it."""
+
+
+def parse(value: str | Mapping[str, Any], where: str) -> BoardRow:
+    """Build a row from JSON text or from a dictionary of JSON values.
+
+    Raises:
+        UsageError: every mistake at once, each with ``where`` and its key.
+    """
+    try:
+        body = parse_object(value) if isinstance(value, str) else value
+    except ValueError as error:
+        raise UsageError(f"{where}: not JSON: {error}") from None
+    collect([f"{where}: {text}" for text in _absurd(body, "")])
+    schema = body.get("schema")
+    if schema not in (OLD_SCHEMA, SCHEMA) or isinstance(schema, bool):
+        raise UsageError(f"{where}: schema: no row of schema {OLD_SCHEMA} or {SCHEMA}")
+    try:
+        row = (CheckedRow if schema == SCHEMA else BoardRow).model_validate(body)
+    except ValidationError as error:
+        raise UsageError("\n".join(explain(error, where))) from None
+    collect([f"{where}: {text}" for text in problems(row)])
+    return row
+
+
+def _absurd(value: Any, key: str) -> Iterator[str]:
+    """Yield where there are numbers that nothing has, or half characters."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            inner = f"{key}.{plain(name)}" if key else plain(name)
+            yield from _absurd(name, inner)
+            yield from _absurd(item, inner)
+    elif isinstance(value, list | tuple):
+        for place, item in enumerate(value):
+            yield from _absurd(item, f"{key}.{place}")
+    elif isinstance(value, str) and value.encode("utf-8", "ignore").decode() != value:
+        yield f"{key}: holds half a character (a lone surrogate)"
+    elif isinstance(value, int | float) and not -MOST_NUMBER <= value <= MOST_NUMBER:
+        yield f"{key}: a number beyond {MOST_NUMBER:g}"
+
+
+def explain(error: ValidationError, where: str) -> list[str]:
+    """Return one ``where: key: what is wrong`` for each mistake that pydantic found."""
+    found = []
+    for item in error.errors(include_url=False):
+        key = ".".join(plain(part) for part in item["loc"] if part not in ("int", "float"))
+        text = item["msg"].removeprefix("Value error, ")
+        found.append(f"{where}: {key}: {text}" if key else f"{where}: {text}")
+    return list(dict.fromkeys(found))
+
+
+def read_row(path: Path) -> BoardRow:
+    """Read and check one row file.
+
+    Raises:
+        UsageError: naming the file and the key; also if its text is not what ``submit`` writes.
+    """
+    text = read_plain(path)
+    row = parse(text, str(path))
+    if encode(row) != text:
+        raise UsageError(
+            f"{path}: not as `dsd-bench submit` writes it (changed by hand?); submit its runs again"
+        )
+    return row
+
+
+def encode(row: BoardRow) -> str:
+    """Return the one text of a row file: sorted keys, one value a line, numbers as they are."""
+    value = row.model_dump(mode="json", by_alias=True)
+    return json.dumps(value, sort_keys=True, indent=1, allow_nan=False) + "\n"
+
+
+def refuse_links(path: Path) -> None:
+    """Raise UsageError if a row file or a folder of its track is a link: none is followed."""
+    for place in (path.parent.parent, path.parent, path):
+        if place.is_symlink():
+            raise UsageError(f"{place}: is a link, which is not followed; put the rows there")
+
+
+def read_plain(path: Path) -> str:
+    """Read a file that is no link; a link could lead anywhere.
+
+    Raises:
+        UsageError: also for what :func:`dsd_bench.store.reading.read_text` refuses.
+    """
+    if path.is_symlink():
+        raise UsageError(f"{path}: is a link, which is not followed")
+    try:
+        return read_text(path)
+    except FileNotFoundError:
+        raise UsageError(f"{path}: no such file") from None
