@@ -1,0 +1,61 @@
+"""The study of fresh seeds: its depth is the package's, its power that of the stated model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy
+import pytest
+
+from benchmarks import seed_study
+from dsd_bench import configure
+from dsd_bench.analysis import depth_threshold, descent
+from dsd_bench.store.runs import StoredRun
+
+RECORDED = Path(__file__).parent / "recorded" / "vanilla.jsonl"
+
+
+def curves(depth: float, noise: float, seeds: int = 40) -> list[list[float]]:
+    draw = numpy.random.default_rng(1)
+    truth = numpy.array([0.65, 0.65, 0.65 - depth, 0.7, 0.75, 0.6])
+    found: list[list[float]] = (truth + draw.normal(0, noise, (seeds, 6))).tolist()
+    return found
+
+
+def test_depths_are_those_of_the_package() -> None:
+    made = curves(0.03, 0.02)
+    ratios = seed_study.Model(made, 597)._ratios(numpy.array(made), 6)
+    for curve, ratio in zip(made, ratios):
+        found = descent(curve)
+        if found.bottom is not None:
+            threshold = depth_threshold(curve[found.bottom], 597, 6)
+            assert ratio == pytest.approx(found.depth / threshold)
+
+
+def test_power_grows_with_seeds_and_with_depth(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("SIMULATED", 60), ("REFITS", 20)):
+        monkeypatch.setattr(seed_study, name, value)
+    model = seed_study.Model(curves(0.06, 0.02), 597)
+    few, bound = model.power(3)
+    many, _ = model.power(8)
+    assert 0 < bound <= few < many
+    assert many > 0.99
+    assert seed_study.Model(curves(0.3, 0.01), 597).power(3)[1] == 1.0
+    assert seed_study.Model(curves(-0.02, 0.001), 597).power(3)[0] < 0.01
+
+
+def test_fixed_depths_average_to_the_mean_curve_s_depth() -> None:
+    made = curves(0.05, 0.02)
+    means = numpy.array(made).mean(0).tolist()
+    assert sum(seed_study.fixed_depths(made)) / len(made) == pytest.approx(descent(means).depth)
+
+
+def test_the_gate_is_replayed_on_a_vanilla_curve() -> None:
+    lines = [json.loads(line) for line in RECORDED.open(encoding="utf-8")]
+    rows = tuple({**line, "nonzero": 1} for line in lines if line["seed"] == 2)
+    config = configure(seed=2)
+    result = {"stopped_by": "rounds", "reason": "all 20 rounds are done"}
+    run = StoredRun(config.run_id, Path("runs"), config.to_json(), rows, result)
+    kept = seed_study.gate(run)
+    assert (kept.lost, kept.same, kept.stopped) == (0.0, True, True)
