@@ -65,7 +65,7 @@ def test_they_are_those_that_the_kept_network_gets_right(plain: StoredRun) -> No
             with torch.no_grad():
                 answers = model((torch.from_numpy(part.images) / 255 - mean) / std).argmax(1)
             right = answers.numpy() == part.labels
-            assert right.tolist() == found[round][name].tolist()  # type: ignore[union-attr]
+            assert right.tolist() == found[round][name].tolist()
 
 
 def test_without_a_validation_part_its_bits_are_null(tiny_run: TinyRun) -> None:

@@ -34,7 +34,7 @@ def snapshot(path: Path) -> dict[str, bytes]:
 
 
 def result_of(path: Path) -> dict[str, Any]:
-    return json.loads((path / "result.json").read_text())  # type: ignore[no-any-return]
+    return json.loads((path / "result.json").read_text())
 
 
 @pytest.fixture
