@@ -20,6 +20,7 @@ from dsd_bench.errors import UsageError
 from dsd_bench.executors import Settings
 from dsd_bench.experiment import runner
 from dsd_bench.experiment.runner import run_folder
+from dsd_bench.store.correct import read_correct
 from dsd_bench.training.distributed import Team
 
 OPTIONS = (
@@ -43,7 +44,10 @@ def run(folder: Path, processes: int, *words: str) -> list[dict[str, Any]]:
     outcome = json.loads(done.stdout)  # one process speaks
     assert [entry["status"] for entry in outcome["runs"]] == ["done"]
     path = Path(outcome["runs"][0]["path"])
-    return [json.loads(line) for line in (path / "rounds.jsonl").read_text().splitlines()]
+    bits = [parts["test"] for parts in read_correct(path).values()]
+    rows = [json.loads(line) for line in (path / "rounds.jsonl").read_text().splitlines()]
+    assert [right.mean() for right in bits] == [row["test_accuracy"] for row in rows]
+    return rows
 
 
 def assert_close(rows: list[dict[str, Any]], others: list[dict[str, Any]]) -> None:

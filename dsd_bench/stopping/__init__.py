@@ -34,7 +34,10 @@ class StopCriterion:
         so a resumed run and ``replay`` stop where the first run would.
 
         Args:
-            rounds: the rows of ``rounds.jsonl`` so far, at least one, round 0 first.
+            rounds: the rows of ``rounds.jsonl`` so far, at least one, round 0 first. Each also
+                has ``correct``: ``{"val": text or None, "test": text}``, base64 of
+                ``numpy.packbits`` of which images are right, zeros after the last image; rounds
+                that the first release measured lack it.
             score: the column to judge by: ``val_accuracy``, or ``test_accuracy`` under
                 ``--selection test``; accuracies are in 0..1.
         """
