@@ -233,6 +233,12 @@ def test_a_run_that_recorded_other_macs_is_refused(plain):
         read_ledger(replace(plain, rows=rows))
 
 
+def test_a_run_that_pruned_other_weights_is_refused(plain):
+    rows = tuple({**row, "sparsity_per_layer": {"0.weight": 0.0}} for row in plain.rows)
+    with pytest.raises(UsageError, match=r"did not prune '.*', which its model 'mlp' has"):
+        read_ledger(replace(plain, rows=rows))
+
+
 def test_a_run_without_a_round_is_refused(plain):
     with pytest.raises(UsageError, match=r"no finished round; finish it with: dsd-bench run"):
         read_ledger(replace(plain, rows=()))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
+from conftest import TINY
 from fakes import InMemoryStore
 from test_protocol import Silent
 from torch import nn
@@ -19,6 +21,7 @@ from dsd_bench.experiment.protocol import Run
 from dsd_bench.masks import Masks, layer_weights, leave_out, prunable_parameters
 from dsd_bench.metrics.macs import count_macs
 from dsd_bench.metrics.prunable import find_prunable
+from dsd_bench.models.mlp import MLPFactory
 from dsd_bench.training import device
 
 SHAPE = (3, 8, 8)
@@ -380,6 +383,24 @@ def test_a_run_with_nothing_to_prune_is_refused(tiny, tmp_path):
     run = make_run(tiny(), tmp_path, lambda: nn.Sequential(nn.Flatten(), Scaled(64, 10)))
     with pytest.raises(UsageError, match=r"no weight that can be pruned.*1\.weight"):
         run.follow()
+
+
+def test_the_command_tells_what_is_left_out(command, monkeypatch):
+    monkeypatch.setattr(MLPFactory, "build", lambda *_, **__: Half())
+    words = ["--dataset", TINY["dataset"], "--rounds", "1", "--epochs", "1", "--seeds", "0"]
+    code, out, err = command("run", *words, "--executor", "inline")
+    assert code == 0
+    told = "86.5 % of the weights are never pruned: scaled.weight (their layers compute other"
+    assert told in " ".join((out + err).split())
+    (log,) = Path("runs").glob("*/log.txt")
+    assert log.read_text().count(told) == 1
+
+
+def test_the_command_refuses_a_model_with_nothing_to_prune(tiny_run, monkeypatch):
+    model = nn.Sequential(nn.Flatten(), Scaled(64, 10))
+    monkeypatch.setattr(MLPFactory, "build", lambda *_, **__: model)
+    (made,) = tiny_run(code=2)["runs"]
+    assert made["error"].startswith("Sequential has no weight that can be pruned: 100.0 % of the")
 
 
 def test_masks_of_other_weights_are_not_taken_for_these(tiny, tmp_path):
