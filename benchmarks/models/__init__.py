@@ -1,0 +1,1 @@
+"""What dsd-bench makes of other people's models."""
