@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from dsd_bench.config.run import RunConfig
 from dsd_bench.environment import launched
+from dsd_bench.environment.contained import contained
 from dsd_bench.errors import Interrupted, RunError, UsageError, plain
 from dsd_bench.executors import Event, Executor, Keep, Outcome, Settings
 from dsd_bench.executors.planning import Planned, check_finished, clear, plan, prepare_folders
@@ -75,7 +76,7 @@ def run(
     """
     settings = Settings(
         device=device,
-        data_dir=Path(data_dir),
+        data_dir=Path(data_dir).absolute(),
         download=download,
         accept_versions=accept_versions,
         keep=keep,
@@ -94,7 +95,8 @@ def run(
 
 def _warn(event: Event) -> None:
     if event["event"] == "note":
-        warnings.warn(plain(f"run {event['run_id']}: {event['text']}"), stacklevel=4)
+        run_id = f"run {event['run_id']}: " if "run_id" in event else ""
+        warnings.warn(plain(f"{run_id}{event['text']}"), stacklevel=4)
 
 
 def execute(
@@ -142,7 +144,9 @@ def execute_plan(
         check_finished(planned, lambda run_id, text: _noting(emit, run_id)(text))
     if not launch.alone:
         _meet(settings)
-    outcomes = made.execute([item.job for item in planned], settings, emit)
+    with contained() as section:
+        jobs = [item.job for item in planned]
+        outcomes = made.execute(jobs, settings, section.outside(emit))
     return [Finished(item, outcome) for item, outcome in zip(planned, outcomes, strict=True)]
 
 
@@ -185,8 +189,9 @@ def check_data(configs: Sequence[RunConfig], settings: Settings) -> list[str]:
         if key not in seen:
             seen.add(key)
             dataset = build_component(catalogue(), "dataset", config.dataset)
-            dataset.check(settings.data_dir, settings.download)
-            notes += dataset.notes(settings.data_dir)
+            with contained():
+                dataset.check(settings.data_dir, settings.download)
+                notes += map(str, dataset.notes(settings.data_dir))
     return notes
 
 

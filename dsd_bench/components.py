@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import re
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
+from dsd_bench.environment.contained import contained
 from dsd_bench.params import NAME, Params
 
 
@@ -92,9 +94,9 @@ class Component:
     changes_targets: bool | None = None
 
     def __post_init__(self) -> None:
-        if not NAME.match(self.name):
+        if type(self.name) is not str or not NAME.match(self.name):
             raise ValueError(f"component name {self.name!r}: use lower-case letters, digits, - _ .")
-        if not _IMPLEMENTATION.match(self.implementation):
+        if type(self.implementation) is not str or not _IMPLEMENTATION.match(self.implementation):
             raise ValueError(
                 f"component '{self.name}': implementation {self.implementation!r} "
                 "is not 'package.module:Class'"
@@ -103,6 +105,10 @@ class Component:
             raise ValueError(f"component '{self.name}': params must be a subclass of Params")
         if type(self.version) is not int or self.version < 1:
             raise ValueError(f"component '{self.name}': version must be a whole number >= 1")
+        if type(self.summary) is not str or type(self.citation) is not str:
+            raise ValueError(f"component '{self.name}': summary and citation must be texts")
+        if any(type(name) is not str for name in self.metrics):
+            raise ValueError(f"component '{self.name}': metrics must be names of metrics")
         if self.teacher and "teacher" not in self.params.model_fields:
             raise ValueError(f"component '{self.name}': teacher=True needs a parameter 'teacher'")
         for name in ("sets_back", "changes_targets"):
@@ -110,10 +116,28 @@ class Component:
                 raise ValueError(f"component '{self.name}': {name} must be True, False or None")
 
     def load(self) -> type[Any]:
-        """Import and return the implementing class."""
+        """Import and return the implementing class.
+
+        Raises:
+            Quit: if the module of a plugin would have ended the process.
+        """
+        with self._guard():
+            return self._class()
+
+    def create(self, params: Params | None = None) -> Any:
+        """Import the implementation and build it from validated parameters.
+
+        Raises:
+            Quit: if the code of a plugin would have ended the process.
+        """
+        with self._guard():
+            return self._class()(self.params() if params is None else params)
+
+    def _class(self) -> type[Any]:
         module, _, name = self.implementation.partition(":")
         return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]
 
-    def create(self, params: Params | None = None) -> Any:
-        """Import the implementation and build it from validated parameters."""
-        return self.load()(self.params() if params is None else params)
+    def _guard(self) -> AbstractContextManager[Any]:
+        """Keep a plugin's code, not our own, from changing the process."""
+        ours = self.implementation.startswith("dsd_bench.")
+        return nullcontext() if ours else contained()

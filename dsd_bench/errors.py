@@ -43,6 +43,10 @@ class Locked(RunError):
     """A run that another living process holds."""
 
 
+class Quit(RunError):
+    """What code of others raised to end the whole process; it ends no more than its own part."""
+
+
 class Interrupted(DsdError):
     """A run that was asked to stop; its folder is ready to be resumed."""
 
@@ -96,3 +100,24 @@ def _escaped(character: str, lines: bool) -> str:
     if lines and character == "\n":
         return character
     return character.encode("unicode_escape").decode("ascii")
+
+
+LONGEST = 500
+"""Characters of a foreign exception's message that are told."""
+
+
+def message(error: BaseException) -> str:
+    """Return the message of an exception of anybody's code, as a terminal may show it."""
+    try:
+        return plain(str(error), lines=True)
+    except Exception:
+        return "(its message cannot be shown)"
+
+
+def describe(error: BaseException) -> str:
+    """Return an exception of anybody's code as one line: its type's name and its message."""
+    if isinstance(error, Quit) and error.__cause__ is not None:
+        error = error.__cause__
+    text = message(error)
+    text = text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+    return plain(f"{type(error).__name__}: {text}")

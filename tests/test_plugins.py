@@ -187,7 +187,7 @@ def test_the_origin_of_a_missing_or_broken_module_is_said(known, install):
     components = [Component("a", "no_such_module:C", "s"), Component("b", "breaks.sub:C", "s")]
     known.add(plugin(register_pruners=lambda: components), "dsd-bench-mine")
     assert known.get("pruner", "a").origin == "no_such_module"
-    assert known.get("pruner", "b").origin == "breaks.sub (cannot be found: no disk)"
+    assert known.get("pruner", "b").origin == "breaks.sub (cannot be found: OSError: no disk)"
 
 
 # -- broken plugins

@@ -17,7 +17,8 @@ import click
 from dsd_bench import __version__
 from dsd_bench.cli.saying import complain, say
 from dsd_bench.environment import DISABLE, TRACE, launched
-from dsd_bench.errors import DsdError, collect, suggest
+from dsd_bench.environment.contained import private_streams
+from dsd_bench.errors import DsdError, collect, describe, message, suggest
 
 COMMANDS = {
     "run": ("dsd_bench.cli.run", "Prune and retrain step by step; with no option, on real data."),
@@ -113,6 +114,10 @@ def cli(debug: bool, no_plugins: bool, trace_hooks: bool) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code: 0, 1 failed, 2 usage, 130 interrupted."""
+    # what libraries, plugins and the processes that they start print is no output of the command
+    stdin, stdout = private_streams()
+    sys.stdin = sys.__stdin__ = stdin  # type: ignore[misc,assignment]
+    sys.stdout = sys.__stdout__ = stdout  # type: ignore[misc,assignment]
     code = call(sys.argv[1:] if arguments is None else list(arguments))
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # all is said: Ctrl-C ends us without a traceback
     sys.exit(code)
@@ -137,10 +142,10 @@ def call(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 130
     except DsdError as error:
-        _complain(str(error), debug)
+        _complain(message(error), debug)
         return error.exit_code
-    except Exception as error:  # the last resort: a user gets a sentence, not a traceback
-        _complain(f"{type(error).__name__}: {error} (a bug; --debug shows where)", debug)
+    except (Exception, SystemExit) as error:  # a user gets a sentence, not a traceback
+        _complain(f"{describe(error)} (a bug; --debug shows where)", debug)
         return 1
     return int(code or 0)
 

@@ -9,7 +9,7 @@ import click
 from dsd_bench.cli.describe import parameter_lines, usage
 from dsd_bench.cli.saying import say, say_json
 from dsd_bench.components import KINDS
-from dsd_bench.errors import UsageError, suggest
+from dsd_bench.errors import UsageError, plain, suggest
 from dsd_bench.plugins import Catalogue, Registration, catalogue
 
 
@@ -27,9 +27,9 @@ def plugins(as_json: bool) -> None:
             say(kind, bold=True)
         for entry in entries:
             foreign = "" if entry.distribution == "dsd-bench" else f"  [{entry.distribution}]"
-            say(f"  {usage(entry):<36} {entry.component.summary}{foreign}")
+            say(f"  {usage(entry):<36} {plain(entry.component.summary)}{plain(foreign)}")
     for failure in known.failed:
-        say(f"failed: {failure.distribution}: {failure.error}", fg="red")
+        say(plain(f"failed: {failure.distribution}: {failure.error}"), fg="red")
 
 
 def listing(known: Catalogue) -> dict[str, Any]:
@@ -85,11 +85,13 @@ def info_json(entry: Registration) -> dict[str, Any]:
 
 def _describe(entry: Registration) -> list[str]:
     component = entry.component
-    lines = [f"{entry.kind} {component.name}: {component.summary}", "", f"  {usage(entry)}", ""]
+    title = plain(f"{entry.kind} {component.name}: {component.summary}")
+    lines = [title, "", f"  {usage(entry)}", ""]
     for name, text in parameter_lines(entry):
         lines.append(f"  {name:<28} {text}")
     if component.metrics:
-        lines.append(f"  needs the metrics: {', '.join(component.metrics)}")
-    lines += ["", f"  citation      {component.citation or '-'}"]
-    lines += [f"  version       {component.version}", f"  distribution  {entry.distribution}"]
-    return [*lines, f"  origin        {entry.origin}"]
+        lines.append(f"  needs the metrics: {plain(', '.join(component.metrics))}")
+    lines += ["", f"  citation      {plain(component.citation or '-')}"]
+    lines += [f"  version       {component.version}"]
+    lines += [f"  distribution  {plain(entry.distribution)}"]
+    return [*lines, f"  origin        {plain(entry.origin)}"]

@@ -29,7 +29,7 @@ from dsd_bench.config.layers import read_layer
 from dsd_bench.config.naming import command
 from dsd_bench.config.resolve import resolve
 from dsd_bench.config.words import component_name
-from dsd_bench.errors import UsageError
+from dsd_bench.errors import UsageError, plain
 from dsd_bench.executors.planning import plan
 from dsd_bench.plugins import Registration, catalogue
 from dsd_bench.reports.summary import print_summary
@@ -63,7 +63,7 @@ class RunCommand(Sectioned):
                 formatter.write_text(str(error))
                 continue
             title = f"{entry.kind.capitalize()} {entry.component.name}: {entry.component.summary}"
-            with formatter.section(title):
+            with formatter.section(plain(title)):
                 formatter.write_dl(parameter_lines(entry) or [("(no parameters)", "")])
         formatter.write_paragraph()
         formatter.write_text(

@@ -9,6 +9,7 @@ import click
 
 from dsd_bench.cli import reading
 from dsd_bench.config.words import parse_component
+from dsd_bench.environment.contained import contained
 from dsd_bench.plugins import catalogue
 from dsd_bench.reports.terminal import show as show_in_terminal
 from dsd_bench.reports.words import open_console
@@ -27,4 +28,6 @@ def show(runs: tuple[str, ...], as_csv: bool, reporter: str | None, runs_dir: Pa
         show_in_terminal(open_console(sys.stdout), found, lookup=catalogue().find)
         return
     entry, params = parse_component("reporter", reporter or "csv", "--reporter")
-    entry.component.create(params).report(found, sys.stdout)
+    made, out = entry.component.create(params), sys.stdout
+    with contained():
+        made.report(found, out)

@@ -34,6 +34,7 @@ from dsd_bench.config.run import (
     TeacherConfig,
 )
 from dsd_bench.config.words import build_component, component_name, parse_component
+from dsd_bench.environment.contained import contained
 from dsd_bench.errors import DataError, UsageError, collect
 from dsd_bench.plugins import catalogue
 from dsd_bench.store.reading import read_json
@@ -209,7 +210,10 @@ class _Reading:
             entry, values = parse_component("dataset", word, flag("dataset"))
             model = options.get("model")
             name = None if model is None else component_name(model, flag("model"))
-            return normalise(entry.component.create(values).recipe(name))
+            dataset = entry.component.create(values)
+            with contained():
+                recipe = dataset.recipe(name)
+            return normalise(recipe)
         except UsageError as error:
             self.problems.append(str(error))
             return {}
@@ -304,7 +308,8 @@ class _Reading:
             return ""
         try:
             made = build_component(catalogue(), "dataset", dataset)
-            return str(made.fingerprint(self.data_dir))
+            with contained():
+                return str(made.fingerprint(self.data_dir))
         except DataError as error:
             self.problems.append(str(error))
             return ""

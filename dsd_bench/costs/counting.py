@@ -15,6 +15,7 @@ from dsd_bench.config.run import ComponentConfig, RunConfig
 from dsd_bench.config.words import build_component
 from dsd_bench.data import Dataset
 from dsd_bench.data.prepare import part_sizes
+from dsd_bench.environment.contained import contained
 from dsd_bench.errors import DsdError
 from dsd_bench.masks import prunable_parameters
 from dsd_bench.metrics.macs import StepMacs, count_step
@@ -52,7 +53,8 @@ def known_sizes(config: RunConfig) -> Sizes | None:
         UsageError: if the sizes asked for do not fit the data.
     """
     dataset: Dataset = build_component(catalogue(), "dataset", config.dataset)
-    told = dataset.outline()
+    with contained():
+        told = dataset.outline()
     if told is None:
         return None
     train, held = part_sizes(dataset.params, told.train, told.val is not None)

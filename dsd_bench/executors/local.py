@@ -8,12 +8,11 @@ import os
 import queue
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from dsd_bench.environment import TRACE, switched_on
 from dsd_bench.errors import UsageError
@@ -186,15 +185,15 @@ class _Worker:
         self.settings, self.ready, self.leaving = settings, False, False
         self.job: Job | None = None
         self.cores: set[int] | None = None
-        self.errors = tempfile.TemporaryFile()  # noqa: SIM115 closed in close()
         with held_back():
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "dsd_bench.executors.worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=None if settings.debug or switched_on(TRACE) else self.errors,
+                stderr=None if settings.debug or switched_on(TRACE) else subprocess.PIPE,
                 env=worker_environment(settings),
             )
+        self.errors = Tail(self.process.stderr) if self.process.stderr else None
         self.send({"check": settings_to(settings)})
         threading.Thread(target=self._hear, args=(inbox,), daemon=True).start()
 
@@ -218,8 +217,7 @@ class _Worker:
 
     def said(self) -> str:
         """Return the end of what the worker wrote to standard error."""
-        self.errors.seek(0)
-        return self.errors.read().decode(errors="replace").strip()[-2000:]
+        return self.errors.text() if self.errors else ""
 
     def close(self) -> None:
         """End the process: politely (it writes a checkpoint), then not."""
@@ -231,7 +229,6 @@ class _Worker:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        self.errors.close()
 
     def _hear(self, inbox: queue.Queue[tuple[_Worker, Event | None]]) -> None:
         assert self.process.stdout is not None
@@ -239,6 +236,28 @@ class _Worker:
             with contextlib.suppress(ValueError):  # a start-up hook of Python's may print, too
                 inbox.put((self, json.loads(line)))
         inbox.put((self, None))
+
+
+class Tail:
+    """Reads a stream to its end, so that nobody who writes there waits, and keeps its last part."""
+
+    KEPT = 2000
+    """Bytes that are kept."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream, self._kept = stream, b""
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def text(self) -> str:
+        """Return the last part; waits a moment for what is still on its way."""
+        self._thread.join(timeout=2)
+        return self._kept.decode(errors="replace").strip()
+
+    def _read(self) -> None:
+        with self._stream:
+            while data := os.read(self._stream.fileno(), 2**16):
+                self._kept = (self._kept + data)[-self.KEPT :]
 
 
 def worker_environment(settings: Settings) -> dict[str, str]:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+from dsd_bench.environment.contained import interrupted
 from dsd_bench.executors import Emit
 
 STOPPING = "stopping after this step; again to stop now"
@@ -50,6 +51,8 @@ def stop_on_signals(emit: Emit) -> Iterator[Stop]:
     heard, tell = os.pipe()
 
     def handle(number: int, frame: Any) -> None:
+        if number == signal.SIGINT:
+            interrupted()
         if stop.is_set() and number == signal.SIGINT:
             raise KeyboardInterrupt
         stop.set()

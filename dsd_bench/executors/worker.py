@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
+from dsd_bench.environment.contained import private_streams
 from dsd_bench.errors import DsdError
 from dsd_bench.executors import Event, Settings
 
@@ -24,7 +25,10 @@ Message = dict[str, Any]
 
 def main() -> None:
     """Answer requests until standard input closes."""
-    out = _private_output()
+    requested, out = private_streams()
+    assert requested is not None
+    assert out is not None
+    sys.stdin, sys.stdout = open(os.devnull, encoding="utf-8"), sys.stderr  # noqa: SIM115
     stop = threading.Event()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     requests: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
@@ -34,7 +38,7 @@ def main() -> None:
         requests.put(None)
 
     signal.signal(signal.SIGTERM, leave)
-    threading.Thread(target=_listen, args=(requests, stop), daemon=True).start()
+    threading.Thread(target=_listen, args=(requested, requests, stop), daemon=True).start()
 
     def send(message: Message) -> None:
         try:
@@ -53,16 +57,10 @@ def main() -> None:
     os._exit(0)
 
 
-def _private_output() -> TextIO:
-    """Keep standard output for messages: whatever a library prints goes to standard error."""
-    handle = os.dup(1)
-    os.dup2(2, 1)
-    sys.stdout = sys.stderr
-    return os.fdopen(handle, "w", encoding="utf-8")
-
-
-def _listen(requests: queue.SimpleQueue[Message | None], stop: threading.Event) -> None:
-    for line in sys.stdin:
+def _listen(
+    requested: TextIO, requests: queue.SimpleQueue[Message | None], stop: threading.Event
+) -> None:
+    for line in requested:
         request = json.loads(line)
         if "stop" in request:
             stop.set()

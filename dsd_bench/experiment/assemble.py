@@ -142,6 +142,7 @@ def build_model(
 ) -> nn.Module:
     """Return the model of ``config``, initialised from ``seed`` on the CPU, moved to the device."""
     factory = build_component(catalogue(), "model", config)
+    context.settle()
     with seeded_globals(seed):
         model: nn.Module = factory.build(shape, classes, download=download)
     return model.to(context.device, memory_format=context.memory_format)  # type: ignore[call-overload,no-any-return]

@@ -147,6 +147,7 @@ class Run:
         view = PruneView(self.model, self.masks, round, context.device, draw, batches)
         with seeded_globals(stream(self.config.seed, "round", round, "prune", "global")):
             masks = self.experiment.pruner.prune(view)
+        context.settle()
         if set(masks.weights) != set(self.masks.weights) or not masks.nested_in(self.masks):
             raise RunError(f"pruner '{name}' brought pruned weights back or lost a layer")
         if masks.nonzero >= self.masks.nonzero:
@@ -164,6 +165,7 @@ class Run:
         )
         with seeded_globals(stream(self.config.seed, "round", round, "perturb", "global")):
             self.experiment.perturber.perturb(view)
+        self.setup.context.settle()
         self.masks.apply(self.model)
 
     def _train_and_evaluate(self, training: Training) -> None:
@@ -196,6 +198,7 @@ class Run:
 
     def _row(self, round: int) -> dict[str, Any]:
         """Measure the network as it is."""
+        self.setup.context.settle()
         view = measure_view(self.setup, self.model, self.masks, round)
         row = measure(view, self.experiment.measured)
         row["correct"] = measure_correct(view)

@@ -12,7 +12,8 @@ from dsd_bench.config.run import RunConfig
 from dsd_bench.config.words import build_component
 from dsd_bench.data.prepare import Prepared
 from dsd_bench.environment import Launch, launched
-from dsd_bench.errors import DamagedFile, DsdError, Interrupted, RunError, UsageError
+from dsd_bench.environment.contained import contained
+from dsd_bench.errors import DamagedFile, DsdError, Interrupted, RunError, UsageError, message
 from dsd_bench.experiment.assemble import Sources, assemble
 from dsd_bench.experiment.ending import End, best_round, ended
 from dsd_bench.experiment.protocol import Run
@@ -52,15 +53,9 @@ def run_folder(
     """
     run_id, launch = path.name, launched()
     try:
-        config = RunConfig.from_json(read_json(path / "config.json"), str(path / "config.json"))
-        if config.run_id != run_id:
-            raise UsageError(f"{path}: the folder holds run {config.run_id}; name it so")
-        if launch.alone and finished(path):  # its folder may be read-only
-            return Outcome(run_id, "done")
-        if not launch.leads:  # the leader of the processes holds the lock, and writes
-            return _Execution(path, config, settings, emit, stopping, launch).run(fresh)
-        with locked(path / "lock", _Waiting(run_id, emit, stopping)):
-            return _Execution(path, config, settings, emit, stopping, launch).run(fresh)
+        with contained() as section:
+            outside = section.outside(emit), section.outside(stopping)
+            return _carry(path, settings, *outside, launch, fresh)
     except Interrupted as error:
         return Outcome(run_id, "interrupted", str(error), exit_code=error.exit_code)
     except KeyboardInterrupt:
@@ -72,7 +67,28 @@ def run_folder(
         if not launch.alone:
             raise known from error
         trace = "".join(traceback.format_exception(error))
-        return Outcome(run_id, "failed", str(known), exit_code=known.exit_code, traceback=trace)
+        code = (UsageError if isinstance(known, UsageError) else RunError).exit_code
+        return Outcome(run_id, "failed", message(known), exit_code=code, traceback=trace)
+
+
+def _carry(
+    path: Path,
+    settings: Settings,
+    emit: Emit,
+    stopping: Callable[[], bool],
+    launch: Launch,
+    fresh: bool,
+) -> Outcome:
+    """Carry the run on under its lock, where this process is not led by another."""
+    config = RunConfig.from_json(read_json(path / "config.json"), str(path / "config.json"))
+    if config.run_id != path.name:
+        raise UsageError(f"{path}: the folder holds run {config.run_id}; name it so")
+    if launch.alone and finished(path):  # its folder may be read-only
+        return Outcome(path.name, "done")
+    if not launch.leads:  # the leader of the processes holds the lock, and writes
+        return _Execution(path, config, settings, emit, stopping, launch).run(fresh)
+    with locked(path / "lock", _Waiting(path.name, emit, stopping)):
+        return _Execution(path, config, settings, emit, stopping, launch).run(fresh)
 
 
 class _Waiting:
@@ -101,10 +117,11 @@ class _Execution:
         stopping: Callable[[], bool],
         launch: Launch,
     ) -> None:
-        self.path, self.config, self.settings = path, config, settings
+        # absolute, because a component may change the working folder
+        self.path, self.config, self.settings = path.absolute(), config, settings
         self.run_id, self.stopping, self._emit = path.name, stopping, emit
         self.launch, folder = launch, RunFolder if launch.leads else Reader
-        self.folder = folder(path, config.curve_id, lambda text: self.emit("note", text=text))
+        self.folder = folder(self.path, config.curve_id, lambda text: self.emit("note", text=text))
 
     def run(self, fresh: bool) -> Outcome:
         """Carry the run to its end under the lock."""
@@ -285,7 +302,7 @@ def explain(error: Exception, settings: Settings) -> DsdError:
         )
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return RunError(f"{error.filename or 'a file'}: the disk is full; free some space")
-    text = str(error).strip().splitlines()
+    text = message(error).strip().splitlines()
     return RunError(
         f"{type(error).__name__}: {text[0] if text else 'no message'} "
         "(this looks like a bug of dsd-bench or a plugin; --debug shows where)"
@@ -294,15 +311,16 @@ def explain(error: Exception, settings: Settings) -> DsdError:
 
 def _record(path: Path, run_id: str, error: DsdError, emit: Emit) -> None:
     """Note a failure in the run's folder, as far as that can be written."""
+    text = message(error)
     try:
-        RunFolder(path).log(f"failed: {error}")
-        write_json(path / "failure.json", {"run_id": run_id, "error": str(error)})
+        RunFolder(path).log(f"failed: {text}")
+        write_json(path / "failure.json", {"run_id": run_id, "error": text})
     except DsdError as second:
         emit({"event": "note", "run_id": run_id, "text": f"could not note the failure: {second}"})
     catalogue().notify(
         "run_failed",
         lambda text: emit({"event": "note", "run_id": run_id, "text": text}),
         run_id=run_id,
-        error=str(error),
+        error=text,
     )
-    emit({"event": "failed", "run_id": run_id, "error": str(error)})
+    emit({"event": "failed", "run_id": run_id, "error": text})

@@ -17,13 +17,11 @@ import pluggy
 from dsd_bench import hookspecs
 from dsd_bench.components import KINDS, TABLE, Component
 from dsd_bench.environment import DISABLE, TRACE, switched_on
-from dsd_bench.errors import UsageError, plain, suggest
+from dsd_bench.environment.contained import contained
+from dsd_bench.errors import LONGEST, UsageError, describe, plain, suggest
 
 REGISTER = {kind.hook: kind.name for kind in TABLE}
 """Which kind of component each ``register_*`` hook returns."""
-
-_BROKEN = (Exception, SystemExit)
-"""What a plugin may raise in any of its code without breaking anything else."""
 
 BUILTIN = tuple(kind.builtin for kind in TABLE)
 """The modules of the built-in components; they use the same hooks as everybody else."""
@@ -42,10 +40,11 @@ class Registration:
         """Return the file that implements the component (found without importing it)."""
         module = self.component.implementation.partition(":")[0]
         try:
-            spec = importlib.util.find_spec(module)
-        except _BROKEN as error:  # finding a module imports its package
-            return f"{module} (cannot be found: {error})"
-        return spec.origin if spec and spec.origin else module
+            with contained():  # finding a module imports its package
+                spec = importlib.util.find_spec(module)
+        except Exception as error:
+            return f"{module} (cannot be found: {describe(error)})"
+        return str(spec.origin) if spec and spec.origin else module
 
 
 @dataclass(frozen=True)
@@ -95,32 +94,41 @@ class Catalogue:
     def add(self, plugin: object, distribution: str) -> None:
         """Register ``plugin`` and its components; what fails is noted in :attr:`failed`."""
         try:
-            hash(plugin)  # pluggy keeps plugins in sets
-            if self.manager.is_registered(plugin):
-                raise ValueError(f"{plugin!r} is registered already")
-            self._register(plugin)
-        except _BROKEN as error:
-            self._fail(distribution, error)
+            with contained():
+                self._register(plugin)
+                hooks = [caller.name for caller in self.manager.get_hookcallers(plugin) or []]
+        except Exception as error:
+            self.fail(distribution, describe(error))
             return
-        for caller in self.manager.get_hookcallers(plugin) or []:
-            if caller.name in REGISTER:
-                self._collect(plugin, caller.name, distribution)
+        for hook in hooks:
+            if hook in REGISTER:
+                self._collect(plugin, hook, distribution)
+
+    def fail(self, distribution: str, error: str) -> None:
+        """Note that a plugin, or a part of it, could not be used."""
+        self.failed.append(Failure(distribution, error))
 
     def notify(self, hook: str, failed: Callable[[str], None], **arguments: Any) -> None:
         """Call every observer of ``hook`` with copies; one that raises is told to ``failed``."""
         for implementation in getattr(self.manager.hook, hook).get_hookimpls():
             only = [p for p in self.manager.get_plugins() if p is not implementation.plugin]
             try:
-                self.manager.subset_hook_caller(hook, only)(**copy.deepcopy(arguments))
-            except _BROKEN as error:  # observers never cost the run
-                failed(f"observer {implementation.plugin_name}.{hook}: {_describe(error)}")
+                with contained():
+                    self.manager.subset_hook_caller(hook, only)(**copy.deepcopy(arguments))
+            except Exception as error:  # observers never cost the run
+                failed(f"observer {plain(implementation.plugin_name)}.{hook}: {describe(error)}")
 
     def _register(self, plugin: object) -> None:
+        hash(plugin)  # pluggy keeps plugins in sets
+        if type(plugin).__eq__ is not object.__eq__:  # and compares each with all others
+            raise ValueError(f"{_shown(plugin)} has an __eq__ of its own")
+        if self.manager.is_registered(plugin):
+            raise ValueError(f"{_shown(plugin)} is registered already")
         try:
             self.manager.register(plugin)
             self.manager.check_pending()
             if not self.manager.get_hookcallers(plugin):
-                raise ValueError(f"{plugin!r} has no hook: mark its functions with @hookimpl")
+                raise ValueError(f"{_shown(plugin)} has no hook: mark its functions with @hookimpl")
         except BaseException:
             if self.manager.is_registered(plugin):
                 self.manager.unregister(plugin)
@@ -129,33 +137,37 @@ class Catalogue:
     def _collect(self, plugin: object, hook: str, distribution: str) -> None:
         others = [other for other in self.manager.get_plugins() if other is not plugin]
         try:
-            answers = self.manager.subset_hook_caller(hook, others)()
-            components = [component for answer in answers for component in answer]
-        except _BROKEN as error:
-            self._fail(distribution, error, f"{hook}: ")
+            with contained():
+                answers = self.manager.subset_hook_caller(hook, others)()
+                components = [component for answer in answers for component in answer]
+        except Exception as error:
+            self.fail(distribution, f"{hook}: {describe(error)}")
             return
         for component in components:
-            if isinstance(component, Component):
+            if type(component) is Component:  # what a subclass does was not checked
                 self._put(Registration(REGISTER[hook], component, distribution))
             else:
-                text = f"{hook} returned {component!r}, which is no Component"
-                self.failed.append(Failure(distribution, text))
+                text = f"{hook} returned {_shown(component)}, which is no Component"
+                self.fail(distribution, text)
 
     def _put(self, entry: Registration) -> None:
         key = (entry.kind, entry.component.name)
         if key in self._entries:
             owner = self._entries[key].distribution
-            text = f"the name of {entry.kind} '{key[1]}' is already taken by {owner}"
-            self.failed.append(Failure(entry.distribution, text))
+            text = f"the name of {entry.kind} '{key[1]}' is already taken by {plain(owner)}"
+            self.fail(entry.distribution, text)
             return
         self._entries[key] = entry
 
-    def _fail(self, distribution: str, error: BaseException, where: str = "") -> None:
-        self.failed.append(Failure(distribution, f"{where}{_describe(error)}"))
 
-
-def _describe(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
+def _shown(value: object) -> str:
+    """Return an object of anybody's class for people."""
+    try:
+        with contained():
+            text = repr(value)
+    except Exception:
+        text = f"an object of {type(value).__name__}"
+    return plain(text if len(text) <= LONGEST else f"{text[:LONGEST]}...")
 
 
 def build(third_party: bool, trace: bool = False) -> Catalogue:
@@ -168,25 +180,39 @@ def build(third_party: bool, trace: bool = False) -> Catalogue:
     catalogue = Catalogue(manager)
     for module in BUILTIN:
         catalogue.add(importlib.import_module(module), "dsd-bench")
-    for distribution, entry_point in _entry_points() if third_party else ():
+    for distribution, entry_point in _entry_points(catalogue) if third_party else ():
         try:
-            plugin = entry_point.load()
-        except _BROKEN as error:
-            catalogue._fail(distribution, error, f"entry point '{entry_point.name}': ")
+            with contained():
+                plugin = entry_point.load()
+        except Exception as error:
+            text = f"entry point '{plain(entry_point.name)}': {describe(error)}"
+            catalogue.fail(distribution, text)
             continue
         catalogue.add(plugin, distribution)
     return catalogue
 
 
-def _entry_points() -> list[tuple[str, importlib.metadata.EntryPoint]]:
+def _entry_points(catalogue: Catalogue) -> list[tuple[str, importlib.metadata.EntryPoint]]:
     """Return every entry point with its distribution's name, sorted: the first takes a name."""
-    points = importlib.metadata.entry_points(group=hookspecs.PROJECT)
-    return sorted(((_owner(point), point) for point in points), key=lambda p: (p[0], p[1].name))
+    try:
+        points = list(importlib.metadata.entry_points(group=hookspecs.PROJECT))
+    except Exception:  # some installation is damaged, of a plugin or not: leave that one out
+        points = []
+        for found in importlib.metadata.distributions():
+            try:
+                points += found.entry_points.select(group=hookspecs.PROJECT)
+            except Exception as error:
+                catalogue.fail(_name(found) or "unknown", f"its metadata: {describe(error)}")
+    owned = [(_name(point.dist) or point.value, point) for point in points]
+    return sorted(owned, key=lambda pair: (pair[0], pair[1].name))
 
 
-def _owner(point: importlib.metadata.EntryPoint) -> str:
-    name = point.dist.name if point.dist else None
-    return name or point.value  # a damaged installation may lack its metadata
+def _name(distribution: importlib.metadata.Distribution | None) -> str | None:
+    """Return a distribution's name, None for a damaged one."""
+    try:
+        return distribution.name if distribution else None
+    except Exception:
+        return None
 
 
 @cache

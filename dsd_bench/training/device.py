@@ -73,12 +73,20 @@ class ComputeContext:
         plan: how; it changes only by :meth:`change`.
         remarks: why the plan was changed, for the run's log.
         team: the processes that train the model together.
+        threads: CPU threads of this process, whatever the device.
     """
 
     device: torch.device
     plan: Plan
     remarks: list[str] = field(default_factory=list)
     team: Team = field(default_factory=Team)
+    threads: int = 1
+
+    def settle(self) -> None:
+        """Undo what a component changed of how this process computes: the plan says how it does."""
+        wanted = self.threads, self.plan.deterministic, self.precision
+        if not _as_set_up(*wanted):
+            _set_up(*wanted)
 
     @property
     def precision(self) -> Precision:
@@ -149,18 +157,10 @@ def make_context(
     device = resolve(word)
     if precision == "tf32" and device.type != "cuda":
         raise UsageError("--precision tf32 needs an NVIDIA GPU; use fp32 or bf16 here")
-    torch.set_num_threads(threads)
     if device.type == "cuda":
         torch.cuda.set_device(device)  # whatever draws from the current device's generator
-    tf32 = precision == "tf32"
-    torch.backends.cuda.matmul.allow_tf32 = tf32
-    torch.backends.cudnn.allow_tf32 = tf32
-    # cuDNN's autotuner may choose another algorithm each time: same plan, other bits
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.deterministic = True
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    if torch.are_deterministic_algorithms_enabled() != deterministic:
-        torch.use_deterministic_algorithms(deterministic)  # imports torch's compiler: 2 s
+    _set_up(threads, deterministic, precision)
     on_cpu = device.type == "cpu"
     team = join(device.type)
     if team.size > 1:
@@ -178,7 +178,35 @@ def make_context(
         torch=torch.__version__,
         cuda=_cuda_versions() if device.type == "cuda" else "",
     )
-    return ComputeContext(device, plan, team=team)
+    return ComputeContext(device, plan, team=team, threads=threads)
+
+
+def _set_up(threads: int, deterministic: bool, precision: Precision) -> None:
+    """Set what the whole process computes with."""
+    tf32 = precision == "tf32"
+    torch.set_num_threads(threads)
+    torch.set_default_dtype(torch.float32)
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    torch.backends.cudnn.allow_tf32 = tf32
+    # cuDNN's autotuner may choose another algorithm each time: same plan, other bits
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    if torch.are_deterministic_algorithms_enabled() != deterministic:
+        torch.use_deterministic_algorithms(deterministic)  # imports torch's compiler: 2 s
+
+
+def _as_set_up(threads: int, deterministic: bool, precision: Precision) -> bool:
+    """Whether what :func:`_set_up` set is still so; takes about a microsecond."""
+    tf32 = precision == "tf32"
+    cudnn = torch.backends.cudnn
+    return (
+        torch.get_num_threads() == threads
+        and torch.get_default_dtype() is torch.float32
+        and torch.get_float32_matmul_precision() == ("high" if tf32 else "highest")
+        and torch.are_deterministic_algorithms_enabled() == deterministic
+        and (cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic) == (tf32, False, True)
+    )
 
 
 def _cuda_versions() -> str:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dsd_bench.errors import RunError
+from dsd_bench.errors import RunError, message
 from dsd_bench.masks import Masks
 from dsd_bench.regularizers import Regularizer, Step
 from dsd_bench.training.device import ComputeContext
@@ -86,6 +86,7 @@ class Stepper:
         Raises:
             RunError: if the batch does not fit into memory and cannot be taken in parts.
         """
+        self.context.settle()
         try:
             if whole is not None:
                 share = len(labels) * self.context.team.size / whole  # gradients are averaged
@@ -119,6 +120,7 @@ class Stepper:
             seen = Step(images, labels, index, logits)
             for regularizer in self.regularizers:
                 loss = regularizer.loss(loss, seen)
+            self.context.settle()
         _run_backward(loss, weight)
         self.losses += loss.detach()
 
@@ -186,7 +188,7 @@ class Stepper:
 def out_of_memory(error: BaseException) -> bool:
     """Whether ``error`` says that memory was not enough."""
     known = isinstance(error, torch.OutOfMemoryError | MemoryError)
-    return known or "not enough memory" in str(error)  # torch's word on a CPU
+    return known or "not enough memory" in message(error)  # torch's word on a CPU
 
 
 def batch_dependent(model: nn.Module) -> bool:

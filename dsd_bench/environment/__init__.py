@@ -1,4 +1,4 @@
-"""What the environment says: switches, which worker processes inherit, and places."""
+"""The process around a run: switches, which workers inherit, places, how it was launched."""
 
 from __future__ import annotations
 
