@@ -264,6 +264,18 @@ def test_a_row_out_of_range(change: dict[str, Any], run_id: str, command: Comman
     refused(command, ["show", run_id], f"rounds.jsonl:2: {next(iter(change))}")
 
 
+def test_a_teacher_whose_name_is_gone(run_id: str, command: Command) -> None:
+    path = Path("runs") / run_id / "config.json"
+    config = json.loads(path.read_text())
+    teacher = {"run_id": run_id, "weights": "best", "config": dict(config)}
+    for key in ("run_id", "curve_id", "schema"):
+        del teacher["config"][key]
+    config["regularizers"] = [{"name": "kd", "version": 1, "params": {}, "teacher": teacher}]
+    path.write_text(json.dumps(config))
+    for words in (["ledger", run_id], ["replay", run_id, "--stop", "never"], ["submit", run_id]):
+        refused(command, words, "config.json: its run_id is")
+
+
 @pytest.mark.parametrize("name", ["config.json", "result.json"])
 def test_a_key_missing_or_of_another_type(name: str, run_id: str, command: Command) -> None:
     path = Path("runs") / run_id / name
@@ -318,6 +330,8 @@ def test_text_of_a_run_steers_nothing(run_id: str, command: Command) -> None:
         config[kind] = {"name": bad, "version": 1, "params": {bad: bad}}
     (path / "config.json").write_text(json.dumps(config))
     (path / "failure.json").write_text(json.dumps({"error": bad}))
+    rows = [json.loads(line) | {bad: bad} for line in (path / "rounds.jsonl").open()]
+    (path / "rounds.jsonl").write_text("\n".join(map(json.dumps, rows)))
     result = json.loads((path / "result.json").read_text())
     result |= {"stopped_by": bad, "reason": bad, "status": bad}
     (path / "result.json").write_text(json.dumps(result))

@@ -180,3 +180,21 @@ def test_commands_print_through_the_safe_functions_only() -> None:
 
 def called_print(called: ast.expr) -> bool:
     return isinstance(called, ast.Name) and called.id == "print"
+
+
+@pytest.mark.parametrize("text", [ALL, r"$\frac$", "$$", "a$b", r"$\mathrm{x}$"])
+@pytest.mark.parametrize("kind", ["svg", "png"])
+@pytest.mark.filterwarnings("ignore:constrained_layout")
+def test_a_figures_words_are_text(text: str, kind: str, tmp_path: Path) -> None:
+    from xml.etree import ElementTree
+
+    from dsd_bench.figures.style import figure, save
+
+    path = tmp_path / f"a.{kind}"
+    with figure(60, 60) as (fig, axes):
+        axes[0][0].plot([0, 1], [0, 1], label=f"x{text}")
+        axes[0][0].set_title(text)
+        axes[0][0].legend()
+        save(fig, path)
+    if kind == "svg":
+        assert ElementTree.parse(path).getroot().tag.endswith("svg")

@@ -151,7 +151,8 @@ class RunConfig(_Value):
             if regularizer["teacher"] is None:
                 del regularizer["teacher"]
             else:
-                del regularizer["params"]["teacher"], regularizer["teacher"]["config"]
+                regularizer["params"].pop("teacher", None)
+                del regularizer["teacher"]["config"]
         return {"schema": SCHEMA, **value}
 
     @property

@@ -19,8 +19,9 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
-from dsd_bench.errors import UsageError
+from dsd_bench.errors import UsageError, plain
 from dsd_bench.store.files import write_atomic
 
 Share = bool | Literal["none", "all", "row", "col"]
@@ -152,6 +153,14 @@ def check_suffix(path: Path) -> None:
         raise UsageError(f"figure '{path}': the name must end in {known}, not '{path.suffix}'")
 
 
+def _make_plain(fig: Figure) -> None:
+    """Let no word of a file or a plugin be a formula, or hide: labels are text."""
+    for text in fig.findobj(Text):
+        if isinstance(text, Text) and ("$" in text.get_text() or not text.get_text().isprintable()):
+            text.set_text(plain(text.get_text(), lines=True))
+            text.set_parse_math(False)
+
+
 def save(fig: Figure, path: Path | str) -> None:
     """Write a figure as SVG (text as outlines) or PNG (200 dpi), by the suffix of ``path``.
 
@@ -165,6 +174,7 @@ def save(fig: Figure, path: Path | str) -> None:
     check_suffix(path)
     kind = path.suffix.lower()
     content = io.BytesIO()
+    _make_plain(fig)
     with house_style():
         canvas = _CANVAS[kind](fig)
         canvas.print_figure(content, format=kind[1:], dpi=_DPI, metadata=_METADATA[kind])

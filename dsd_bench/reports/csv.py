@@ -19,4 +19,5 @@ class Csv(Reporter):
     def report(self, runs: Sequence[StoredRun], stream: TextIO) -> None:
         """Write a header and one line per run and round."""
         frame = runs_frame(runs).map(lambda cell: plain(cell) if isinstance(cell, str) else cell)
+        frame.columns = frame.columns.map(plain)
         frame.to_csv(stream, index=False, lineterminator="\n")
