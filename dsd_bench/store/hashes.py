@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from dsd_bench.errors import RunError, UsageError
+from dsd_bench.store.reading import read_bytes
 
 KEY = "sha256"
 TEXTS = re.compile(r"(config\.json|rounds\.jsonl|correct\.jsonl|metrics/[a-z0-9][\w.-]*\.jsonl)\Z")
@@ -74,8 +75,8 @@ def changed_texts(path: Path, result: Mapping[str, Any] | None) -> list[str]:
         if not TEXTS.match(name):
             continue
         try:
-            same = sha256(path / name) == expected
-        except OSError:
+            same = digest(read_bytes(path / name)) == expected
+        except (OSError, UsageError):  # no file, no regular one, or endless
             same = False
         if not same:
             changed.append(name)

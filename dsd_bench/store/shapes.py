@@ -85,6 +85,12 @@ class Component(_Shape):
     params: dict[str, Any]
 
 
+class Dataset(Component):
+    """The data set in ``config.json``; ``places`` names parameters that say where it lies."""
+
+    places: list[str] = Field(default_factory=list)
+
+
 class Teacher(_Shape):
     """The teacher of a regularizer."""
 
@@ -118,7 +124,7 @@ class Config(_Shape):
     fingerprint: str
     protocol: Protocol
     model: Component
-    dataset: Component
+    dataset: Dataset
     noise: Component
     pruner: Component
     perturber: Component
