@@ -196,7 +196,8 @@ def views(command: Command, run_id: str, name: str) -> None:
         load_runs("runs")
 
 
-def test_the_run_is_a_good_one(run_id: str, command: Command) -> None:
+def test_the_run_is_a_good_one(plain: StoredRun, command: Command) -> None:
+    run_id = hashed(plain).name
     for words in VIEWS:
         code, out, err = command(*[run_id if word == "RUN" else word for word in words])
         assert code == 0, (words, err)
