@@ -656,7 +656,7 @@ def test_a_run_that_is_no_terminal_prints_plain_lines(command: Command, tiny_run
     assert "protocol     2 rounds; 1 + 1 epochs" in out
     assert len(re.findall(r"^\[seed \d\] round \d/2 sparsity", out, re.M)) == 6
     assert "mean over seeds" in out
-    assert re.search(r"^dip +\S", out, re.M)
+    assert re.search(r"^verdict +\S", out, re.M)
     hint = re.search(r"dsd-bench (show \w{8} \w{8})", out)
     assert hint is not None
     assert command(*hint[1].split())[0] == 0

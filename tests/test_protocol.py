@@ -48,8 +48,11 @@ class Silent:
         self.left -= 1
         return self.left < 0
 
-    def progress(self, round: int, epoch: int, epochs: int, images_per_second: float) -> None:
+    def progress(
+        self, round: int, epoch: int, epochs: int, images_per_second: float, within: float
+    ) -> None:
         assert 0 <= epoch <= epochs
+        assert 0 <= within < 1
 
     def note(self, text: str) -> None:
         self.notes.append(text)

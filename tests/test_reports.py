@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import re
+import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
+from dsd_bench.analysis import study, summarise
 from dsd_bench.components import Component
 from dsd_bench.config import naming
 from dsd_bench.executors import Job
@@ -24,10 +28,13 @@ from dsd_bench.reports.axes import Frame
 from dsd_bench.reports.builtin import TerminalParams
 from dsd_bench.reports.canvas import Canvas
 from dsd_bench.reports.csv import Csv
+from dsd_bench.reports.following import print_next
 from dsd_bench.reports.frames import IDENTITY, MEASURED, runs_frame
 from dsd_bench.reports.live import LiveView, PlainView
+from dsd_bench.reports.methods import methods_of
 from dsd_bench.reports.plot import Annotation, Plot, Series
 from dsd_bench.reports.progress import Progress, planned_rounds
+from dsd_bench.reports.studies import print_study
 from dsd_bench.reports.summary import print_summary
 from dsd_bench.reports.terminal import Terminal, show
 from dsd_bench.reports.words import duration, open_console
@@ -97,6 +104,7 @@ def run_of(
 
 
 DONE = {"status": "done", "best_round": 6, "stopped_by": "rounds"}
+TESTED = DONE | {"best_round": 4, "samples": {"train": 1000, "val": 200, "test": 597}}
 
 
 def printed(draw: Any, width: int = 100, encoding: str = "utf-8") -> str:
@@ -477,7 +485,9 @@ def test_the_table_can_be_left_out() -> None:
 @pytest.mark.parametrize("width", [30, 80, 200])
 def test_the_view_adapts_to_the_width(width: int) -> None:
     text = printed(lambda console: show(console, [run_of(0), run_of(1)]), width)
-    assert max(map(len, text.splitlines())) <= width
+    *lines, command = text.splitlines()
+    assert command.startswith("  dsd-bench run --config ")  # whole, to be pasted
+    assert max(map(len, lines)) <= width
 
 
 @pytest.mark.parametrize("draw", [show, print_summary])
@@ -513,7 +523,8 @@ def test_summary_tells_dip_sweet_spot_and_models() -> None:
 
 def test_summary_of_a_monotone_curve() -> None:
     text = summary_text([run_of(curve=[0.8, 0.7, 0.6], result=DONE | {"best_round": 0})])
-    assert "none: the curve does not fall and recover" in text
+    assert "no double descent: the curve does not fall and recover" in text
+    assert not re.search(r"(?m)^dip", text)
     assert "best of curve  80.0 % at sparsity 0.0 % (round 0)" in text
 
 
@@ -530,6 +541,102 @@ def test_summary_of_stopped_and_unfinished_seeds() -> None:
     assert "seed 0 after round 2, 18 trainings saved: no gain" in text
     assert "seed 1 unfinished after round 7, seed 2 unfinished before round 0" in text
     assert "over the 3 rounds that all seeds reached" in text
+
+
+def test_an_interrupted_run_says_so_instead_of_a_verdict() -> None:
+    """Its curve dips, and would give a verdict, but it may yet go anywhere."""
+    text = summary_text([run_of(seed, result=DONE if seed else None) for seed in range(3)])
+    assert "verdict      none yet: seed 0 unfinished after round 7" in text
+    assert "best so far  76.0 ± 1.0 %" in text
+    for word in ("double descent", "noise explains", "sweet spot", "dip", "falls"):
+        assert word not in text
+    assert "try next: the same command goes on where it stopped\n  dsd-bench run " in text
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_every_view_uses_the_same_words(several: bool) -> None:
+    """For somebody who has never heard of them: each is explained where it stands."""
+    runs = [run_of(seed, result=TESTED) for seed in range(1 + 2 * several)]
+    method = methods_of(runs, lookup)[0]
+    told = [
+        summary_text(runs),
+        printed(lambda console: show(console, runs, lookup=lookup)),
+        printed(lambda console: print_study(console, method, study(runs, 597))),
+    ]
+    for text in told:
+        words = " ".join(text.split())
+        for said in (
+            "the unpruned network: round 0",
+            "the worst before it recovers; sparsity: share of weights pruned away",
+            "the round that is kept: best on validation images, not trained on",
+        ):
+            assert said in words
+        if several:
+            assert "the best after the dip, with 1/4 of the weights" in words
+            assert "verdict sparse double descent: depth 8.0 points" in words
+            assert "the network gets worse (dip), then better (sweet spot)" in words
+        else:
+            assert "verdict cannot tell: depth 8.0 points" in words
+
+
+def step_words(runs: list[StoredRun], *again: str) -> str:
+    """Return the command that is to be tried next."""
+    method = methods_of(runs, lookup)[0]
+    text = printed(
+        lambda console: print_next(console, method, summarise(method.runs, 597), again), 300
+    )
+    return text.splitlines()[-1].strip() if text else ""
+
+
+FLAT = [0.66, 0.66, 0.66, 0.65, 0.6]
+
+
+@pytest.mark.parametrize(
+    ("runs", "again", "words"),
+    [
+        ([run_of(seed, result=TESTED) for seed in range(3)], "run", "dsd-bench run --reg kd"),
+        (
+            [run_of(seed, result=TESTED) for seed in range(3)],
+            "run --reg l1 --json --force",
+            "dsd-bench run --reg l1 --reg kd",
+        ),
+        ([run_of(0, result=TESTED)], "run --seeds 0 --lr 1", "dsd-bench run --lr 1 --seeds 0-1"),
+        ([run_of(0, result=TESTED)], "run --seeds=0 --lr=1", "dsd-bench run --lr=1 --seeds 0-1"),
+        ([run_of(2, result=TESTED)], "run", "dsd-bench run --seeds 0,2"),
+        (
+            [run_of(0, FLAT, result=TESTED | {"stopped_by": "patience"})],
+            "run --stop patience",
+            "dsd-bench run --stop never",
+        ),
+        (
+            [run_of(0, FLAT, result=TESTED, noise=part("none"))],
+            "run --noise none",
+            "dsd-bench run --noise symmetric:0.4",
+        ),
+        ([run_of(0, FLAT, result=TESTED)], "run", ""),
+        ([run_of(0)], "run --config 'my file'", "dsd-bench run --config 'my file'"),
+    ],
+)
+def test_what_to_try_next(runs: list[StoredRun], again: str, words: str) -> None:
+    assert step_words(runs, *shlex.split(again)) == words
+
+
+def test_a_net_that_does_not_fit_its_labels_is_trained_longer() -> None:
+    run = run_of(0, FLAT, result=TESTED)
+    rows = tuple(one | {"train_accuracy": 0.8} for one in run.rows)
+    assert step_words([replace(run, rows=rows)], "run") == "dsd-bench run --dense-epochs 400"
+
+
+def test_a_distilled_method_is_laid_beside_its_teachers(tmp_path: Path) -> None:
+    runs = [run_of(seed, result=TESTED, regularizers=[kd(seed)]) for seed in range(3)]
+    for run in runs:
+        teacher = tmp_path / run.config["regularizers"][0]["teacher"]["run_id"]
+        teacher.mkdir()
+        (teacher / "result.json").write_text("{}")
+    placed = [replace(run, path=tmp_path / run.run_id) for run in runs]
+    words = shlex.split(step_words(placed))
+    assert words[:2] == ["dsd-bench", "analyze"]
+    assert words[-4:] == ["--baseline", "00000000,00000000,00000000", "--runs-dir", str(tmp_path)]
 
 
 def test_summary_marks_selection_on_test() -> None:
@@ -651,6 +758,36 @@ def test_plain_view_writes_a_line_per_round() -> None:
     ]
 
 
+@pytest.mark.parametrize("several", [False, True])
+def test_plain_view_tells_progress_within_long_trainings(several: bool) -> None:
+    runs, clock, stream = [run_of(seed) for seed in range(1 + several)], Clock(), io.StringIO()
+    view = PlainView(stream, jobs_of(*runs), configs_of(*runs), clock)
+    for run in runs:
+        view.handle(event(run, "started", resumed_from_round=None))
+    for second in range(1, 91):  # a tenth of an epoch a second: 1200 epochs take 12,000 seconds
+        clock.now = float(second)
+        for run in runs:
+            view.handle(training(run, 0, second // 10, 200) | {"within": second % 10 / 10})
+    lines = [line for line in stream.getvalue().splitlines() if line.startswith("[seed 0] round")]
+    assert len(lines) == 90 // 15
+    whose = " for all 2 runs" if several else ""
+    told = r"\[seed 0\] round 0/20 epoch 3\.0/200 \(12,300 images/s\), about 3 h (\d+) min left"
+    found = re.fullmatch(told + whose, lines[1])
+    assert found is not None, lines[1]
+    assert int(found[1]) in range(19, 25)
+
+
+def test_plain_view_is_quiet_within_short_trainings() -> None:
+    run, clock, stream = run_of(), Clock(), io.StringIO()
+    view = PlainView(stream, jobs_of(run), configs_of(run), clock)
+    for index, done in enumerate(run.rows):
+        clock.now = 10.0 * index + 5
+        view.handle(training(run, index, 25))
+        clock.now = 10.0 * index + 10
+        view.handle(event(run, "round", row=done))
+    assert len(stream.getvalue().splitlines()) == len(run.rows)
+
+
 def test_plain_view_tells_start_resume_end_failure_and_notes() -> None:
     student, teacher = run_of(regularizers=[kd(0)]), run_of()
     events = [
@@ -769,7 +906,10 @@ def test_events_of_unknown_runs_are_ignored() -> None:
 # -- the rest
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (21.4, "0:21"), (3723, "1:02:03")])
+@pytest.mark.parametrize(("seconds", "text"), [
+    (0, "0 s"), (21.4, "21 s"), (59.6, "1 min 0 s"), (899, "14 min 59 s"), (3599.7, "1 h"),
+    (3723, "1 h 2 min"), (86399, "1 d"), (100_000, "1 d 4 h"), (3_456_789, "40 days"),
+])  # fmt: skip
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 

@@ -43,7 +43,8 @@ class RunCommand(Sectioned):
     """``run``: its help also describes the components that are chosen on the same line."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Note the chosen components before ``--help`` ends the parsing."""
+        """Note the words, and the chosen components before ``--help`` ends the parsing."""
+        ctx.meta["words"] = ["run", *args]
         if any(word in ("--help", "-h") for word in args):
             try:
                 ctx.meta["chosen"] = self.make_parser(ctx).parse_args(list(args))[0]
@@ -163,4 +164,5 @@ def _print_end(console: Console, finished: Sequence[api.Finished], runs_dir: Pat
     shown = [run for run in runs if run.rows]
     if shown:
         hint = command("show", *(run.run_id[:8] for run in shown), runs_dir=runs_dir)
-        print_summary(console, shown, hint, images_tested(shown), catalogue().find)
+        again = click.get_current_context().meta["words"]
+        print_summary(console, shown, hint, images_tested(shown), catalogue().find, again)

@@ -35,8 +35,9 @@ class Executor:
     """Base of all executors.
 
     Events are dictionaries with a key ``event``: ``started`` (``resumed_from_round``), ``progress``
-    (``round``, ``epoch``, ``epochs``, ``images_per_second``), ``round`` (``row``), ``finished``
-    (``result``), ``failed`` (``error``), ``note`` (``text``); all carry ``run_id``.
+    (``round``, ``epoch``, ``epochs``, ``images_per_second``, and ``within``, the share of the next
+    epoch that is done), ``round`` (``row``), ``finished`` (``result``), ``failed`` (``error``),
+    ``note`` (``text``). They carry ``run_id``, but for notes on the command itself.
     """
 
     def __init__(self, params: Params) -> None:

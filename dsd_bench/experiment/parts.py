@@ -34,8 +34,10 @@ class Watcher(Protocol):
     def stopping(self) -> bool:
         """Whether to stop now; the run will be resumable."""
 
-    def progress(self, round: int, epoch: int, epochs: int, images_per_second: float) -> None:
-        """A training goes on."""
+    def progress(
+        self, round: int, epoch: int, epochs: int, images_per_second: float, within: float
+    ) -> None:
+        """A training goes on; ``within`` (0..1) is the share of the next epoch that is done."""
 
     def note(self, text: str) -> None:
         """Something that whoever reads the results should know."""

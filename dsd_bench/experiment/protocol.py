@@ -368,7 +368,10 @@ class _Pace:
         if now - self.told > 0.25 or done:
             speed = (self.steps - self.told_steps) * training.batch / max(now - self.told, 1e-9)
             self.told, self.told_steps = now, self.steps
-            run.watcher.progress(training.round, training.cursor.epoch, training.epochs, speed)
+            within = training.cursor.step / training.steps_per_epoch
+            run.watcher.progress(
+                training.round, training.cursor.epoch, training.epochs, speed, within
+            )
 
     def timing(self) -> dict[str, float]:
         """Return what the training took, as it was run here."""

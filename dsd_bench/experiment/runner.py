@@ -180,7 +180,9 @@ class _Execution:
         self.folder.log(text)
         self.emit("note", text=text)
 
-    def progress(self, round: int, epoch: int, epochs: int, images_per_second: float) -> None:
+    def progress(
+        self, round: int, epoch: int, epochs: int, images_per_second: float, within: float
+    ) -> None:
         """Pass the progress on."""
         self.emit(
             "progress",
@@ -188,6 +190,7 @@ class _Execution:
             epoch=epoch,
             epochs=epochs,
             images_per_second=int(images_per_second),
+            within=within,
         )
 
     def round(self, row: Row, timing: Mapping[str, Any]) -> None:

@@ -8,7 +8,8 @@ second by a thread of its own.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import IO, Any, Protocol, Self
 
@@ -27,6 +28,8 @@ from dsd_bench.reports.words import duration, glyphs, percent, plural
 _MOST_CURVES = 6
 _PLOT_ROWS = 9
 _FRAMES_PER_SECOND = 4
+EVERY = 15.0
+"""Seconds between two lines of one training in a plain log."""
 _STATUS = {"waiting": "dim", "running": "", "done": "green", "failed": "bold red"}
 _ORDER = ("running", "failed", "waiting", "done")
 
@@ -52,17 +55,25 @@ class View(Protocol):
 class PlainView:
     """Writes one line when a run starts, finishes a round, ends or fails.
 
+    Within long trainings it writes one every ``EVERY`` seconds, with the time left.
+
     Args:
         stream: where to; ASCII is enough for it.
         jobs: the runs.
         configs: their ``config.json`` by run id.
+        clock: seconds that only grow.
     """
 
     def __init__(
-        self, stream: IO[str], jobs: Sequence[Job], configs: Mapping[str, Mapping[str, Any]]
+        self,
+        stream: IO[str],
+        jobs: Sequence[Job],
+        configs: Mapping[str, Mapping[str, Any]],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._stream = stream
-        self._progress = Progress(jobs, configs)
+        self._stream, self._clock = stream, clock
+        self._progress = Progress(jobs, configs, clock)
+        self._told: dict[str, float] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -74,6 +85,13 @@ class PlainView:
         """Write the event's line, if it has one."""
         run = self._progress.handle(event)
         text = _line(event, run)
+        if run:
+            now = self._clock()
+            since = now - self._told.setdefault(run.job.run_id, now)
+            if not text and event["event"] == "progress" and since >= EVERY:
+                text = _progress_line(run, self._progress)
+            if text:
+                self._told[run.job.run_id] = now
         if text:
             tag = f"[{run.name}] " if run else ""
             self._stream.write(plain(f"{tag}{text}") + "\n")
@@ -110,6 +128,19 @@ def _round_line(run: RunState, row: Mapping[str, Any]) -> str:
     if run.images_per_second:
         parts.append(f"({run.images_per_second:,.0f} images/s)")
     return " ".join(parts)
+
+
+def _progress_line(run: RunState, progress: Progress) -> str:
+    """Say how far a training is, and how long all runs will take."""
+    planned = planned_rounds(run.config)
+    text = f"round {run.round}" + (f"/{planned}" if planned is not None else "")
+    text += f" epoch {run.epoch + run.within:.{0 if run.epoch > 9 else 1}f}/{run.epochs}"
+    if run.images_per_second:
+        text += f" ({run.images_per_second:,.0f} images/s)"
+    if progress.seconds_left is not None:
+        whose = f" for all {len(progress.runs)} runs" if len(progress.runs) > 1 else ""
+        text += f", about {duration(progress.seconds_left)} left{whose}"
+    return text
 
 
 def _end_line(result: Mapping[str, Any]) -> str:

@@ -50,6 +50,11 @@ class Method:
         return Text("selected on validation", style="dim")
 
     @property
+    def unfinished(self) -> bool:
+        """Whether any of its runs has not ended well."""
+        return self.state != "done"
+
+    @property
     def state(self) -> str:
         """``done``, or which seeds are not and how far they came."""
         states = []

@@ -12,6 +12,8 @@ from dsd_bench.executors import Event, Job
 
 _SETTLED = 3.0
 """Seconds before which the speed says little: workers are still starting."""
+_ENOUGH = 0.01
+"""Epochs before which the speed says little: an epoch may take hours."""
 
 
 def planned_rounds(config: Mapping[str, Any]) -> int | None:
@@ -39,6 +41,7 @@ class RunState:
         status: ``waiting``, ``running``, ``done`` or ``failed``.
         round: index of the round that is in training.
         epoch, epochs: of that training; ``epochs`` is 0 until known.
+        within: share of the next epoch that is done, 0..1.
         images_per_second: as last reported.
         rows: the finished rounds by index.
         result: its ``result.json`` once done.
@@ -55,12 +58,13 @@ class RunState:
     round: int = 0
     epoch: int = 0
     epochs: int = 0
+    within: float = 0.0
     images_per_second: float | None = None
     rows: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     result: Mapping[str, Any] | None = None
     error: str | None = None
     resumed: bool = False
-    started_from: int | None = None
+    started_from: float | None = None
     alone: bool = True
 
     @property
@@ -84,17 +88,17 @@ class RunState:
         return 0 if index == 0 else int(dense + (index - 1) * retrain)
 
     @property
-    def epochs_done(self) -> int:
-        """Epochs that lie behind it."""
-        return self.epochs_before(self.round) + self.epoch
+    def epochs_done(self) -> float:
+        """Epochs that lie behind it, parts of one included."""
+        return self.epochs_before(self.round) + self.epoch + self.within
 
     @property
-    def epochs_trained(self) -> int:
+    def epochs_trained(self) -> float:
         """Epochs that it did since it started here."""
         return 0 if self.started_from is None else self.epochs_done - self.started_from
 
     @property
-    def epochs_planned(self) -> int | None:
+    def epochs_planned(self) -> float | None:
         """Epochs of all its trainings; of an ended run those that it did."""
         if self.status in ("done", "failed"):
             return self.epochs_done
@@ -167,7 +171,7 @@ class Progress:
         """Estimate from the epochs done since the start; None while too little is known."""
         states = list(self.runs.values())
         trained = sum(run.epochs_trained for run in states)
-        if self.share is None or trained < 1 or self.elapsed < _SETTLED:
+        if self.share is None or trained < _ENOUGH or self.elapsed < _SETTLED:
             return None
         left = sum((run.epochs_planned or 0) - run.epochs_done for run in states)
         return max(0, left) * self.elapsed / trained
@@ -182,9 +186,12 @@ def _start(run: RunState, resumed_from: int | None, rows: Sequence[Mapping[str, 
 def _advance(run: RunState, event: Event) -> None:
     run.status, run.round = "running", event["round"]
     run.epoch, run.epochs = event["epoch"], event["epochs"]
+    run.within = event.get("within") or 0.0
     run.images_per_second = event.get("images_per_second") or run.images_per_second
     if run.started_from is None:
-        behind = run.epochs_done - 1 if run.resumed else run.epochs_before(run.round)
+        # the first event of a resumed run comes after a quarter of a second, at most one epoch
+        first = run.epochs_done if run.within else run.epochs_done - 1
+        behind = first if run.resumed else run.epochs_before(run.round)
         run.started_from = max(0, behind)
 
 
@@ -192,4 +199,4 @@ def _finish_round(run: RunState, row: Mapping[str, Any]) -> None:
     if run.started_from is None:
         run.started_from = run.epochs_before(row["round"])
     run.rows[row["round"]] = row
-    run.round, run.epoch = row["round"] + 1, 0
+    run.round, run.epoch, run.within = row["round"] + 1, 0, 0.0

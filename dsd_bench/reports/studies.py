@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from dsd_bench.analysis import Dodge, Memorisation, Point, Spread, Study
+from dsd_bench.reports.findings import (
+    Fact,
+    dense_facts,
+    dip_facts,
+    selected_facts,
+    sweet_facts,
+    value,
+    verdict_facts,
+)
 from dsd_bench.reports.methods import Method
 from dsd_bench.reports.words import Glyphs, glyphs, mean_std, percent, plural
 
@@ -30,14 +41,14 @@ def print_study(
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
-    for title, content in _facts(study, dodged, signs):
+    for title, content in _facts(method, study, dodged, signs):
         table.add_row(title, content)
     console.print(table)
     console.print()
 
 
-def _facts(study: Study, dodged: Dodge | None, signs: Glyphs) -> list[_Fact]:
-    facts = [*_verdict(study), *_notes(study), *_points(study, signs)]
+def _facts(method: Method, study: Study, dodged: Dodge | None, signs: Glyphs) -> list[_Fact]:
+    facts = [*_verdict(method, study), *_notes(study), *_points(method, study, signs)]
     if study.phases:
         facts.append(("phases", _phases(study)))
     if study.area is not None and study.until is not None:
@@ -50,16 +61,21 @@ def _facts(study: Study, dodged: Dodge | None, signs: Glyphs) -> list[_Fact]:
     return facts
 
 
-def _verdict(study: Study) -> list[_Fact]:
+def _told(facts: Sequence[Fact]) -> list[_Fact]:
+    """Turn what all views say into lines of this one."""
+    lines: list[_Fact] = []
+    for fact in facts:
+        lines.append((fact.title, fact.text))
+        lines += [("", Text(fact.meaning, style="dim"))] if fact.meaning else []
+    return lines
+
+
+def _verdict(method: Method, study: Study) -> list[_Fact]:
     evidence = study.summary.evidence
-    verdict = Text.assemble((evidence.verdict, "bold"), f": {evidence.reason}")
-    facts: list[_Fact] = [("verdict", verdict)]
-    if evidence.more:
-        facts.append(("", evidence.more.words))
+    facts = _told(verdict_facts(method, study.summary))
     found = evidence.descent
     if found.bottom is None:
         return facts
-    facts.append(("", f"falls {percent(found.fall)}, recovers {percent(found.rise)} points"))
     if evidence.chance is not None and evidence.noise is not None:
         words = f"chance {evidence.chance:.3f} without double descent"
         facts.append(("", f"{words}, at a standard error of {percent(evidence.noise)} points"))
@@ -77,24 +93,15 @@ def _notes(study: Study) -> list[_Fact]:
     return [("" if place else "but", note) for place, note in enumerate(notes)]
 
 
-def _points(study: Study, signs: Glyphs) -> list[_Fact]:
+def _points(method: Method, study: Study, signs: Glyphs) -> list[_Fact]:
     summary = study.summary
-    facts: list[_Fact] = []
-    if summary.dense:
-        facts.append(("dense", f"{mean_std(summary.dense.mean, summary.dense.std, signs)} %"))
-    if summary.dip:
-        facts.append(("dip", _at(summary.dip, signs)))
-    if summary.double_descent and summary.sweet:
-        facts.append(("sweet spot", _at(summary.sweet, signs)))
+    facts = _told([*dense_facts(summary, signs), *dip_facts(method, summary, signs)])
+    if summary.double_descent:
+        facts += _told(sweet_facts(method, summary, signs))
     if study.best:
         phase = f", {study.best_phase} phase" if study.best_phase else ""
-        facts.append(("peak", _at(study.best, signs) + phase))
-    return facts
-
-
-def _at(point: Point, signs: Glyphs) -> str:
-    value = mean_std(point.mean, point.std, signs)
-    return f"{value} % at sparsity {percent(point.sparsity)} % (round {point.round})"
+        facts.append(("peak", value(study.best, signs) + phase))
+    return [*facts, *_told(selected_facts(method, summary, signs))]
 
 
 def _phases(study: Study) -> Table:

@@ -9,10 +9,12 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from dsd_bench.analysis import accuracy_column
+from dsd_bench.analysis import accuracy_column, summarise
 from dsd_bench.config.naming import Lookup
 from dsd_bench.reports import Reporter
 from dsd_bench.reports.builtin import TerminalParams
+from dsd_bench.reports.findings import all_facts, known_size, print_facts, verdict_facts
+from dsd_bench.reports.following import print_next
 from dsd_bench.reports.methods import Method, methods_of
 from dsd_bench.reports.plot import Plot, marks_for, series_style
 from dsd_bench.reports.tables import rounds_table
@@ -67,6 +69,7 @@ def show(
         console.print()
         console.print(rounds_table(methods, column, signs, marks))
         console.print(_footnote(methods, signs))
+    _print_findings(console, methods)
 
 
 def _header(methods: Sequence[Method], marks: str) -> list[Text]:
@@ -113,6 +116,23 @@ def _beside(plots: Sequence[Plot], width: int) -> RenderableType:
         row.add_column(ratio=1)
     row.add_row(*plots)
     return row
+
+
+def _print_findings(console: Console, methods: Sequence[Method]) -> None:
+    """Say what each method shows: of one every point and what to try next, of several verdicts."""
+    signs = glyphs(console)
+    for method in methods:
+        summary = summarise(method.runs, known_size(method.runs))
+        if not summary.curve:
+            continue
+        console.print()
+        if len(methods) > 1:
+            console.print(Text(method.label, style="bold"))
+            print_facts(console, verdict_facts(method, summary))
+        else:
+            print_facts(console, all_facts(method, summary, signs))
+            console.print()
+            print_next(console, method, summary)
 
 
 def _footnote(methods: Sequence[Method], signs: Glyphs) -> Text:

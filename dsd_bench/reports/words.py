@@ -73,10 +73,20 @@ def compact(mean: float, std: float | None, signs: Glyphs) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Write a time as ``0:21`` or ``1:02:03``."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    """Write a time in its two largest units: ``21 s``, ``14 min 59 s``, ``1 h 2 min``, ``3 d 4 h``.
+
+    Ten days and more are whole days.
+    """
+    whole = round(seconds)
+    for unit, size, lower, part in (("d", 86400, "h", 3600), ("h", 3600, "min", 60)):
+        if whole >= size - part // 2:
+            parts = round(whole / part)
+            first, second = divmod(parts, size // part)
+            if unit == "d" and first >= 10:
+                return f"{round(whole / size)} days"
+            return f"{first} {unit}" + (f" {second} {lower}" if second else "")
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def plural(count: int, noun: str) -> str:
