@@ -21,6 +21,7 @@ from dsd_bench.cli.carrying import (
     settings_of,
 )
 from dsd_bench.cli.describe import parameter_lines
+from dsd_bench.cli.estimating import ask_first, dry_run_json, estimate, print_dry_run
 from dsd_bench.cli.header import print_header
 from dsd_bench.cli.identifying import identifying
 from dsd_bench.cli.options import COMPONENTS, LAYER, TEACHER, Option, Sectioned, layer_options
@@ -29,11 +30,13 @@ from dsd_bench.config.layers import read_layer
 from dsd_bench.config.naming import command
 from dsd_bench.config.resolve import resolve
 from dsd_bench.config.words import component_name
-from dsd_bench.errors import UsageError, plain
-from dsd_bench.executors.planning import plan
+from dsd_bench.errors import DataError, UsageError, plain
+from dsd_bench.executors import Settings
+from dsd_bench.executors.planning import Planned, plan
 from dsd_bench.plugins import Registration, catalogue
 from dsd_bench.reports.summary import print_summary
 from dsd_bench.reports.words import open_console
+from dsd_bench.suites.costs import budget
 
 PLACES = {"data_dir": "data", "runs_dir": "runs"}
 """Options that a file may hold as well, with their defaults."""
@@ -96,6 +99,7 @@ def _entry(key: str, word: str) -> Registration:
 )  # fmt: skip
 @how_options
 @how("--force", is_flag=True, help="Begin finished runs anew.")
+@how("--dry-run", is_flag=True, help="Say what would be run and what it takes; run nothing.")
 @how("--json", "as_json", is_flag=True, help="Print the outcome as JSON alone on stdout.")
 def run(config: Path | None, **given: Any) -> int:
     """Prune, perturb, retrain, measure, until done; resume what was interrupted.
@@ -109,10 +113,14 @@ def run(config: Path | None, **given: Any) -> int:
     catalogue().get("executor", given["executor"], "--executor")
     with identifying():
         configs = resolve({**layer, **places}, command_layer(given))
-        notes = api.check_data(configs, settings)
     planned = plan(configs, runs_dir, given["force"])
     console = open_console(sys.stderr if given["as_json"] else sys.stdout)
+    if given["dry_run"]:
+        return _dry_run(console, planned, runs_dir, settings, given["as_json"])
+    with identifying():
+        notes = api.check_data(configs, settings)
     print_header(console, planned, runs_dir, notes)
+    ask_first(console, planned, settings, given["yes"] or given["as_json"])
     with open_view(console, planned) as view:
         finished = api.execute_plan(
             planned, runs_dir, settings, executor=given["executor"], emit=view.handle
@@ -123,6 +131,26 @@ def run(config: Path | None, **given: Any) -> int:
         _print_end(console, finished, runs_dir)
     print_problems(finished, settings.debug)
     return exit_code(finished)
+
+
+def _dry_run(
+    console: Console, planned: Sequence[Planned], runs_dir: Path, settings: Settings, as_json: bool
+) -> int:
+    """Say what would be run and what it takes; neither data nor a run folder is needed."""
+    api.check_device(settings.device)
+    problem, notes = None, list[str]()
+    try:
+        notes = api.check_data([item.config for item in planned], settings)
+    except DataError as error:
+        problem = str(error)
+    costs = budget(planned, settings)
+    found = estimate(planned, costs, settings)
+    if as_json:
+        say_json(dry_run_json(planned, costs, found, problem))
+    else:
+        print_header(console, planned, runs_dir, notes)
+        print_dry_run(console, planned, found, problem)
+    return 0
 
 
 def command_layer(given: Mapping[str, Any]) -> dict[str, Any]:

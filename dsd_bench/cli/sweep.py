@@ -22,6 +22,7 @@ from dsd_bench.cli.carrying import (
     print_problems,
     settings_of,
 )
+from dsd_bench.cli.estimating import ask_first
 from dsd_bench.cli.header import print_notes
 from dsd_bench.cli.identifying import identifying
 from dsd_bench.cli.options import Sectioned
@@ -85,6 +86,7 @@ def sweep(
         if given["as_json"]:
             say_json(_plan_json(chosen, planned, costs))
         return 0
+    ask_first(console, planned, settings, given["yes"] or given["as_json"])
     with open_view(console, planned) as view:
         finished = api.execute_plan(
             planned, runs_dir, settings, executor=given["executor"], emit=view.handle

@@ -100,10 +100,12 @@ class Counted:
     Attributes:
         step: the MACs of one image, forward and backward.
         prunable: weights of each prunable parameter, by name.
+        state_bytes: of all parameters and buffers.
     """
 
     step: StepMacs
     prunable: Mapping[str, int]
+    state_bytes: int
 
 
 def count_model(config: ComponentConfig, shape: tuple[int, int, int], classes: int) -> Counted:
@@ -146,4 +148,5 @@ def _count_on(
         find_prunable(model, shape)
         step = count_step(model, torch.zeros(1, *shape))
     prunable = {name: weight.numel() for name, weight in prunable_parameters(model).items()}
-    return Counted(step, prunable)
+    state = model.state_dict().values()
+    return Counted(step, prunable, sum(part.numel() * part.element_size() for part in state))

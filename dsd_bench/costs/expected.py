@@ -18,6 +18,10 @@ from dsd_bench.masks import prune_count
 from dsd_bench.plugins import catalogue
 from dsd_bench.pruners import Pruner, PrunerParams
 
+COPIES = 11
+"""Networks that a run's folder holds, about: dense, best, two checkpoints with as much momentum,
+and the kept rounds, which together are some five dense ones."""
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -29,6 +33,7 @@ class Cost:
         forward, backward: dense MACs of all of them.
         teaching: dense MACs of the teachers' forward passes, one for each image and epoch.
         at_most: whether a stop criterion may end the run earlier.
+        bytes: that the run's folder will take, about: :data:`COPIES` of the network.
     """
 
     trainings: int
@@ -37,6 +42,7 @@ class Cost:
     backward: int
     teaching: int
     at_most: bool
+    bytes: int
 
     @property
     def macs(self) -> int:
@@ -89,6 +95,7 @@ def expected_cost(config: RunConfig) -> Cost | None:
         backward=work.images * work.counted.step.backward,
         teaching=work.images * teaching_step(config, work.sizes),
         at_most=config.stop.name != "never",
+        bytes=COPIES * work.counted.state_bytes,
     )
 
 

@@ -89,6 +89,16 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
+def size_word(count: int) -> str:
+    """Write a number of bytes: ``512 B``, ``1.5 kB``, ``340 kB``, ``2.0 GB`` (powers of 1000)."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 999.5:
+            return f"{value:.0f} {unit}" if unit == "B" or value >= 9.95 else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:,.1f} TB"
+
+
 def plural(count: int, noun: str) -> str:
     """Write ``1 seed``, ``2 seeds``."""
     return f"{count:,} {noun}" + ("" if count == 1 else "s")

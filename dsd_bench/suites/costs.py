@@ -18,10 +18,14 @@ class Expected:
     Attributes:
         macs: multiply-accumulates of all its trainings, dense, forward and backward.
         seconds: on the calibrated device; teachers are runs of their own.
+        trainings: the dense one and one for each pruning, if no stop rule ends it earlier.
+        bytes: that the run's folder will take, about.
     """
 
     macs: int | None
     seconds: float | None
+    trainings: int | None = None
+    bytes: int | None = None
 
     @property
     def macs_words(self) -> str:
@@ -71,7 +75,11 @@ def budget(planned: Sequence[Planned], calibrate: Settings | None = None) -> Bud
     for item in planned:
         cost = expected_cost(item.config)
         seconds = None if calibrate is None else _seconds(item, calibrate)
-        found[item.job.run_id] = Expected(cost.macs if cost else None, seconds)
+        found[item.job.run_id] = (
+            Expected(cost.macs, seconds, cost.trainings, cost.bytes)
+            if cost
+            else Expected(None, seconds)
+        )
     return Budget(found, calibrate is not None)
 
 

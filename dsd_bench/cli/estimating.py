@@ -1,0 +1,221 @@
+"""What runs will take: told by ``run --dry-run``, and asked about before long work."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from dsd_bench.config.words import build_component
+from dsd_bench.costs import macs_word
+from dsd_bench.errors import DsdError, UsageError
+from dsd_bench.executors import Settings
+from dsd_bench.executors.local import slots
+from dsd_bench.executors.planning import Planned
+from dsd_bench.plugins import catalogue
+from dsd_bench.reports.progress import planned_rounds
+from dsd_bench.reports.words import duration, plural, size_word
+from dsd_bench.store.runs import load_run
+from dsd_bench.suites.costs import Budget, budget
+
+LONG = 4 * 3600.0
+"""Seconds from which a person at a terminal is asked first."""
+
+LIGHT = 1e9
+"""Numbers of all images that pass the networks, below which no network takes hours."""
+
+SPARING = (
+    "think of fewer images (--dataset NAME:train_size=5000), fewer --rounds, --epochs or --seeds, "
+    "a smaller --model, or a GPU (--device)"
+)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What is left to do, all runs together; None where it cannot be known.
+
+    Attributes:
+        trainings: those that are left.
+        macs: dense, forward and backward, of what is left.
+        seconds: from start to end, runs side by side.
+        bytes: that the run folders will take, about.
+        side_by_side: runs at once.
+        at_most: whether stop rules may end runs earlier.
+    """
+
+    trainings: int | None
+    macs: int | None
+    seconds: float | None
+    bytes: int | None
+    side_by_side: int
+    at_most: bool
+
+    @property
+    def words(self) -> str:
+        """Return the same as a sentence."""
+        parts = [f"{'at most ' if self.at_most else ''}{plural(self.trainings or 0, 'training')}"]
+        parts = parts if self.trainings is not None else ["trainings unknown beforehand"]
+        parts += [f"{macs_word(self.macs)} MACs"] if self.macs is not None else []
+        if self.seconds is not None:
+            at_once = f", {self.side_by_side} runs side by side" if self.side_by_side > 1 else ""
+            parts.append(f"about {duration(self.seconds)}{at_once}")
+        parts += [f"about {size_word(self.bytes)} on disk"] if self.bytes is not None else []
+        return "; ".join(parts)
+
+
+def rounds_done(item: Planned) -> int:
+    """Return how many rounds of a planned run are there; 0 where they cannot be read."""
+    if not (item.job.path / "rounds.jsonl").exists() or item.job.fresh:
+        return 0
+    try:
+        return len(load_run(item.job.path).rows)
+    except UsageError:
+        return 0
+
+
+def left_of(item: Planned) -> float:
+    """Return the share of a run's epochs that is still to be trained, 0..1."""
+    if item.reused:
+        return 0.0
+    protocol, rounds = item.config.protocol, planned_rounds(item.config.to_json())
+    done = rounds_done(item)
+    if rounds is None or not done:
+        return 1.0
+    later = protocol.retrain_epochs + protocol.redense_epochs
+    whole = protocol.dense_epochs + rounds * later
+    return max(0.0, 1.0 - (protocol.dense_epochs + (done - 1) * later) / whole)
+
+
+def estimate(planned: Sequence[Planned], costs: Budget, settings: Settings) -> Estimate:
+    """Add up what is left; a teacher and its students follow each other.
+
+    Args:
+        planned: the runs.
+        costs: from :func:`dsd_bench.suites.costs.budget`.
+        settings: where and how they will run.
+    """
+    todo = [item for item in planned if not item.reused]
+    found = [costs.of(item.job.run_id) for item in todo]
+    shares = [left_of(item) for item in todo]
+    trainings = [None if one.trainings is None else one.trainings for one in found]
+    done = sum(map(rounds_done, todo))
+    seconds = _sum([one.seconds for one in found], shares)
+    at_once = min(settings.jobs or slots(len(todo), settings.threads), len(todo)) if todo else 1
+    if seconds is not None:
+        longest = max((s * (one.seconds or 0) for s, one in zip(shares, found)), default=0.0)
+        seconds = max(seconds / max(at_once, 1), longest)
+    total, macs = _sum(trainings), _sum([one.macs for one in found], shares)
+    size = _sum([one.bytes for one in found])
+    return Estimate(
+        trainings=None if total is None else max(0, int(total) - done),
+        macs=None if macs is None else int(macs),
+        seconds=seconds,
+        bytes=None if size is None else int(size),
+        side_by_side=at_once,
+        at_most=any(item.config.stop.name != "never" for item in todo),
+    )
+
+
+def _sum(values: Sequence[float | None], shares: Sequence[float] | None = None) -> float | None:
+    """Return the sum, each value times its share; None if one is not known."""
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
+        return None
+    return math.fsum(value * share for value, share in zip(known, shares or [1.0] * len(known)))
+
+
+def ask_first(console: Console, planned: Sequence[Planned], settings: Settings, yes: bool) -> None:
+    """Before long work, tell a person at a terminal how long, and ask whether to go on.
+
+    Nobody is asked where input or output is no terminal, or in the background: a script is
+    never held up.
+
+    Raises:
+        click.Abort: if the answer is no.
+    """
+    if yes or not _attended(console) or light(planned):
+        return
+    try:
+        costs = budget(planned, settings)
+    except DsdError:
+        return  # the runs themselves say what is wrong
+    found = estimate(planned, costs, settings)
+    if found.seconds is None or found.seconds < LONG:
+        return
+    console.print(Text(f"{found.words}\n{SPARING}", style="yellow"))
+    click.confirm("go on?", abort=True)
+
+
+def _attended(console: Console) -> bool:
+    """Whether somebody sits at the terminal and this command has it."""
+    if not (console.is_terminal and sys.stdin is not None and sys.stdin.isatty()):
+        return False
+    try:
+        return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+    except (OSError, AttributeError):  # not on every system
+        return True
+
+
+def light(planned: Sequence[Planned]) -> bool:
+    """Whether the runs are so small that nobody needs an estimate; needs no torch."""
+    total = 0.0
+    for item in planned:
+        if not item.reused:
+            told = build_component(catalogue(), "dataset", item.config.dataset).outline()
+            if told is None:
+                return False
+            protocol, rounds = item.config.protocol, planned_rounds(item.config.to_json())
+            images = item.config.dataset.params.get("train_size") or told.train
+            later = (30 if rounds is None else rounds) * protocol.retrain_epochs
+            total += math.prod(told.shape) * images * (protocol.dense_epochs + later)
+    return total < LIGHT
+
+
+def dry_run_json(
+    planned: Sequence[Planned], costs: Budget, found: Estimate, data: str | None
+) -> dict[str, Any]:
+    """Return what ``run --dry-run --json`` prints; the lists are those of ``run --json``."""
+    entries: dict[str, Any] = {"runs": [], "teachers": []}
+    for item in planned:
+        one = costs.of(item.job.run_id)
+        entries["teachers" if item.teacher else "runs"].append(
+            {
+                "run_id": item.job.run_id,
+                "path": str(item.job.path),
+                "seed": item.config.seed,
+                "status": "done" if item.reused else "to run",
+                "reused": item.reused,
+                "rounds_done": rounds_done(item),
+                "trainings": one.trainings,
+                "macs": one.macs,
+                "seconds": one.seconds,
+                "bytes": one.bytes,
+            }
+        )
+    told = {key: getattr(found, key) for key in Estimate.__dataclass_fields__}
+    return {"dry_run": True, **entries, "estimate": told, "data_problem": data}
+
+
+def print_dry_run(
+    console: Console, planned: Sequence[Planned], found: Estimate, data: str | None
+) -> None:
+    """Print how many runs there are of which kind, and what the rest will take."""
+    todo = [item for item in planned if not item.reused]
+    text = f"{plural(len(planned), 'run')}: {len(planned) - len(todo)} finished, "
+    text += f"{len(todo)} to run"
+    teachers = sum(item.teacher for item in todo)
+    text += f" ({plural(teachers, 'teacher')} among them)" if teachers else ""
+    begun = sum(rounds_done(item) > 0 for item in todo)
+    text += f", {begun} of them begun" if begun else ""
+    console.print(Text(text))
+    if todo:
+        console.print(Text(found.words))
+    if data:
+        console.print(Text(f"but: {data}", style="yellow"))
