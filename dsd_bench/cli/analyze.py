@@ -57,7 +57,7 @@ def analyze(
     if baseline and not words:
         raise UsageError("--baseline names no run; give ids, prefixes or paths, with commas")
     vanilla = [load_run(find_run(word, runs_dir)) for word in words]
-    found = [load_run(find_run(word, runs_dir)) for word in runs]
+    found = reading.load_finished(runs, runs_dir)
     every = list({run.run_id: run for run in (*vanilla, *found)}.values())
     _check_finished(every)
     methods = methods_of(every, catalogue().find)

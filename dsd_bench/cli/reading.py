@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
+from dsd_bench.cli.saying import say
+from dsd_bench.errors import UsageError
+from dsd_bench.store.listing import Listed, look
+from dsd_bench.store.runs import RUN_ID, StoredRun, find_run
+
 Command = Callable[..., Any]
+MOST_TOLD = 6
+"""Runs that are left out and named one by one."""
 
 runs_dir = click.option(
     "--runs-dir", default="runs", type=click.Path(path_type=Path), help="Where they lie."
@@ -19,6 +27,48 @@ data_dir = click.option(
     type=click.Path(path_type=Path),
     help="Where data sets lie; read only if a set does not tell its sizes.",
 )
+
+
+def load_finished(words: Sequence[str], runs_dir: Path) -> list[StoredRun]:
+    """Return the runs that ``words`` name, each once; of several only the finished ones.
+
+    So ``runs/*`` can be given: what is unfinished, failed or damaged is left out with a note on
+    standard error, unless nothing is finished.
+
+    Raises:
+        UsageError: if a word names no folder, or what it names cannot be read and nothing else
+            is finished.
+    """
+    folders = dict.fromkeys(_folder(word, runs_dir) for word in words)
+    found = [look(folder) for folder in folders]
+    done = [one.run for one in found if one.run and one.state == "done"]
+    rest = [one for one in found if one.state != "done"]
+    if not done:
+        for one in rest:
+            if one.run is None:
+                raise UsageError(one.error or str(one.path))
+        return [one.run for one in rest if one.run]
+    if rest:
+        told = "; ".join(_left_out(one) for one in rest[:MOST_TOLD])
+        more = f"; and {len(rest) - MOST_TOLD} more" if len(rest) > MOST_TOLD else ""
+        say(f"note: {len(rest)} of {len(found)} left out: {told}{more}", err=True)
+    return done
+
+
+def _folder(word: str, runs_dir: Path) -> Path:
+    """Return the run's folder, or what else there is of that name."""
+    try:
+        return find_run(word, runs_dir)
+    except UsageError:
+        if os.sep in word and os.path.lexists(word):
+            return Path(word)
+        raise
+
+
+def _left_out(one: Listed) -> str:
+    name = one.path.name
+    what = f"{name[:8] if RUN_ID.match(name) else name} {one.state}"
+    return f"{what} ({one.error})" if one.error else what
 
 
 def cell_options(command: Command) -> Command:
