@@ -442,6 +442,17 @@ def test_every_bad_file_is_named_and_hides_no_other(row: Path, boards: Path) -> 
     assert (boards / row.parent.parent.name / "README.md").read_text() == "old"
 
 
+def test_a_folder_that_cannot_be_listed_is_named(
+    boards: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def listed(path: Path) -> Any:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    boards.mkdir()
+    monkeypatch.setattr(Path, "iterdir", listed)
+    assert check(boards) == [f"{boards}: cannot be listed: Permission denied"]
+
+
 def test_a_board_that_is_a_pipe_or_a_link_is_not_waited_for(row: Path, boards: Path) -> None:
     index, board = sorted(write(boards), key=lambda path: len(path.parts))
     index.unlink()

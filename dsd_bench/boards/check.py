@@ -53,7 +53,11 @@ def find_rows(leaderboards_dir: Path) -> Found:
 
 def _row_files(leaderboards_dir: Path) -> Iterator[Path]:
     """Yield what lies where row files lie, and links in their way, which are not followed."""
-    for track in sorted(leaderboards_dir.iterdir()):
+    try:
+        tracks = sorted(leaderboards_dir.iterdir())
+    except OSError as error:
+        raise UsageError(f"{leaderboards_dir}: cannot be listed: {error.strerror}") from None
+    for track in tracks:
         for folder in (track, track / "rows"):
             if folder.is_symlink():
                 yield folder
