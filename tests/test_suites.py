@@ -7,6 +7,8 @@ import dataclasses
 import io
 import json
 import statistics
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -411,3 +413,13 @@ def test_a_verdict_says_what_its_dense_net_is_and_which_trainings_are_short(plai
     assert "dense net" not in verdict.say([taught("none")], [[], [twin]])
     short = verdict.say([taught("rewind", retrain_epochs=1)], [[twin]])
     assert short.endswith(", stopped early")
+
+
+def test_tables_and_plots_without_costs_load_without_torch() -> None:
+    """It takes a second and more; what it is for, counting models, only columns of costs need."""
+    code = (
+        "import sys, dsd_bench.cli.suites, dsd_bench.suites.tables, dsd_bench.suites.plots\n"
+        "print(*{'torch', 'pandas', 'matplotlib'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from dsd_bench.analysis import (
     Spread,
@@ -17,10 +18,12 @@ from dsd_bench.analysis import (
     summarise,
 )
 from dsd_bench.costs import macs_word
-from dsd_bench.costs.ledger import read_ledger
 from dsd_bench.reports.fairness import fairness_of
-from dsd_bench.store.checkpoint import Row
 from dsd_bench.store.runs import StoredRun
+
+if TYPE_CHECKING:
+    from dsd_bench.costs import Ledger
+    from dsd_bench.store.checkpoint import Row
 
 Cells = Sequence[Sequence[StoredRun]]
 """The finished runs of each of some cells."""
@@ -137,17 +140,24 @@ def _best_validation(run: StoredRun) -> float | None:
     return max(values, default=None)
 
 
+def _ledger(run: StoredRun) -> Ledger:
+    """Return what a run cost; only tables of costs import torch, which counts the models."""
+    from dsd_bench.costs.ledger import read_ledger
+
+    return read_ledger(run)
+
+
 def _macs(run: StoredRun) -> float:
-    return float(read_ledger(run).dense)
+    return float(_ledger(run).dense)
 
 
 def _macs_effective(run: StoredRun) -> float | None:
-    return read_ledger(run).effective
+    return _ledger(run).effective
 
 
 def _macs_teachers(run: StoredRun) -> float | None:
     """Return the MACs of the teachers' trainings up to the weights that taught."""
-    teachers = read_ledger(run).teachers
+    teachers = _ledger(run).teachers
     if not teachers or any(teacher.ledger is None or not teacher.needed for teacher in teachers):
         return None
     return sum(
