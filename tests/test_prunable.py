@@ -385,6 +385,18 @@ def test_a_run_with_nothing_to_prune_is_refused(tiny, tmp_path):
         run.follow()
 
 
+def test_rounds_that_were_counted_otherwise_are_not_gone_on_from(tiny, tmp_path):
+    memory = InMemoryStore()
+    run = make_run(tiny(rounds=1), tmp_path, Tied, memory)
+    run.follow()
+    run.rows[1]["macs_effective"] += 1
+    run._save(run._sparse(1), training_done=True)
+    with pytest.raises(
+        UsageError, match=r"4,929 of 5,328 .* counts 4,928 .* begin anew with --force"
+    ):
+        make_run(tiny(rounds=2), tmp_path, Tied, memory).follow()
+
+
 def test_the_command_tells_what_is_left_out(command, monkeypatch):
     monkeypatch.setattr(MLPFactory, "build", lambda *_, **__: Half())
     words = ["--dataset", TINY["dataset"], "--rounds", "1", "--epochs", "1", "--seeds", "0"]

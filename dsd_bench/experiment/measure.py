@@ -8,15 +8,17 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
+import torch
 from torch import nn
 
-from dsd_bench.errors import Diverged, RunError
+from dsd_bench.errors import Diverged, RunError, UsageError
 from dsd_bench.masks import Masks
 from dsd_bench.metrics import MeasureView, Metric, Outputs
 from dsd_bench.metrics.classification import are_right
+from dsd_bench.metrics.macs import count_macs, effective_macs
 from dsd_bench.metrics.passes import forward_pass
 from dsd_bench.seeds import preserved_globals
-from dsd_bench.store.checkpoint import ROW
+from dsd_bench.store.checkpoint import ROW, Row
 from dsd_bench.store.correct import PARTS, pack
 from dsd_bench.training.loop import TrainingSetup
 
@@ -44,6 +46,31 @@ def measure_view(setup: TrainingSetup, model: nn.Module, masks: Masks, round: in
 
     once: Callable[[str], Outputs | None] = cache(outputs)
     return MeasureView(model, masks, round, context.device, data.shape, once)
+
+
+def refuse_other_counts(model: nn.Module, shape: Sequence[int], rows: Sequence[Row]) -> None:
+    """Refuse to go on from rounds whose costs were counted otherwise than they would be now.
+
+    Args:
+        model: the run's.
+        shape: one image's ``(C, H, W)``.
+        rows: the rounds so far.
+
+    Raises:
+        UsageError: if the last one's multiply-accumulates are not what this version counts.
+    """
+    if not rows:
+        return
+    device = next(model.parameters()).device
+    total, layers = count_macs(model, torch.zeros(1, *shape, device=device))
+    now = total, effective_macs(total, layers, rows[-1]["sparsity_per_layer"])
+    recorded = rows[-1]["macs_dense"], rows[-1]["macs_effective"]
+    if recorded != now:
+        raise UsageError(
+            f"its rounds recorded {recorded[1]:,} of {recorded[0]:,} multiply-accumulates of an "
+            "image as effective, this version of dsd-bench (or of the model's library) counts "
+            f"{now[1]:,} of {now[0]:,}: one curve would mix both; begin anew with --force"
+        )
 
 
 def measure(view: MeasureView, metrics: Sequence[Metric]) -> dict[str, Any]:

@@ -25,7 +25,13 @@ from torch import Tensor, nn
 from dsd_bench.errors import Interrupted, RunError, UsageError
 from dsd_bench.experiment.ending import End, best_round, ended
 from dsd_bench.experiment.keeping import chosen
-from dsd_bench.experiment.measure import measure, measure_correct, measure_further, measure_view
+from dsd_bench.experiment.measure import (
+    measure,
+    measure_correct,
+    measure_further,
+    measure_view,
+    refuse_other_counts,
+)
 from dsd_bench.experiment.parts import Experiment, Watcher
 from dsd_bench.experiment.settings import Keep
 from dsd_bench.masks import Masks, NothingLeft
@@ -328,6 +334,7 @@ class Run:
         self.model.eval()  # as a training leaves it
         masks = Masks.from_tensors(self._on_device(part(tensors, "masks")))
         self.masks = masks.ordered(self.model)
+        refuse_other_counts(self.model, self.setup.data.shape, self.rows)
         self.sparse = self._on_device(part(tensors, "sparse"))
 
     def _on_device(self, tensors: Tensors) -> Tensors:

@@ -44,9 +44,19 @@ class Macs(Metric):
             image = torch.zeros(1, *view.shape, device=view.device)
             self._counted = weakref.ref(view.model), count_macs(view.model, image)
         total, layers = self._counted[1]
-        densities = view.masks.densities()
-        spared = sum(macs * (1 - densities[name]) for name, macs in layers.items())
-        return {"macs_dense": total, "macs_effective": round(total - spared)}
+        sparsity = {name: 1 - density for name, density in view.masks.densities().items()}
+        return {"macs_dense": total, "macs_effective": effective_macs(total, layers, sparsity)}
+
+
+def effective_macs(total: int, layers: Mapping[str, int], sparsity: Mapping[str, float]) -> int:
+    """Return what of ``total`` is left without the products with pruned weights.
+
+    Args:
+        total: all multiply-accumulates.
+        layers: the part of each prunable parameter, by its name.
+        sparsity: of each prunable parameter, 0..1 (``sparsity_per_layer`` of a row).
+    """
+    return round(total - sum(macs * sparsity[name] for name, macs in layers.items()))
 
 
 def count_macs(model: nn.Module, images: Tensor) -> tuple[int, dict[str, int]]:
