@@ -13,7 +13,14 @@ from dsd_bench.environment import launched
 from dsd_bench.environment.contained import contained
 from dsd_bench.errors import Interrupted, RunError, UsageError, plain
 from dsd_bench.executors import Event, Executor, Keep, Outcome, Settings
-from dsd_bench.executors.planning import Planned, check_finished, clear, plan, prepare_folders
+from dsd_bench.executors.planning import (
+    Planned,
+    check_finished,
+    clear,
+    one_of_several_seeds,
+    plan,
+    prepare_folders,
+)
 from dsd_bench.executors.provenance import check_code
 from dsd_bench.plugins import catalogue
 from dsd_bench.store.runs import StoredRun, find_run, load_run, stored_ids
@@ -129,24 +136,34 @@ def execute_plan(
     executor: str = "local",
     emit: Callable[[Event], None] = lambda event: None,
 ) -> list[Finished]:
-    """Let an executor carry planned runs to an end."""
+    """Let an executor carry planned runs to an end.
+
+    Raises:
+        UsageError: for what can be known before the first run starts; no folder is made then.
+    """
     launch = launched()
     if not launch.alone:
         executor = "inline"  # each process of torchrun does the same runs, together
     made: Executor = catalogue().get("executor", executor).component.create()
     check_device(settings.device)
     check_code(planned, settings.accept_versions, emit)
-    if launch.leads:
-        prepare_folders(planned, runs_dir)
-        for item in planned:
-            if item.job.fresh:
-                clear(item.job.path, _noting(emit, item.job.run_id))
-        check_finished(planned, lambda run_id, text: _noting(emit, run_id)(text))
-    if not launch.alone:
-        _meet(settings)
-    with contained() as section:
-        jobs = [item.job for item in planned]
-        outcomes = made.execute(jobs, settings, section.outside(emit))
+    jobs = [item.job for item in planned]
+    try:
+        if configs := one_of_several_seeds(item.config for item in planned if not item.reused):
+            with contained() as section:
+                made.check(jobs, configs, settings, section.outside(emit))
+        if launch.leads:
+            prepare_folders(planned, runs_dir)
+            for item in planned:
+                if item.job.fresh:
+                    clear(item.job.path, _noting(emit, item.job.run_id))
+            check_finished(planned, lambda run_id, text: _noting(emit, run_id)(text))
+        if not launch.alone:
+            _meet(settings)
+        with contained() as section:
+            outcomes = made.execute(jobs, settings, section.outside(emit))
+    finally:
+        made.close()
     return [Finished(item, outcome) for item, outcome in zip(planned, outcomes, strict=True)]
 
 

@@ -74,6 +74,8 @@ class Component:
         teacher: (regularizers) whether it distils from another run, named by its parameter
             ``teacher``.
         metrics: (stop criteria) names of the further metrics its rule reads.
+        columns: (stop criteria) columns of ``rounds.jsonl`` that its rule cannot do without; a run
+            that would leave one of them empty is refused before it is trained.
         sets_back: (perturbers) whether it takes the weights back to an earlier state or to a new
             initialisation, so that the next training begins anew; None: not said, and where that
             training is shorter than the dense one nothing is claimed of the method.
@@ -90,6 +92,7 @@ class Component:
     citation: str = ""
     teacher: bool = False
     metrics: tuple[str, ...] = field(default=())
+    columns: tuple[str, ...] = field(default=())
     sets_back: bool | None = None
     changes_targets: bool | None = None
 

@@ -20,6 +20,7 @@ from dsd_bench.errors import DsdError
 from dsd_bench.masks import prunable_parameters
 from dsd_bench.metrics.macs import StepMacs, count_step
 from dsd_bench.metrics.prunable import find_prunable
+from dsd_bench.models.building import materialise
 from dsd_bench.plugins import catalogue
 from dsd_bench.seeds import seeded_globals
 from dsd_bench.training.schedule import steps_per_epoch
@@ -145,6 +146,7 @@ def _count_on(
     factory = build_component(catalogue(), "model", config)
     with torch.device(device), seeded_globals(0):
         model: nn.Module = factory.build(shape, classes, download=False)
+        materialise(model, f"model '{config.name}'", shape)
         find_prunable(model, shape)
         step = count_step(model, torch.zeros(1, *shape))
     prunable = {name: weight.numel() for name, weight in prunable_parameters(model).items()}

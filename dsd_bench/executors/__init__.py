@@ -6,10 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dsd_bench.config.run import RunConfig
 from dsd_bench.experiment.settings import Emit, Event, Keep, Outcome, Settings, Status
 from dsd_bench.params import Params
 
-__all__ = ["Emit", "Event", "Executor", "Job", "Keep", "Outcome", "Settings", "Status"]
+__all__ = [
+    "Emit",
+    "Event",
+    "Executor",
+    "Job",
+    "Keep",
+    "Outcome",
+    "Settings",
+    "Status",
+    "check_here",
+]
 
 
 @dataclass(frozen=True)
@@ -31,6 +42,25 @@ class Job:
     fresh: bool = False
 
 
+def check_here(
+    configs: Sequence[RunConfig], settings: Settings, emit: Emit, here: bool = True
+) -> None:
+    """Check runs in this process; see :meth:`Executor.check`.
+
+    Args:
+        configs: the runs, one of several seeds.
+        settings: how they will run.
+        emit: gets the notes.
+        here: whether they will run on this machine's ``settings.device``.
+    """
+    from dsd_bench.experiment.assemble import Sources
+    from dsd_bench.experiment.checks import check_runs
+
+    sources = Sources(Path(), settings.data_dir, settings.download)
+    for note in check_runs(configs, sources, settings, here):
+        emit({"event": "note", "text": note})
+
+
 class Executor:
     """Base of all executors.
 
@@ -42,6 +72,27 @@ class Executor:
 
     def __init__(self, params: Params) -> None:
         self.params = params
+
+    def check(
+        self, jobs: Sequence[Job], configs: Sequence[RunConfig], settings: Settings, emit: Emit
+    ) -> None:
+        """Try out what is to be run, before any folder is made; called once before ``execute``.
+
+        By default models are tried out in this process, on its CPU.
+
+        Args:
+            jobs: as ``execute`` will get them; their folders need not exist.
+            configs: the unfinished ones among them, one of several seeds.
+            settings: as ``execute`` will get them.
+            emit: gets a ``note`` for each thing that the user should know.
+
+        Raises:
+            UsageError: listing everything that cannot be run.
+        """
+        check_here(configs, settings, emit, here=False)
+
+    def close(self) -> None:
+        """Let go of what ``check`` has begun; called in any case, at the end."""
 
     def execute(self, jobs: Sequence[Job], settings: Settings, emit: Emit) -> list[Outcome]:
         """Carry every job to an end, teachers first; a failing job costs only its dependents.

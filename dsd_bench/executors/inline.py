@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from dsd_bench.executors import Event, Executor, Job, Outcome, Settings
+from dsd_bench.config.run import RunConfig
+from dsd_bench.executors import Emit, Event, Executor, Job, Outcome, Settings, check_here
 from dsd_bench.executors.schedule import Queue
 from dsd_bench.executors.signals import stop_on_signals
 
 
 class Inline(Executor):
     """Executes jobs in the calling process."""
+
+    def check(
+        self, jobs: Sequence[Job], configs: Sequence[RunConfig], settings: Settings, emit: Emit
+    ) -> None:
+        """Try models out in this process, where they will be trained."""
+        check_here(configs, settings, emit)
 
     def execute(
         self, jobs: Sequence[Job], settings: Settings, emit: Callable[[Event], None]

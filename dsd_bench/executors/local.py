@@ -14,8 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
+from dsd_bench.config.run import RunConfig
 from dsd_bench.environment import TRACE, switched_on
-from dsd_bench.errors import UsageError
+from dsd_bench.errors import RunError, UsageError
 from dsd_bench.executors import Event, Executor, Job, Outcome, Settings
 from dsd_bench.executors.schedule import Queue
 from dsd_bench.executors.signals import Stop, held_back, stop_on_signals
@@ -32,7 +33,24 @@ ALLOCATOR = {
 
 
 class Local(Executor):
-    """Executes jobs in worker processes; each worker takes one job after another."""
+    """Executes jobs in worker processes; each worker takes one job after another.
+
+    The first worker that is ready tries the models out while the others start, so that a check
+    costs no start of its own, and this process needs no torch.
+    """
+
+    _pool: _Pool | None = None
+
+    def check(
+        self, jobs: Sequence[Job], configs: Sequence[RunConfig], settings: Settings, emit: Emit
+    ) -> None:
+        """Start the workers and let one of them check; they wait for :meth:`execute`.
+
+        Raises:
+            UsageError: if the device does not exist, or something cannot be run.
+        """
+        self._pool = _Pool(settings, emit, Queue(jobs))
+        self._pool.check(configs)
 
     def execute(self, jobs: Sequence[Job], settings: Settings, emit: Emit) -> list[Outcome]:
         """Carry the jobs out, as many at once as ``settings.jobs`` says or as fit.
@@ -40,18 +58,30 @@ class Local(Executor):
         Raises:
             UsageError: if the device does not exist.
         """
-        todo = Queue(jobs)
-        if todo.unfinished:
-            with stop_on_signals(emit) as stop, _Pool(settings, emit, todo, stop) as pool:
-                pool.work()
-        return todo.results()
+        pool = self._pool or _Pool(settings, emit, Queue(jobs))
+        if pool.todo.unfinished:
+            with stop_on_signals(emit) as stop, pool:
+                pool.work(stop)
+        return pool.todo.results()
+
+    def close(self) -> None:
+        """End the workers."""
+        if self._pool is not None:
+            self._pool.close()
 
 
 class _Pool:
     """The workers and the jobs they are at."""
 
-    def __init__(self, settings: Settings, emit: Emit, todo: Queue, stop: Stop) -> None:
-        self.settings, self.emit, self.todo, self.stop = settings, emit, todo, stop
+    def __init__(self, settings: Settings, emit: Emit, todo: Queue) -> None:
+        self.settings, self.emit, self.todo = settings, emit, todo
+        self.stop = Stop()
+        self.open = False
+        """Whether workers may get jobs."""
+        self.trial: dict[str, Any] | None = None
+        """What the first worker that is ready is to check; None once it was asked."""
+        self.trier: _Worker | None = None
+        """The worker that is checking."""
         self.inbox: queue.Queue[tuple[_Worker, Event | None]] = queue.Queue()
         self.workers: list[_Worker] = []
         self.on_cpu = False
@@ -62,18 +92,43 @@ class _Pool:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is KeyboardInterrupt:
             self._kill()
-        for worker in self.workers:
-            worker.close()
+        self.close()
+
+    def close(self) -> None:
+        """End the workers."""
+        while self.workers:
+            self.workers.pop().close()
 
     def _kill(self) -> None:
         """End all workers at once: whatever they are at resumes from its last checkpoint."""
         for worker in self.workers:
             worker.process.kill()
 
-    def work(self) -> None:
-        """Keep every worker busy until no job is left, or until stopped."""
+    def begin(self) -> None:
+        """Start as many workers as can be told now."""
         self.on_cpu = not may_have_gpu(self.settings.device)
         self._start(self._side_by_side() if self.on_cpu else 1)
+
+    def check(self, configs: Sequence[RunConfig]) -> None:
+        """Let a worker try ``configs`` out."""
+        self.trial = {"try": [config.to_json() for config in configs]}
+        try:
+            self.begin()
+            while self._checking():
+                self._handle(timeout=0.2)
+        except BaseException:
+            self._kill()  # they have nothing to save yet
+            raise
+
+    def _checking(self) -> bool:
+        return self.trial is not None or self.trier is not None
+
+    def work(self, stop: Stop) -> None:
+        """Keep every worker busy until no job is left, or until stopped."""
+        self.stop, self.open = stop, True
+        if not self.workers:
+            self.begin()
+        self._feed()
         while self.todo.unfinished and not self.stop.is_set():
             self._handle(timeout=0.2)
         if self.stop.is_set():
@@ -109,6 +164,8 @@ class _Pool:
             self._died(worker)
         elif message["event"] == "ready":
             self._ready(worker, message)
+        elif message["event"] == "tried":
+            self._tried(message)
         elif message["event"] == "outcome":
             self.todo.finish(Outcome(**{k: v for k, v in message.items() if k != "event"}))
             worker.job = None
@@ -122,9 +179,18 @@ class _Pool:
         if "error" in message:
             raise UsageError(message["error"])
         worker.ready = True
+        if self.trial is not None:
+            worker.send({**self.trial, "settings": settings_to(worker.settings)})
+            self.trial, self.trier = None, worker
         if len(self.workers) == 1:
             self._spread(worker, message)
         self._feed()
+
+    def _tried(self, message: Event) -> None:
+        self.trier = None
+        if "error" in message:
+            kind = UsageError if message["exit_code"] == UsageError.exit_code else RunError
+            raise kind(message["error"])
 
     def _spread(self, first: _Worker, message: Event) -> None:
         """Start the other workers, on a machine with GPUs each with a device of its own."""
@@ -141,7 +207,7 @@ class _Pool:
             self._start(1, device)
 
     def _feed(self) -> None:
-        for worker in self.workers:
+        for worker in self.workers if self.open else ():
             if worker.ready and not (worker.job or worker.leaving or self.stop.is_set()):
                 worker.job = self.todo.next()
                 if worker.job is not None:
@@ -153,6 +219,9 @@ class _Pool:
         job, code, said = worker.job, worker.process.wait(), worker.said()
         if job is None and not worker.ready and not self.stop.is_set():
             raise UsageError(f"a worker process could not start (exit code {code}):\n{said}")
+        if worker is self.trier:
+            cause = "was killed (out of memory?)" if code == -9 else f"ended with exit code {code}"
+            raise RunError(f"the process that tried the model out {cause}\n{said}".strip())
         if job is not None:
             cause = "killed (out of memory?)" if code == -9 else f"ended with exit code {code}"
             error = f"the worker process was {cause}; the run resumes from its last checkpoint"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from dsd_bench.config.naming import label
 from dsd_bench.config.run import RunConfig
@@ -77,6 +78,20 @@ def plan(
 def teachers(config: RunConfig) -> Iterable[RunConfig]:
     """Yield the configurations of the runs that ``config`` distils from."""
     return (r.teacher.config for r in config.regularizers if r.teacher is not None)
+
+
+def one_of_several_seeds(configs: Iterable[RunConfig]) -> list[RunConfig]:
+    """Return the first of those configurations that differ in their seeds, or teachers', only."""
+    teacher = {"run_id": True, "config": {"seed": True, "data_seed": True}}
+    left_out: Any = {
+        "seed": True,
+        "data_seed": True,
+        "regularizers": {"__all__": {"teacher": teacher}},
+    }
+    found: dict[str, RunConfig] = {}
+    for config in configs:
+        found.setdefault(config.model_dump_json(exclude=left_out), config)
+    return list(found.values())
 
 
 def prepare_folders(planned: Iterable[Planned], runs_dir: Path) -> None:

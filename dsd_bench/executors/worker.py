@@ -12,13 +12,15 @@ import queue
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
+from dsd_bench.config.run import RunConfig
 from dsd_bench.environment.contained import private_streams
 from dsd_bench.errors import DsdError
-from dsd_bench.executors import Event, Settings
+from dsd_bench.executors import Event, Settings, check_here
 
 Message = dict[str, Any]
 
@@ -50,6 +52,8 @@ def main() -> None:
     while (request := requests.get()) is not None and not stop.is_set():
         if "check" in request:
             send(_check(settings_from(request["check"])))
+        elif "try" in request:
+            send(_try_out(request, send))
         else:
             send(_run(request, send, stop))
     # everything is written and said; taking torch apart again would take longer than a round
@@ -83,6 +87,17 @@ def _check(settings: Settings) -> Message:
     indexed = settings.device in ("auto", device.type) and device.type != "cpu"
     count = getattr(torch, device.type).device_count() if indexed else 1
     return {"event": "ready", "device": str(device), "count": count}
+
+
+def _try_out(request: Message, send: Callable[[Message], None]) -> Message:
+    """Check the runs that are to come; see :meth:`dsd_bench.executors.Executor.check`."""
+    settings = settings_from(request["settings"])
+    try:
+        configs = [RunConfig.from_json(value) for value in request["try"]]
+        check_here(configs, settings, send)
+    except DsdError as error:
+        return {"event": "tried", "error": str(error), "exit_code": error.exit_code}
+    return {"event": "tried"}
 
 
 def _run(request: Message, send: Any, stop: threading.Event) -> Message:

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from torch import nn
 
-from dsd_bench.config.naming import command
+from dsd_bench.config.naming import command, component_word
 from dsd_bench.config.run import ComponentConfig, DatasetConfig, RunConfig, TeacherConfig
 from dsd_bench.config.words import build_component
 from dsd_bench.data import Dataset, DatasetParams, RawData
 from dsd_bench.data.on_device import DeviceData
-from dsd_bench.data.prepare import Prepared, prepare
+from dsd_bench.data.prepare import Prepared, part_sizes, prepare
 from dsd_bench.errors import DamagedFile, DataError, UsageError
 from dsd_bench.experiment.measure import BUILTIN
 from dsd_bench.experiment.parts import Experiment
 from dsd_bench.experiment.settings import Keep
+from dsd_bench.models.building import Shape, construct
 from dsd_bench.plugins import catalogue
 from dsd_bench.seeds import seeded_globals
 from dsd_bench.store.runs import finished_plans
 from dsd_bench.store.weights import read_weights
 from dsd_bench.training.device import ComputeContext, other_numerics
 from dsd_bench.training.loop import ActiveRegularizer, Tensors, TrainingSetup
+from dsd_bench.training.schedule import steps_per_epoch
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,7 @@ def assemble(
     """
     known = catalogue()
     prepared = load_data(config, sources)
-    if prepared.val is None and config.protocol.selection == "val":
-        raise UsageError("nothing was held out to select by: give val_size, or --selection test")
+    check_selection(config, held_out=prepared.val is not None)
     data = DeviceData.from_prepared(
         prepared, context.device, context.memory_format, context.team.share
     )
@@ -99,53 +101,119 @@ def load_data(config: RunConfig, sources: Sources) -> Prepared:
     Raises:
         DataError: if the data are missing, damaged, or other than when the run was planned.
     """
-    raw, params = _raw(config.dataset.model_dump_json(), config.fingerprint, sources)
+    raw, params = _raw(
+        *(config.dataset.model_dump_json(), config.fingerprint, sources.data_dir, sources.download)
+    )
     return prepare(
         raw, params, build_component(catalogue(), "noise", config.noise), config.data_seed
     )
 
 
-def image_shape(config: RunConfig, sources: Sources) -> tuple[tuple[int, int, int], int]:
-    """Return the ``(C, H, W)`` of ``config``'s images and the number of classes.
+@dataclass(frozen=True)
+class Measures:
+    """What must be known of data to try a run out.
+
+    Attributes:
+        shape: one image's ``(C, H, W)``.
+        classes: number of classes.
+        train: samples of the train part.
+        held_out: whether there is a validation part.
+    """
+
+    shape: Shape
+    classes: int
+    train: int
+    held_out: bool
+
+
+def measures(config: RunConfig, sources: Sources) -> Measures:
+    """Return the sizes of ``config``'s data.
 
     The data are read only if the data set does not know its sizes without them.
+
+    Raises:
+        UsageError: if the sizes asked for do not fit the data, DataError as :func:`load_data`.
     """
-    outline = build_component(catalogue(), "dataset", config.dataset).outline()
-    if outline is not None:
-        return outline.shape, outline.classes
-    data = load_data(config, sources)
-    _, channels, height, width = data.train.images.shape
-    return (channels, height, width), data.classes
+    dataset: Dataset = build_component(catalogue(), "dataset", config.dataset)
+    told = dataset.outline()
+    if told is None:
+        data = load_data(config, sources)
+        _, channels, height, width = data.train.images.shape
+        shape = (channels, height, width)
+        return Measures(shape, data.classes, len(data.train), data.val is not None)
+    train, held = part_sizes(dataset.params, told.train, told.val is not None)
+    return Measures(told.shape, told.classes, train, bool(held or told.val))
+
+
+def image_shape(config: RunConfig, sources: Sources) -> tuple[Shape, int]:
+    """Return the ``(C, H, W)`` of ``config``'s images and the number of classes."""
+    found = measures(config, sources)
+    return found.shape, found.classes
+
+
+def check_selection(config: RunConfig, held_out: bool) -> None:
+    """Raise :class:`UsageError` if there is no part to select by."""
+    if config.protocol.selection == "val" and not held_out:
+        raise UsageError("nothing was held out to select by: give val_size, or --selection test")
+
+
+def check_snapshots(config: RunConfig, steps: Collection[int], samples: int) -> None:
+    """Raise :class:`UsageError` if one of ``steps`` lies beyond the dense training.
+
+    Args:
+        config: the run.
+        steps: those whose state the perturber needs.
+        samples: size of the train part.
+    """
+    protocol = config.protocol
+    last = protocol.dense_epochs * steps_per_epoch(samples, min(protocol.batch_size, samples))
+    if steps and max(steps) > last:
+        raise UsageError(
+            f"perturber '{config.perturber.name}' wants the state after step {max(steps)}, but "
+            f"the dense training has {last} steps"
+        )
 
 
 @lru_cache(maxsize=1)
-def _raw(dataset: str, fingerprint: str, sources: Sources) -> tuple[RawData, DatasetParams]:
+def _raw(
+    dataset: str, fingerprint: str, data_dir: Path, download: bool
+) -> tuple[RawData, DatasetParams]:
     """Read a data set; a process that does several runs reads it once."""
     config = DatasetConfig.model_validate_json(dataset)
     made: Dataset = build_component(catalogue(), "dataset", config)
-    found = made.fingerprint(sources.data_dir)
+    found = made.fingerprint(data_dir)
     if found != fingerprint:
         raise DataError(
-            f"data set '{config.name}' in {sources.data_dir} is not the one this run was planned "
+            f"data set '{config.name}' in {data_dir} is not the one this run was planned "
             f"with (fingerprint {found[:16]}, expected {fingerprint[:16]})"
         )
-    return made.load(sources.data_dir, sources.download), made.params
+    return made.load(data_dir, download), made.params
 
 
 def build_model(
     config: ComponentConfig,
     seed: int,
-    shape: tuple[int, int, int],
+    shape: Shape,
     classes: int,
     context: ComputeContext,
     download: bool = False,
 ) -> nn.Module:
-    """Return the model of ``config``, initialised from ``seed`` on the CPU, moved to the device."""
+    """Return the model of ``config``, initialised from ``seed`` on the CPU, moved to the device.
+
+    Raises:
+        UsageError: if it cannot be built for such images.
+    """
     factory = build_component(catalogue(), "model", config)
     context.settle()
     with seeded_globals(seed):
-        model: nn.Module = factory.build(shape, classes, download=download)
+        model = construct(factory, named(config), shape, classes, download=download)
     return model.to(context.device, memory_format=context.memory_format)  # type: ignore[call-overload,no-any-return]
+
+
+def named(model: ComponentConfig) -> str:
+    """Return what messages call a model."""
+    word = component_word("model", model.model_dump(mode="json"), catalogue().find)
+    return f"model '{word}'"
 
 
 def load_teacher(

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from dsd_bench.errors import Interrupted, RunError, UsageError
+from dsd_bench.experiment.assemble import check_snapshots
 from dsd_bench.experiment.ending import End, best_round, ended
 from dsd_bench.experiment.keeping import chosen
 from dsd_bench.experiment.measure import (
@@ -49,7 +50,6 @@ from dsd_bench.store.checkpoint import (
 )
 from dsd_bench.training.device import FIRST_NUMERICS, refuse_other_numerics
 from dsd_bench.training.loop import Training, part
-from dsd_bench.training.schedule import steps_per_epoch
 
 Tensors = dict[str, Tensor]
 
@@ -304,7 +304,7 @@ class Run:
             midway = checkpoint is not None and checkpoint.training
             self.watcher.goes_on(len(self.rows), midway)
             self._note_plan(len(self.rows))
-            self._check_snapshots()
+            check_snapshots(self.config, self.snapshots, len(self.setup.data.train))
         self.watcher.begun(self.resumed_from, self.rows)
         return checkpoint
 
@@ -316,17 +316,6 @@ class Run:
         last = {"numerics": FIRST_NUMERICS, **self.plans[-1]} if self.plans else {}
         if {k: v for k, v in last.items() if k != "from_round"} != plan:
             self.plans = (*self.plans, {"from_round": round, **plan})
-
-    def _check_snapshots(self) -> None:
-        """Say at once when a rewind step lies beyond the dense training."""
-        wanted = self.snapshots
-        protocol, samples = self.config.protocol, len(self.setup.data.train)
-        steps = protocol.dense_epochs * steps_per_epoch(samples, protocol.batch_size)
-        if wanted and max(wanted) > steps:
-            raise UsageError(
-                f"perturber '{self.config.perturber.name}' wants the state after step "
-                f"{max(wanted)}, but the dense training has {steps} steps"
-            )
 
     def _load(self, tensors: Tensors) -> None:
         self.model, _ = self._prunable_model()

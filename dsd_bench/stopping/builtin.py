@@ -74,6 +74,7 @@ def register_stop_criteria() -> list[Component]:
             "Algorithm 2: early stop, allowed only once the neurons' entropy has fallen",
             EntropyGateParams,
             version=2,
+            columns=("entropy",),
             citation=f"{PAPER}, Algorithm 2",
         ),
     ]

@@ -19,6 +19,13 @@ def steps_per_epoch(samples: int, batch: int) -> int:
     return full + (rest > 1 or not full)
 
 
+def smallest_batch(samples: int, batch: int) -> int:
+    """Return the size of the smallest batch of an epoch; see :func:`steps_per_epoch`."""
+    whole = min(batch, samples)
+    rest = samples % whole
+    return rest if rest > 1 else whole
+
+
 def round_half_up(value: float) -> int:
     """Round to the nearest whole number, halves up."""
     return int(value + 0.5)

@@ -1,0 +1,187 @@
+"""Everything that can be known of runs before the first of them begins, each thing once.
+
+Data's sizes, components, the model in both modes, one step with the regularizers and one pruning
+are tried out; no file is written, and the global generators stay as they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, TypeVar
+
+from torch import nn
+
+from dsd_bench.config.run import ComponentConfig, RegularizerConfig, RunConfig
+from dsd_bench.config.words import build_component
+from dsd_bench.errors import DataError, UsageError, collect
+from dsd_bench.experiment.assemble import (
+    Measures,
+    Sources,
+    build_model,
+    check_selection,
+    check_snapshots,
+    load_data,
+    measures,
+    named,
+)
+from dsd_bench.experiment.dry_round import dry_round
+from dsd_bench.experiment.probe import Probed, probe_model
+from dsd_bench.experiment.runner import explain
+from dsd_bench.experiment.settings import Settings
+from dsd_bench.perturbers import Perturber
+from dsd_bench.plugins import catalogue
+from dsd_bench.seeds import preserved_globals
+from dsd_bench.training.device import ComputeContext, make_context
+from dsd_bench.training.schedule import smallest_batch
+
+T = TypeVar("T")
+_OF_ENTROPY = ("entropy", "entropy_per_layer")
+_OF_VALIDATION = ("val_accuracy", "val_loss")
+
+
+def check_runs(
+    configs: Sequence[RunConfig], sources: Sources, settings: Settings, here: bool = True
+) -> list[str]:
+    """Try out what ``configs`` need and return what their users should know, a line each.
+
+    Args:
+        configs: the runs, and their teachers' runs; one of several seeds is enough.
+        sources: where data lie; what is missing is downloaded if that is allowed.
+        settings: how they will run.
+        here: whether on this machine; else models are tried out on its CPU in fp32.
+
+    Raises:
+        UsageError: listing everything that cannot be run.
+        RunError: for what nobody foresaw.
+    """
+    checks, problems = _Checks(sources, settings, here), list[str]()
+    for config in configs:
+        try:
+            with preserved_globals():
+                checks.check(config)
+        except UsageError as error:
+            problems.append(str(error))
+        except Exception as error:  # a component of a plugin may raise anything
+            raise explain(error, settings) from error
+    collect(list(dict.fromkeys(problems)))
+    return checks.notes
+
+
+class _Checks:
+    """The checks of several runs; each is made once for all of them."""
+
+    def __init__(self, sources: Sources, settings: Settings, here: bool) -> None:
+        self.sources, self.settings, self.here = sources, settings, here
+        self.notes: list[str] = []
+        self._done: dict[Hashable, Any] = {}
+
+    def check(self, config: RunConfig) -> None:
+        """Check one run.
+
+        Raises:
+            UsageError: at the first thing that is wrong.
+        """
+        known, context = catalogue(), self._context(config)
+        for kind in ("stop", "noise"):
+            build_component(known, kind, getattr(config, kind))
+        for name in config.metrics:
+            known.get("metric", name).component.create()
+        perturber: Perturber = build_component(known, "perturber", config.perturber)
+        found = self._measures(config)
+        check_selection(config, found.held_out)
+        check_snapshots(config, perturber.snapshots(), found.train)
+        batch = smallest_batch(found.train, config.protocol.batch_size)
+        if context.team.size > batch:
+            raise UsageError(
+                f"--batch-size: {context.team.size} processes cannot share the last batch of an "
+                f"epoch, which has {batch} images; choose another size"
+            )
+        model = (config.model.model_dump_json(), found.shape, found.classes, context.precision)
+        batch = min(batch, 2)
+        probed = self._once(
+            ("model", *model, batch), lambda: self._probe(config, found, context, batch)
+        )
+        self._columns(config, found, probed)
+        method = [_without_seeds(chosen) for chosen in config.regularizers]
+        self._once(
+            ("method", *model, batch, *method, config.pruner.model_dump_json()),
+            lambda: self._dry_round(config, found, context, batch),
+        )
+
+    def _once(self, key: Hashable, act: Callable[[], T]) -> T:
+        """Return what ``act()`` gave, or raise what it raised, the first time for this key."""
+        if key not in self._done:
+            try:
+                self._done[key] = act()
+            except UsageError as error:
+                self._done[key] = error
+        answer = self._done[key]
+        if isinstance(answer, UsageError):
+            raise answer
+        return answer  # type: ignore[no-any-return]
+
+    def _context(self, config: RunConfig) -> ComputeContext:
+        settings, precision = self.settings, config.protocol.precision
+        if not self.here:
+            return make_context("cpu", settings.threads, False, "fp32")
+        return make_context(settings.device, settings.threads, settings.deterministic, precision)
+
+    def _measures(self, config: RunConfig) -> Measures:
+        """Return the data's sizes; what is to be downloaded is, once, here."""
+        if self.settings.download:
+            dataset = build_component(catalogue(), "dataset", config.dataset)
+            try:
+                dataset.check(self.settings.data_dir, False)
+            except DataError:
+                load_data(config, self.sources)
+        return measures(config, self.sources)
+
+    def _probe(
+        self, config: RunConfig, found: Measures, context: ComputeContext, batch: int
+    ) -> Probed:
+        """Try the model out, and note what is odd about it."""
+        where = named(config.model)
+        model = build_model(
+            config.model, 0, found.shape, found.classes, context, self.settings.download
+        )
+        probed = probe_model(model, where, found.shape, found.classes, context, batch)
+        context.team.adapt(model)
+        if not probed.rectifiers:
+            self.notes.append(
+                f"{where} has no units with an on/off state (ReLU and its like): its entropy will "
+                "be null"
+            )
+        return probed
+
+    def _columns(self, config: RunConfig, found: Measures, probed: Probed) -> None:
+        """Refuse a stop criterion that reads what this run cannot give."""
+        missing = dict.fromkeys(
+            () if probed.rectifiers else _OF_ENTROPY,
+            f"{named(config.model)} has no units with an on/off state (ReLU and its like)",
+        ) | dict.fromkeys(() if found.held_out else _OF_VALIDATION, "nothing is held out for it")
+        for column in catalogue().get("stop", config.stop.name).component.columns:
+            if column in missing:
+                raise UsageError(
+                    f"stop criterion '{config.stop.name}' needs '{column}', which would be null: "
+                    f"{missing[column]}; use --stop patience, which needs accuracies only"
+                )
+
+    def _dry_round(
+        self, config: RunConfig, found: Measures, context: ComputeContext, batch: int
+    ) -> None:
+        """Let the regularizers and the pruner do their part once."""
+
+        def build(model: ComponentConfig) -> nn.Module:
+            return build_model(
+                model, 0, found.shape, found.classes, context, self.settings.download
+            )
+
+        shape, classes = found.shape, found.classes
+        dry_round(config, named(config.model), build, shape, classes, context, batch)
+
+
+def _without_seeds(chosen: RegularizerConfig) -> str:
+    """Return what of a regularizer matters for trying it out: of a teacher, its model."""
+    teacher = chosen.teacher.config.model.model_dump_json() if chosen.teacher else ""
+    params = {key: value for key, value in chosen.params.items() if key != "teacher"}
+    return f"{chosen.name} {params} {teacher}"

@@ -1,0 +1,130 @@
+"""One training step with a run's regularizers and one pruning, on random images: do they work?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy
+import torch
+from torch import Tensor, nn
+
+from dsd_bench.config.run import ComponentConfig, RegularizerConfig, RunConfig
+from dsd_bench.config.words import build_component
+from dsd_bench.data.on_device import DeviceData
+from dsd_bench.data.prepare import Prepared, Split
+from dsd_bench.errors import DsdError, UsageError
+from dsd_bench.masks import Masks, NothingLeft
+from dsd_bench.models.building import Shape, in_one_line
+from dsd_bench.plugins import catalogue
+from dsd_bench.pruners import Pruner, PruneView
+from dsd_bench.training.device import ComputeContext
+from dsd_bench.training.distributed import Team
+from dsd_bench.training.loop import ActiveRegularizer, Training, TrainingSetup
+
+Build = Callable[[ComponentConfig], nn.Module]
+
+
+def dry_round(
+    config: RunConfig,
+    where: str,
+    build: Build,
+    shape: Shape,
+    classes: int,
+    context: ComputeContext,
+    batch: int,
+) -> None:
+    """Train one step with the regularizers, if there are any, and prune once.
+
+    It draws from the global generators.
+
+    Args:
+        config: the run.
+        where: the model, for messages.
+        build: makes a new network of a model's configuration, on the context's device.
+        shape: one image's ``(C, H, W)``.
+        classes: number of classes.
+        context: where and how precisely to compute.
+        batch: images of the step.
+
+    Raises:
+        UsageError: naming the component that cannot do its part, and why.
+    """
+    # a single step needs neither a graph nor the other processes
+    alone = ComputeContext(context.device, replace(context.plan, engine="eager"), team=Team())
+    data, model = _random_data(shape, classes, batch, alone), build(config.model)
+    masks = Masks.dense(model)
+    if config.regularizers:
+        names = ", ".join(f"'{chosen.name}'" for chosen in config.regularizers)
+        with _blaming(f"{where} cannot be trained with {names}"):
+            _step(config, build, data, alone, model, masks)
+    pruner: Pruner = build_component(catalogue(), "pruner", config.pruner)
+    with _blaming(f"pruner '{config.pruner.name}' cannot prune {where}"):
+        _prune(pruner, model, masks, data)
+
+
+@contextmanager
+def _blaming(what: str) -> Iterator[None]:
+    """Turn whatever a component raises into a sentence that names it."""
+    try:
+        yield
+    except (UsageError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        reason = str(error) if isinstance(error, DsdError) else in_one_line(error)
+        raise UsageError(f"{what}: {reason}") from error
+
+
+def _random_data(shape: Shape, classes: int, batch: int, context: ComputeContext) -> DeviceData:
+    draw, channels = numpy.random.default_rng(0), shape[0]
+    labels = numpy.arange(batch, dtype=numpy.int64) % classes
+    images = draw.integers(0, 256, (batch, *shape), dtype=numpy.uint8)
+    part = Split(images, labels, labels)
+    data = Prepared(
+        train=part,
+        val=None,
+        test=part,
+        classes=classes,
+        mean=(0.5,) * channels,
+        std=(0.25,) * channels,
+        flip=False,
+        shift=0,
+        crop=False,
+        label_noise={},
+    )
+    return DeviceData.from_prepared(data, context.device, context.memory_format)
+
+
+def _step(
+    config: RunConfig,
+    build: Build,
+    data: DeviceData,
+    context: ComputeContext,
+    model: nn.Module,
+    masks: Masks,
+) -> None:
+    def active(chosen: RegularizerConfig) -> ActiveRegularizer:
+        made = build_component(catalogue(), "regularizer", chosen)
+        if chosen.teacher is None:
+            return ActiveRegularizer(chosen.name, made)
+        teacher = build(chosen.teacher.config.model).eval().requires_grad_(False)
+        return ActiveRegularizer(chosen.name, made, teacher)
+
+    protocol = config.protocol.model_copy(update={"dense_epochs": 1, "lr": 1e-9})
+    regularizers = [active(chosen) for chosen in config.regularizers]
+    setup = TrainingSetup(protocol, data, context, 0, regularizers)
+    Training(setup, model, masks, 0).run(lambda training: None)
+
+
+def _prune(pruner: Pruner, model: nn.Module, masks: Masks, data: DeviceData) -> None:
+    def batches(count: int) -> Iterator[tuple[Tensor, Tensor]]:
+        everything = torch.arange(len(data.train), device=data.train.labels.device)
+        for _ in range(count):
+            yield data.normalise(data.train.gather(everything)), data.train.labels
+
+    device, draw = data.train.labels.device, torch.Generator().manual_seed(0)
+    try:
+        pruner.prune(PruneView(model.eval(), masks, 1, device, draw, batches))
+    except NothingLeft:
+        return
