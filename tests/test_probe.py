@@ -75,7 +75,7 @@ def test_an_output_that_cannot_be_used_is_refused_in_either_mode(name, train):
 def test_a_network_like_any_other_is_taken():
     found = try_out(Net())
     assert found.rectifiers
-    assert found.unused == ()
+    assert found.untrained == ()
 
 
 def test_an_output_for_one_image_may_not_lose_its_first_dimension():
@@ -139,7 +139,7 @@ def test_weights_that_training_does_not_reach_are_named():
     model = Net()
     model.aside = nn.Linear(2, 2)
     model.last.weight.requires_grad_(False)
-    assert try_out(model).unused == ("last.weight", "aside.weight")
+    assert try_out(model).untrained == ("last.weight", "aside.weight")
 
 
 class Normed(nn.Module):
@@ -349,6 +349,44 @@ def test_the_pruner_is_tried_on_the_model(monkeypatch, tiny):
     with pytest.raises(UsageError, match=r"'structured-l1' cannot prune .*no layer"):
         notes_of([tiny(pruner="structured-l1")])
     assert notes_of([tiny()]) == []
+
+
+class Half(nn.Module):
+    """A layer that computes another weight of its own, a frozen one, and one like any other."""
+
+    def __init__(self, classes):
+        super().__init__()
+        self.scaled, self.frozen, self.head = (
+            nn.Linear(64, 8),
+            nn.Linear(8, 8),
+            nn.Linear(8, classes),
+        )
+        self.frozen.weight.requires_grad_(False)
+
+    def forward(self, x):
+        hidden = nn.functional.linear(x.flatten(1), self.scaled.weight * 2).relu()
+        return self.head(self.frozen(hidden))
+
+
+def test_what_is_not_pruned_and_what_is_not_trained_is_told_once(monkeypatch, tiny, tmp_path):
+    made_of(monkeypatch, lambda shape, classes: Half(classes))
+    notes = []
+    configs = [tiny(seed=0), tiny(seed=1)]
+    settings = Settings(device="cpu")
+    api.execute(configs, tmp_path, settings, executor="inline", emit=notes.append)
+    texts = [event["text"] for event in notes if event["event"] == "note"]
+    assert len(texts) == 2
+    assert "of the weights are never pruned: scaled.weight" in texts[0]
+    assert "get no gradient (frozen, or unused in train mode): frozen.weight" in texts[1]
+
+
+def test_a_model_with_nothing_to_prune_is_refused(monkeypatch, tiny):
+    made_of(
+        monkeypatch,
+        lambda shape, classes: nn.Sequential(nn.Flatten(), nn.Bilinear(64, 64, classes)),
+    )
+    with pytest.raises(UsageError, match=r"model 'mlp:8'.* no Conv or Linear weights"):
+        notes_of([tiny()])
 
 
 def test_finished_runs_are_not_tried_again(monkeypatch, tiny, tmp_path):

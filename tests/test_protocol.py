@@ -36,7 +36,6 @@ class Silent:
     def __init__(self, patience: int = 10**9) -> None:
         self.left = patience
         self.rows: list[Row] = []
-        self.notes: list[str] = []
 
     def goes_on(self, round: int, midway: bool) -> None:
         pass
@@ -53,9 +52,6 @@ class Silent:
     ) -> None:
         assert 0 <= epoch <= epochs
         assert 0 <= within < 1
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
 
     def round(self, row: Row, timing: Mapping[str, Any]) -> None:
         self.rows.append(row)

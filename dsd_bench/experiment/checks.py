@@ -28,6 +28,7 @@ from dsd_bench.experiment.dry_round import dry_round
 from dsd_bench.experiment.probe import Probed, probe_model
 from dsd_bench.experiment.runner import explain
 from dsd_bench.experiment.settings import Settings
+from dsd_bench.metrics.prunable import find_prunable
 from dsd_bench.perturbers import Perturber
 from dsd_bench.plugins import catalogue
 from dsd_bench.seeds import preserved_globals
@@ -144,12 +145,24 @@ class _Checks:
         model = build_model(
             config.model, 0, found.shape, found.classes, context, self.settings.download
         )
+        try:
+            left_out = find_prunable(model, found.shape)
+        except UsageError as error:
+            raise UsageError(f"{where}: {error}") from None
+        if left_out:
+            self.notes.append(f"{where}: {left_out}")
         probed = probe_model(model, where, found.shape, found.classes, context, batch)
         context.team.adapt(model)
         if not probed.rectifiers:
             self.notes.append(
                 f"{where} has no units with an on/off state (ReLU and its like): its entropy will "
                 "be null"
+            )
+        if probed.untrained:
+            names, more = ", ".join(probed.untrained[:3]), len(probed.untrained) - 3
+            self.notes.append(
+                f"{where}: weights that are pruned but get no gradient (frozen, or unused in train "
+                f"mode): {names}" + (f" and {more} more" if more > 0 else "")
             )
         return probed
 

@@ -16,6 +16,7 @@ from dsd_bench.data.on_device import DeviceData
 from dsd_bench.data.prepare import Prepared, Split
 from dsd_bench.errors import DsdError, UsageError
 from dsd_bench.masks import Masks, NothingLeft
+from dsd_bench.metrics.prunable import find_prunable
 from dsd_bench.models.building import Shape, in_one_line
 from dsd_bench.plugins import catalogue
 from dsd_bench.pruners import Pruner, PruneView
@@ -54,6 +55,7 @@ def dry_round(
     # a single step needs neither a graph nor the other processes
     alone = ComputeContext(context.device, replace(context.plan, engine="eager"), team=Team())
     data, model = _random_data(shape, classes, batch, alone), build(config.model)
+    find_prunable(model, shape)
     masks = Masks.dense(model)
     if config.regularizers:
         names = ", ".join(f"'{chosen.name}'" for chosen in config.regularizers)

@@ -39,9 +39,6 @@ class Watcher(Protocol):
     ) -> None:
         """A training goes on; ``within`` (0..1) is the share of the next epoch that is done."""
 
-    def note(self, text: str) -> None:
-        """Something that whoever reads the results should know."""
-
     def round(self, row: Row, timing: Mapping[str, Any]) -> None:
         """A round has ended and is safe."""
 

@@ -30,11 +30,11 @@ class Probed:
 
     Attributes:
         rectifiers: whether it has units with an on/off state, hence an entropy.
-        unused: weights that a training would prune, but never train, by parameter name.
+        untrained: prunable weights that get no gradient, by parameter name.
     """
 
     rectifiers: bool
-    unused: tuple[str, ...]
+    untrained: tuple[str, ...]
 
 
 def probe_model(
@@ -64,7 +64,7 @@ def probe_model(
     trial = _Trial(model, where, shape, classes, context)
     rectifiers = trial.evaluate()
     trial.train(smallest_batch)
-    return Probed(rectifiers, trial.unused())
+    return Probed(rectifiers, trial.untrained())
 
 
 class _Trial:
@@ -117,7 +117,7 @@ class _Trial:
     def _untrainable(self, reason: str) -> UsageError:
         return UsageError(f"{self.where} cannot be trained: {reason}")
 
-    def unused(self) -> tuple[str, ...]:
+    def untrained(self) -> tuple[str, ...]:
         """Return the weights that the backward pass did not reach."""
         weights = prunable_parameters(self.model)
         return tuple(name for name, weight in weights.items() if weight.grad is None)

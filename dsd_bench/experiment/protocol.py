@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dsd_bench.errors import Interrupted, RunError, UsageError
+from dsd_bench.errors import Interrupted, RunError
 from dsd_bench.experiment.assemble import check_snapshots
 from dsd_bench.experiment.ending import End, best_round, ended
 from dsd_bench.experiment.keeping import chosen
@@ -124,7 +124,7 @@ class Run:
         self.model, left_out = self._prunable_model()
         self.masks = Masks.dense(self.model)
         if left_out:
-            self.watcher.note(str(left_out))
+            self.store.log(str(left_out))  # whoever began the runs was told before
 
     def _prunable_model(self) -> tuple[nn.Module, LeftOut]:
         """Return the model as it is initialised, and what of it cannot be pruned."""

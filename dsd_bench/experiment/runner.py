@@ -175,11 +175,6 @@ class _Execution:
         self._observe("run_started", config=self.config.to_json(), path=self.path)
         self.emit("started", resumed_from_round=resumed, rows=[plain_row(row) for row in rows])
 
-    def note(self, text: str) -> None:
-        """Write to the run's log, and tell."""
-        self.folder.log(text)
-        self.emit("note", text=text)
-
     def progress(
         self, round: int, epoch: int, epochs: int, images_per_second: float, within: float
     ) -> None:
@@ -212,7 +207,11 @@ class _Execution:
         """Tell observers; what they raise is noted and costs nothing."""
         if not self.launch.leads:
             return
-        catalogue().notify(hook, self.note, run_id=self.run_id, **values)
+        catalogue().notify(hook, self._note, run_id=self.run_id, **values)
+
+    def _note(self, text: str) -> None:
+        self.folder.log(text)
+        self.emit("note", text=text)
 
     def _result(self, end: End, context: device.ComputeContext, data: Prepared) -> dict[str, Any]:
         plugins = {name: version(name) for name in distributions(self.config)}
