@@ -59,6 +59,7 @@ class Local(Executor):
             UsageError: if the device does not exist.
         """
         pool = self._pool or _Pool(settings, emit, Queue(jobs))
+        pool.todo = Queue(jobs)  # what was finished may have been found damaged since
         if pool.todo.unfinished:
             with stop_on_signals(emit) as stop, pool:
                 pool.work(stop)

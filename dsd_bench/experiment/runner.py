@@ -201,7 +201,7 @@ class _Execution:
 
     def _provenance(self) -> Provenance:
         accept = self.settings.accept_versions
-        return Provenance(self.path, self.config, device.versions(), accept, self.note)
+        return Provenance(self.path, self.config, device.versions(), accept, self._note)
 
     def _observe(self, hook: str, **values: Any) -> None:
         """Tell observers; what they raise is noted and costs nothing."""
