@@ -97,7 +97,9 @@ def tiny_run(command: Callable[..., tuple[int, str, str]]) -> Callable[..., dict
         for name, value in (("--rounds", "2"), ("--epochs", "2"), ("--seeds", "0")):
             if name not in words and not (name == "--rounds" and "--target-sparsity" in words):
                 given += [name, value]
-        got, out, err = command("run", *given, "--executor", "inline", "--json", *words)
+        if "--executor" not in words:
+            given += ["--executor", "inline"]
+        got, out, err = command("run", *given, "--json", *words)
         assert got == code, f"exit code {got}\n{out}\n{err}"
         return json.loads(out)  # type: ignore[no-any-return]
 
