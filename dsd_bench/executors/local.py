@@ -59,7 +59,8 @@ class Local(Executor):
             UsageError: if the device does not exist.
         """
         pool = self._pool or _Pool(settings, emit, Queue(jobs))
-        pool.todo = Queue(jobs)  # what was finished may have been found damaged since
+        # what was finished may have been found damaged since
+        pool.todo, pool.emit = Queue(jobs), emit
         if pool.todo.unfinished:
             with stop_on_signals(emit) as stop, pool:
                 pool.work(stop)

@@ -13,6 +13,7 @@ from torch import nn
 
 from dsd_bench.config.run import ComponentConfig, RegularizerConfig, RunConfig
 from dsd_bench.config.words import build_component
+from dsd_bench.environment.contained import contained
 from dsd_bench.errors import DataError, UsageError, collect
 from dsd_bench.experiment.assemble import (
     Measures,
@@ -58,7 +59,7 @@ def check_runs(
     checks, problems = _Checks(sources, settings, here), list[str]()
     for config in configs:
         try:
-            with preserved_globals():
+            with contained(), preserved_globals():
                 checks.check(config)
         except UsageError as error:
             problems.append(str(error))
