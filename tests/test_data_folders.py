@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import image_folder, picture
+from fakes import image_folder, install, picture
 from torchvision.datasets import ImageFolder
 
 from dsd_bench import configure
@@ -280,6 +280,21 @@ def test_a_place_is_no_part_of_the_data_and_the_version_is(folder: Path, tmp_pat
         assert configure(dataset=f"imagefolder:{moved}", **options).run_id == first.run_id
     finally:
         moved.rename(folder)
+
+
+@pytest.mark.parametrize("name", ["imagenet", "tiny-imagenet"])
+def test_swapped_images_of_imagenet_are_noticed_by_their_names(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(name, tmp_path, monkeypatch)
+    component = catalogue().get("dataset", name).component
+    data: Any = component.create(component.params())
+    data.load(tmp_path, False)
+    one, other, *_ = sorted(tmp_path.rglob("train/*/**/*_0.JPEG"))
+    one.rename(other.with_name(one.name))
+    other.rename(one.with_name(other.name))
+    with pytest.raises(DataError, match=r"_0\.JPEG is of another class, by its name"):
+        data.load(tmp_path, False)
 
 
 # --- remembered digests -----------------------------------------------------------------------

@@ -282,7 +282,8 @@ def test_a_run_on_boxes_goes_on_within_an_epoch(tmp_path, monkeypatch, patience)
 
     with pytest.raises(Interrupted, match="epoch"):
         follow(3, patience)
-    assert tuple(follow(1, 10**9)) == expected
+    found = [{k: v for k, v in row.items() if k != "correct"} for row in follow(1, 10**9)]
+    assert tuple(found) == expected
 
 
 def test_a_run_on_boxes_repeats_whatever_the_number_of_threads(tmp_path, monkeypatch):

@@ -73,6 +73,8 @@ class ImageNet(Dataset):
         return RawData(train, test, self.classes, IMAGENET_MEAN, IMAGENET_STD, crop=True)
 
     def _part(self, listing: Listing, data_dir: Path, part: str) -> Samples:
+        if part == "train" and (moved := misplaced(listing)):
+            raise self._refuse(data_dir, f"{listing.root / moved} is of another class, by its name")
         files, expected = listing.files(part, (224, 224), (256, 256)), self.images[part]
         if len(files) != expected:
             where = f"{listing.root / part} holds {len(files):,} of {expected:,} images"
@@ -140,6 +142,8 @@ class TinyImageNet(Dataset):
         names, labels = self._annotations(root, data_dir, listing.classes)
         test = ImageFiles.of(root / "val" / "images", names, (64, 64))
         files = {"train": listing.files("train", (64, 64)), "val": test}
+        if moved := misplaced(listing):
+            raise self._refuse(data_dir, f"{root / moved} is of another class, by its name")
         for part, expected in self.images.items():
             if len(files[part]) != expected:
                 found = f"{len(files[part]):,} of {expected:,} images in {root / part}"
@@ -184,3 +188,15 @@ class TinyImageNet(Dataset):
             f"tiny-imagenet: {what}; add --download to fetch it (248 MB), or unpack {self.url} "
             f"so that {data_dir / self.folder} holds train/WNID/images/ and val/"
         )
+
+
+def misplaced(listing: Listing) -> str | None:
+    """Return a train image that lies in another class's folder than its name says, if any does.
+
+    Published names begin with the class: ``n01440764_10026.JPEG``.
+    """
+    for label, names in listing.parts["train"].items():
+        for name in names:
+            if not name.rpartition("/")[2].startswith(f"{label}_"):
+                return name
+    return None
