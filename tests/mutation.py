@@ -29,9 +29,9 @@ from queue import Queue
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = {
-    "experiment/protocol": ["protocol", "training"],
-    "experiment/ending": ["protocol"],
-    "training/loop": ["training", "protocol", "data_streaming"],
+    "experiment/protocol": ["protocol_edges", "protocol", "training"],
+    "experiment/ending": ["protocol_edges", "protocol"],
+    "training/loop": ["training", "protocol_edges", "protocol", "data_streaming"],
     "training/step": ["stepping", "training"],
     "training/schedule": ["training"],
     "masks": ["masks", "pruners"],
