@@ -105,6 +105,7 @@ class Counting(Pruner):
     """Asks for batches and notes them."""
 
     def __init__(self, inner: Pruner, wanted: int, seen: list[Any]) -> None:
+        super().__init__(inner.params)
         self.inner, self.wanted, self.seen = inner, wanted, seen
 
     def prune(self, view: PruneView) -> Masks:
