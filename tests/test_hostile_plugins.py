@@ -292,9 +292,22 @@ def test_the_steps_have_the_threads_that_the_plan_says(torch_state):
     model = nn.Linear(4, 3)
     step = Stepper(context, model, Masks.dense(model), Optimizer(), [Greedy(Params())])
     torch.set_num_threads(5)
+    model.register_forward_pre_hook(lambda *_: seen.append(torch.get_num_threads()))
     images = torch.zeros(2, 4)
     step(images, torch.tensor([0, 1]), torch.tensor([0, 1]))
-    assert seen == [1, (1, torch.float32)]
+    assert seen == [1, 1, (1, torch.float32)]
+
+
+def test_a_model_has_the_dtype_that_the_plan_says(tiny, torch_state):
+    import torch
+
+    from dsd_bench.experiment.assemble import build_model
+    from dsd_bench.training.device import make_context
+
+    context = make_context("cpu", 1, False, "fp32")
+    torch.set_default_dtype(torch.float64)
+    model = build_model(tiny().model, 0, (1, 8, 8), 10, context)
+    assert {weight.dtype for weight in model.parameters()} == {torch.float32}
 
 
 def test_other_threads_leave_the_process_alone():
@@ -326,8 +339,7 @@ def test_outside_has_the_commands_own_streams(capsys):
 DESCRIPTORS = "os.system('echo noise'); os.write(1, b'noise'); assert os.read(0, 9) == b''"
 
 
-@pytest.mark.parametrize("place", [at_import, when_run], ids=lambda place: place.__name__)
-@pytest.mark.parametrize("executor", ["inline", "local"])
+@pytest.mark.parametrize(("place", "executor"), [(at_import, "local"), (when_run, "inline")])
 def test_what_descriptors_and_children_write_is_no_output(install, tmp_path, place, executor):
     folder = install(place(DESCRIPTORS))
     words = ("run", *TINY, "--pruner", "mine", "--executor", executor, "--json")

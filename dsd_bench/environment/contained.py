@@ -174,10 +174,16 @@ def _keep_logging() -> Iterator[None]:
         logging.disable(disabled)
 
 
+_NAMES = ("INT", "TERM", "HUP", "QUIT", "PIPE", "CHLD", "ALRM", "USR1", "USR2", "TSTP", "WINCH")
+_SIGNALS = tuple(
+    getattr(signal, f"SIG{name}") for name in _NAMES if hasattr(signal, f"SIG{name}")
+)  # all of them would take half a millisecond
+
+
 @contextlib.contextmanager
 def _keep_signals() -> Iterator[None]:
     """Put handlers back; meanwhile note a Ctrl-C, which is the user's, whoever is at work."""
-    before = {number: signal.getsignal(number) for number in signal.valid_signals()}
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
     interrupt = before[signal.SIGINT]
 
     def note(number: int, frame: Any) -> None:

@@ -85,7 +85,7 @@ class ComputeContext:
     def settle(self) -> None:
         """Undo what a component changed of how this process computes: the plan says how it does."""
         wanted = self.threads, self.plan.deterministic, self.precision
-        if not _as_set_up(*wanted):
+        if not _as_set_up(*wanted, self.plan.device == "cuda"):
             _set_up(*wanted)
 
     @property
@@ -196,17 +196,21 @@ def _set_up(threads: int, deterministic: bool, precision: Precision) -> None:
         torch.use_deterministic_algorithms(deterministic)  # imports torch's compiler: 2 s
 
 
-def _as_set_up(threads: int, deterministic: bool, precision: Precision) -> bool:
-    """Whether what :func:`_set_up` set is still so; takes about a microsecond."""
+def _as_set_up(threads: int, deterministic: bool, precision: Precision, on_gpu: bool) -> bool:
+    """Whether what :func:`_set_up` set is still so; it takes about a microsecond."""
     tf32 = precision == "tf32"
-    cudnn = torch.backends.cudnn
     return (
         torch.get_num_threads() == threads
         and torch.get_default_dtype() is torch.float32
         and torch.get_float32_matmul_precision() == ("high" if tf32 else "highest")
         and torch.are_deterministic_algorithms_enabled() == deterministic
-        and (cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic) == (tf32, False, True)
+        and (not on_gpu or _cudnn() == (tf32, False, True))
     )
+
+
+def _cudnn() -> tuple[bool, bool, bool]:
+    flags = torch.backends.cudnn
+    return flags.allow_tf32, flags.benchmark, flags.deterministic
 
 
 def _cuda_versions() -> str:
