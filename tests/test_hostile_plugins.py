@@ -27,7 +27,7 @@ from dsd_bench.plugins import build, catalogue
 
 ROOT = Path(__file__).parent.parent
 TINY = ("--dataset", "digits:train_size=60,val_size=30", "--model", "mlp:hidden=8")
-TINY += ("--batch-size", "20", "--rounds", "1", "--epochs", "2", "--seeds", "0")
+TINY += ("--batch-size", "20", "--rounds", "2", "--epochs", "2", "--seeds", "0")
 
 HEAD = """
 import os, signal, sys
@@ -59,6 +59,11 @@ def at_register(act: str) -> str:
 
 def when_run(act: str) -> str:
     return f"{HEAD}def act():\n    {act}\n{REGISTER}"
+
+
+def when_pruning_again(act: str) -> str:
+    """Act in round 2 only: what is tried out before a run finds nothing."""
+    return when_run(act).replace("        act()", "        if view.round > 1: act()")
 
 
 def when_watching(act: str) -> str:
@@ -143,7 +148,7 @@ def test_a_plugin_that_leaves_is_listed_and_the_others_load(install, place, case
 @pytest.mark.parametrize("case", LEAVING)
 def test_a_component_that_leaves_fails_its_run_only(install, tiny_run, tmp_path, case):
     act, text = LEAVING[case]
-    install(when_run(act))
+    install(when_pruning_again(act))
     [found] = tiny_run("--pruner", "mine", code=1)["runs"]
     assert found["status"] == "failed"
     first = text.removesuffix("...").split("\\n")[0]
@@ -164,7 +169,7 @@ def test_an_observer_that_leaves_is_noted_and_costs_nothing(install, tiny_run, t
 
 def test_a_user_error_of_a_component_that_steers_is_written_down(install, tiny_run, tmp_path):
     act = r"from dsd_bench.errors import UsageError; raise UsageError('\ud800\x1b[31m')"
-    install(when_run(act))
+    install(when_pruning_again(act))
     [found] = tiny_run("--pruner", "mine", code=2)["runs"]
     assert found["error"] == r"\ud800\x1b[31m"
     noted = json.loads((tmp_path / found["path"] / "failure.json").read_text("utf-8"))
@@ -172,9 +177,9 @@ def test_a_user_error_of_a_component_that_steers_is_written_down(install, tiny_r
 
 
 def test_a_failure_with_an_exit_code_of_its_own_is_still_one(install, tiny_run):
-    act = "from dsd_bench.errors import RunError; RunError.exit_code = 0; raise RunError('no')"
-    install(when_run(act.replace("RunError.exit_code = 0; raise RunError", "E = type('E', "
-                                 "(RunError,), {'exit_code': 0}); raise E")))  # fmt: skip
+    act = "from dsd_bench.errors import RunError; "
+    act += "raise type('E', (RunError,), {'exit_code': 0})('no')"
+    install(when_pruning_again(act))
     [found] = tiny_run("--pruner", "mine", code=1)["runs"]
     assert found["error"] == "no"
 
@@ -359,7 +364,7 @@ def test_a_closed_input_and_output_are_no_reason_to_fail(install, tmp_path):
 
 def test_a_worker_keeps_the_end_of_a_flood_only(install, tmp_path):
     act = "print('flood' * 10**6); sys.stderr.write('the end'); os._exit(9)"
-    folder = install(when_run(act))
+    folder = install(when_pruning_again(act))
     done = python(folder, tmp_path, "run", *TINY, "--pruner", "mine")
     assert done.returncode == 1
     assert "the end" in done.stderr
