@@ -14,7 +14,7 @@ from dsd_bench.config.run import ComponentConfig, RegularizerConfig, RunConfig
 from dsd_bench.config.words import build_component
 from dsd_bench.data.on_device import DeviceData
 from dsd_bench.data.prepare import Prepared, Split
-from dsd_bench.errors import DsdError, UsageError
+from dsd_bench.errors import DsdError, UsageError, message
 from dsd_bench.masks import Masks, NothingLeft
 from dsd_bench.metrics.prunable import find_prunable
 from dsd_bench.models.building import Shape, in_one_line
@@ -74,7 +74,7 @@ def _blaming(what: str) -> Iterator[None]:
     except (UsageError, MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
-        reason = str(error) if isinstance(error, DsdError) else in_one_line(error)
+        reason = message(error) if isinstance(error, DsdError) else in_one_line(error)
         raise UsageError(f"{what}: {reason}") from error
 
 

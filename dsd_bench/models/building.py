@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
-from dsd_bench.errors import DsdError, UsageError
+from dsd_bench.errors import DsdError, UsageError, message
 from dsd_bench.models import ModelFactory
 
 Shape = tuple[int, int, int]
@@ -84,7 +84,7 @@ def size(shape: Shape) -> str:
 
 def in_one_line(error: Exception) -> str:
     """Return an exception's kind and the first line of what it says."""
-    text = str(error).strip()
+    text = message(error).strip()
     return f"{type(error).__name__}: {text.splitlines()[0] if text else 'no message'}"
 
 
