@@ -159,6 +159,22 @@ def test_a_component_that_leaves_fails_its_run_only(install, tiny_run, tmp_path,
 
 
 @pytest.mark.parametrize("case", LEAVING)
+def test_a_component_that_leaves_when_it_is_tried_out_is_told_at_once(
+    install, command, tmp_path, case
+):
+    act, text = LEAVING[case]
+    install(when_run(act))
+    words = [*TINY, "--pruner", "mine", "--executor", "inline", "--json"]
+    code, out, err = command("run", *words)
+    assert (code in (1, 2), out) == (True, "")
+    [line] = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert text.split("...")[0].split("\\n")[0][:60] in line
+    assert "\x1b" not in err
+    assert "Traceback" not in err
+    assert list((tmp_path / "runs").glob("*")) == []
+
+
+@pytest.mark.parametrize("case", LEAVING)
 def test_an_observer_that_leaves_is_noted_and_costs_nothing(install, tiny_run, tmp_path, case):
     act, text = LEAVING[case]
     install(when_watching(act))
