@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the board of the embedded data anew: 18 methods, seeds 0-5, about 5 minutes on 2 cores.
+# Makes the board of the embedded data anew: 18 methods, seeds 0-5, 7 minutes of processor time.
 # Run it from the top of the repository; finished runs in ./runs are reused. Where a row has other
 # results (of another machine, say), submit refuses: --replace as an argument replaces them.
 set -euo pipefail
