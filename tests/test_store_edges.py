@@ -1,0 +1,210 @@
+"""Edges of the store, the noise and the training where a single changed line would go unseen."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+import torch
+from fakes import InMemoryStore
+from test_protocol import make_run
+from test_training import start
+
+from dsd_bench import RunConfig
+from dsd_bench.errors import DamagedFile, RunError
+from dsd_bench.masks import Masks, prune_by_scores
+from dsd_bench.noise.builtin import SymmetricParams
+from dsd_bench.noise.labels import Symmetric
+from dsd_bench.seeds import stream
+from dsd_bench.store import files, locks
+from dsd_bench.store.checkpoint import Checkpoint
+from dsd_bench.store.files import append_line, write_atomic
+from dsd_bench.store.folder import CHECKPOINT, RunFolder
+
+Make = Callable[..., RunConfig]
+
+
+def folder(path: Path, curve: str = "one", told: list[str] | None = None) -> RunFolder:
+    path.mkdir(exist_ok=True)
+    notes: list[str] = [] if told is None else told
+    return RunFolder(path, curve, notes.append)
+
+
+def checkpoint(value: float = 1.0) -> Checkpoint:
+    return Checkpoint((), 0, False, {}, {"model/weight": torch.full((2, 2), value)})
+
+
+def test_a_checkpoint_of_another_curve_is_not_taken(tmp_path: Path) -> None:
+    folder(tmp_path / "run").save(checkpoint())
+    with pytest.raises(DamagedFile, match="of another run"):
+        folder(tmp_path / "run", "two").read()
+    told: list[str] = []
+    assert folder(tmp_path / "run", "two", told).restore() is None
+    assert told
+
+
+def test_a_log_that_cannot_be_written_is_told_once(tmp_path: Path) -> None:
+    told: list[str] = []
+    made = folder(tmp_path / "run", told=told)
+    (made.path / "log.txt").mkdir()
+    made.log("first")
+    made.log("second")
+    assert len(told) == 1
+    assert "goes on without its log" in told[0]
+
+
+def test_the_checkpoint_before_the_last_is_the_one_that_is_gone_back_to(tmp_path: Path) -> None:
+    made = folder(tmp_path / "run")
+    for value in (1.0, 2.0, 3.0):
+        made.save(checkpoint(value))
+    (made.path / CHECKPOINT).write_bytes(b"cut")
+    found = folder(tmp_path / "run").restore()
+    assert found is not None
+    assert float(found.tensors["model/weight"][0, 0]) == 2.0
+
+
+def test_a_checkpoint_without_its_kept_weights_is_not_taken(tmp_path: Path) -> None:
+    made = folder(tmp_path / "run")
+    made.save(checkpoint(1.0))
+    made.save(replace(checkpoint(2.0), kept=("dense",), needed=("dense",)))
+    found = folder(tmp_path / "run").restore()
+    assert found is not None
+    assert found.kept == ()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="file modes")
+def test_new_files_have_the_modes_that_the_user_s_mask_leaves(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        append_line(tmp_path / "log", "words")
+        write_atomic(tmp_path / "file", b"words")
+    finally:
+        os.umask(before)
+    for name in ("log", "file"):
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o644, name
+    assert (tmp_path / "log").read_text() == "words\n"
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["file", "log"]
+
+
+@pytest.mark.parametrize("sync", [True, False])
+def test_what_must_survive_a_power_cut_is_synced_before_and_after_the_rename(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sync: bool
+) -> None:
+    done: list[str] = []
+    real_sync, real_rename = os.fsync, os.replace
+
+    def fsync(handle: int) -> None:
+        done.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file")
+        real_sync(handle)
+
+    def rename(source: Any, target: Any) -> None:
+        done.append("rename")
+        real_rename(source, target)
+
+    monkeypatch.setattr(files.os, "fsync", fsync)
+    monkeypatch.setattr(files.os, "replace", rename)
+    write_atomic(tmp_path / "file", b"words", sync)
+    assert done == (["file", "rename", "folder"] if sync else ["rename"])
+
+
+def test_what_cannot_be_written_says_so_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "file").write_bytes(b"before")
+    monkeypatch.setattr(files.os, "replace", full)
+    with pytest.raises(RunError, match="disk is full"):
+        write_atomic(tmp_path / "file", b"words")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_bytes() == b"before"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="flock")
+def test_flock_tells_taken_from_held(tmp_path: Path) -> None:
+    (tmp_path / "lock").touch()
+    first, second = (os.open(tmp_path / "lock", os.O_RDWR) for _ in range(2))
+    assert locks._flock(first) is True
+    assert locks._flock(second) is None
+    os.close(first)
+    assert locks._flock(second) is True
+    os.close(second)
+
+
+def test_symmetric_noise_adds_what_its_stream_draws() -> None:
+    labels = numpy.arange(200, dtype=numpy.int64) % 10
+    noisy = Symmetric(SymmetricParams(rate=0.5)).corrupt(labels, 10, numpy.random.default_rng(3))
+    draw = numpy.random.default_rng(3)
+    chosen = draw.permutation(200)[:100]
+    expected = labels.copy()
+    expected[chosen] = (labels[chosen] + draw.integers(1, 10, size=100)) % 10
+    assert (noisy == expected).all()
+
+
+def test_on_another_kind_of_device_generators_begin_where_the_place_says(
+    tiny: Make, tmp_path: Path
+) -> None:
+    config = tiny(epochs=2, reg=["dropout"])
+    training = start(config, tmp_path)
+    tensors, cursor = training.tensors(), {"epoch": 1, "step": 2, "scalars": {}}
+    moved = {
+        k.replace("generators/cpu/", "generators/cuda/") if k.startswith("generators/") else k: v
+        for k, v in tensors.items()
+    }
+    cursor["scalars"] = training.cursor.scalars
+    again = start(config, tmp_path)
+    again.resume(cursor, moved)
+    again._restore_generators()
+    steps = again.steps_per_epoch + 2
+    assert steps == again.steps_done
+    for name, generator in again._generators().items():
+        known = torch.Generator().manual_seed(stream(config.seed, name, 1, steps))
+        assert torch.equal(generator.get_state(), known.get_state()), name
+
+
+def test_records_are_the_rounds_that_beat_all_before_them(tiny: Make, tmp_path: Path) -> None:
+    store = InMemoryStore()
+    run = make_run(tiny(rounds=6, epochs=1), tmp_path, store)
+    object.__setattr__(run.experiment, "keep", "records")
+    run.follow()
+    scores = [row["val_accuracy"] for row in run.rows]
+    records = [n for n, score in enumerate(scores) if all(score > other for other in scores[:n])]
+    names = ["dense" if n == 0 else f"best-{n:03d}" for n in records]
+    assert [name for name in store.kept if not name.startswith("snapshot")] == names
+    assert run.watcher.resumed is None  # type: ignore[attr-defined]
+
+
+def test_a_run_s_watcher_is_told_where_it_begins(tiny: Make, tmp_path: Path) -> None:
+    store = InMemoryStore()
+    told: list[Any] = []
+    for _ in range(2):
+        run = make_run(tiny(rounds=1, epochs=1), tmp_path, store)
+        begun = run.watcher.begun
+
+        def noted(resumed: int | None, rows: Any, begun: Any = begun) -> None:
+            told.append((resumed, len(rows)))
+            begun(resumed, rows)
+
+        run.watcher.begun = noted  # type: ignore[method-assign]
+        run.follow()
+    assert told == [(None, 0), (2, 2)]
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.int64, torch.int32, torch.uint8, torch.float64, torch.bfloat16, torch.float32]
+)
+def test_scores_of_any_dtype_rank_exactly(dtype: torch.dtype) -> None:
+    """Neighbours that float32 cannot tell apart are told apart in their own dtype."""
+    big = 2**24 if dtype in (torch.int64, torch.int32, torch.float64) else 100
+    scores = torch.tensor([big + 1, big, big + 3, big + 2]).to(dtype)
+    masks = Masks({"weight": torch.ones(4, dtype=torch.bool)})
+    kept = prune_by_scores({"weight": scores}, masks, 0.25, "global").weights["weight"]
+    assert kept.tolist() == [True, False, True, True]
