@@ -160,7 +160,7 @@ def test_a_teachers_own_teacher_is_described_and_counted(make, boards):
     row = read_row(path)
     (told,) = row.method.regularizers
     assert told.teacher.trainings == 5 + 1
-    assert told.teacher.differs["regularizers"][0]["teacher"]["differs"] == {"rounds": 2}
+    assert told.teacher.differs["regularizers"][0]["teacher"]["differs"] == {"rounds": 2}  # type: ignore[call-overload]
     assert len(row.seeds[0].teachers) == 2
 
 

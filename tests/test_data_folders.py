@@ -30,7 +30,7 @@ NOWHERE = Path("/nowhere")
 
 def make(folder: Path) -> Any:
     component = catalogue().get("dataset", "imagefolder").component
-    return component.create(component.params(path=str(folder)))
+    return component.create(component.params(path=str(folder)))  # type: ignore[call-arg]
 
 
 def fingerprint(folder: Path) -> str:

@@ -117,7 +117,7 @@ def test_validation_labels_are_the_true_ones_and_noise_is_told(human):
 
 def test_worse_is_the_default_and_has_another_fingerprint():
     worse = make("cifar10n")
-    assert worse.params.labels == "worse"
+    assert worse.params.labels == "worse"  # type: ignore[attr-defined]
     assert worse.fingerprint(NOWHERE) != make("cifar10").fingerprint(NOWHERE)
     with pytest.raises(UsageError, match=r"labels.*aggre"):
         make("cifar10n", labels="best")
@@ -218,7 +218,7 @@ def test_label_files_of_both_generations_of_numpy_are_read(human):
 
 
 def test_cifar100_is_confused_within_its_superclasses():
-    confused = make("cifar100").confused
+    confused = make("cifar100").confused  # type: ignore[attr-defined]
     assert sorted(confused) == list(range(100))
     assert all(SUPERCLASSES[a] == SUPERCLASSES[b] and a != b for a, b in enumerate(confused))
     assert numpy.bincount(SUPERCLASSES).tolist() == [5] * 20

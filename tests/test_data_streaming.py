@@ -185,7 +185,7 @@ def test_few_batches_are_decoded_ahead_and_threads_end(files, monkeypatch):
     next(batches)
     time.sleep(0.3)
     assert 20 < len(count) <= 30
-    batches.close()
+    batches.close()  # type: ignore[attr-defined]
     assert threading.active_count() == before
     assert len(count) <= 30
 
@@ -223,7 +223,7 @@ def test_split_and_place_leave_files_unread(files, monkeypatch):
         split = prepare(raw, DatasetParams(val_size=2, transform=transform), None, 0)
         data = DeviceData.from_prepared(split, torch.device("cpu"), torch.contiguous_format)
         assert (len(data.train), len(data.val), len(data.test)) == (10, 2, 4)
-        assert (data.train.crop, data.test.crop, data.transforms) == (crop, False, crop)
+        assert (data.train.crop, data.test.crop, data.transforms) == (crop, False, crop)  # type: ignore[attr-defined]
         assert data.shape == (3, 16, 16)
 
 

@@ -241,7 +241,7 @@ def test_heat_writes_every_number_and_leaves_gaps() -> None:
 def test_bars_have_their_deviation() -> None:
     with figure(60, 50) as (_, [[axis]]):
         bars(axis, {"a": Spread(0.5, 0.1, 3), "none": None, "b": Spread(0.2, None, 1)})
-        assert [patch.get_width() for patch in axis.patches] == pytest.approx([50, 20])
+        assert [patch.get_width() for patch in axis.patches] == pytest.approx([50, 20])  # type: ignore[attr-defined]
         assert [label.get_text() for label in axis.get_yticklabels()] == ["a", "none", "b"]
 
 

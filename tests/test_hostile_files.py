@@ -290,7 +290,7 @@ def test_a_teacher_whose_name_is_gone(run_id: str, command: Command) -> None:
     config = json.loads(path.read_text())
     teacher = {"run_id": run_id, "weights": "best", "config": dict(config)}
     for key in ("run_id", "curve_id", "schema"):
-        del teacher["config"][key]
+        del teacher["config"][key]  # type: ignore[attr-defined]
     config["regularizers"] = [{"name": "kd", "version": 1, "params": {}, "teacher": teacher}]
     path.write_text(json.dumps(config))
     for words in (["ledger", run_id], ["replay", run_id, "--stop", "never"], ["submit", run_id]):

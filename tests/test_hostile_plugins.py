@@ -429,7 +429,7 @@ class Told(Component):
 def hooks(**functions: object) -> ModuleType:
     module = ModuleType(f"plugin{id(functions)}")
     for hook, function in functions.items():
-        setattr(module, hook, hookimpl(function))
+        setattr(module, hook, hookimpl(function))  # type: ignore[call-overload]
     return module
 
 

@@ -97,7 +97,7 @@ def test_hidden_sizes_that_are_none_are_refused(hidden):
 
 
 def test_one_hidden_layer_may_be_a_number():
-    assert COMPONENTS["mlp"].params(hidden=64) == COMPONENTS["mlp"].params(hidden="64")
+    assert COMPONENTS["mlp"].params(hidden=64) == COMPONENTS["mlp"].params(hidden="64")  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize(

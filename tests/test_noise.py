@@ -118,7 +118,7 @@ def test_the_rate_must_be_said(name):
 
 @pytest.mark.parametrize("name", RATED)
 def test_validation_labels_are_clean_by_default(name):
-    assert make(name, rate=0.1).params.validation is False
+    assert make(name, rate=0.1).params.validation is False  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("name", ["symmetric", "asymmetric", "pairflip"])

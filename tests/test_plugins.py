@@ -30,7 +30,7 @@ def plugin(name: str = "mine", **functions: object) -> ModuleType:
     """Return a module whose functions are marked as hooks."""
     module = ModuleType(name)
     for hook, function in functions.items():
-        setattr(module, hook, hookimpl(function))
+        setattr(module, hook, hookimpl(function))  # type: ignore[call-overload]
     return module
 
 

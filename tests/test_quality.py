@@ -28,6 +28,10 @@ def test_types() -> None:
     run("mypy")
 
 
+def test_types_of_the_tests() -> None:
+    run("mypy", "--config-file", "tests/mypy.ini")
+
+
 def test_imports_go_one_way() -> None:
     lint = "from importlinter.cli import lint_imports_command; lint_imports_command()"
     done = subprocess.run(

@@ -84,7 +84,7 @@ def test_kd_mixes_the_loss_before_it_with_the_teachers_part():
 
 def test_kd_defaults_are_the_papers():
     params = COMPONENTS["kd"].params()
-    assert (params.alpha, params.temperature, params.teacher) == (0.8, 10, "best")
+    assert (params.alpha, params.temperature, params.teacher) == (0.8, 10, "best")  # type: ignore[attr-defined]
     assert COMPONENTS["kd"].teacher
 
 
@@ -178,8 +178,8 @@ def test_l1_leaves_pruned_weights_alone():
 
 
 def test_penalty_defaults_are_the_contracts():
-    assert COMPONENTS["l1"].params().weight == 1e-5
-    assert COMPONENTS["l2"].params().weight == 1e-4
+    assert COMPONENTS["l1"].params().weight == 1e-5  # type: ignore[attr-defined]
+    assert COMPONENTS["l2"].params().weight == 1e-4  # type: ignore[attr-defined]
     with pytest.raises(UsageError, match="weight"):
         make("l1", weight=-1)
 

@@ -145,9 +145,9 @@ def test_means_and_spreads_over_seeds():
 
 def test_a_grid_of_rules():
     found = varied("entropy-gate:0.1", {"tolerance": ["0.01", "0.02"], "patience": [1, 3]})
-    told = [(one.criterion.params.tolerance, one.criterion.params.patience) for one in found]
+    told = [(one.criterion.params.tolerance, one.criterion.params.patience) for one in found]  # type: ignore[attr-defined]
     assert told == [(0.01, 1), (0.01, 3), (0.02, 1), (0.02, 3)]
-    assert {one.criterion.params.drop for one in found} == {0.1}
+    assert {one.criterion.params.drop for one in found} == {0.1}  # type: ignore[attr-defined]
     assert found[0].word == "entropy-gate:0.1,tolerance=0.01"
 
 

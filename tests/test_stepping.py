@@ -58,7 +58,7 @@ def dropped(
     model: nn.Module, place: device.ComputeContext, seed: int = 4
 ) -> tuple[Regularizer, Any]:
     component = catalogue().get("regularizer", "dropout").component
-    regularizer = component.create(component.params(p=0.5))
+    regularizer = component.create(component.params(p=0.5))  # type: ignore[call-arg]
     generator = torch.Generator().manual_seed(seed)
     regularizer.begin(TrainingView(model, 1, place.device, generator))
     return regularizer, generator

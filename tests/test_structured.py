@@ -94,7 +94,7 @@ def step(model: nn.Module, masks: Masks | None = None, fraction: float = 0.5) ->
         generator=torch.Generator(),
         batches=lambda n: iter(()),
     )
-    return COMPONENT.create(COMPONENT.params(fraction=fraction)).prune(view)
+    return COMPONENT.create(COMPONENT.params(fraction=fraction)).prune(view)  # type: ignore[call-arg]
 
 
 def filters(masks: Masks, layer: str) -> torch.Tensor:

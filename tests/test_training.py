@@ -57,7 +57,7 @@ def test_equals_a_plain_loop_with_torch_pruning(tiny: Make, tmp_path: Path) -> N
         plain.parameters(), lr=protocol.lr, momentum=0.9, weight_decay=protocol.weight_decay
     )
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [2, 3], gamma=0.1)
-    images = data.train.images.float() * data.scale + data.shift_by
+    images = data.train.images.float() * data.scale + data.shift_by  # type: ignore[attr-defined]
     for epoch in range(4):
         draw = torch_stream("cpu", config.seed, "round", 1, "order", epoch)
         for index in torch.randperm(60, generator=draw).split(20):
