@@ -281,9 +281,9 @@ def main() -> None:
         trees: Queue[Path] = Queue()
         for tree in copies(given.jobs, Path(folder)):
             trees.put(tree)
-        for module in sorted({mutant.module for mutant in chosen}):
+        for path in sorted({path for mutant in chosen for path in tests_of(mutant.module)}):
             tree = trees.get()
-            assert passes(tree, tests_of(module)), f"{module}: its tests fail unbroken"
+            assert passes(tree, [path]), f"{path}: fails unbroken"
             trees.put(tree)
 
         def one(mutant: Mutant) -> tuple[Mutant, bool]:

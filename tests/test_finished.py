@@ -187,10 +187,10 @@ def test_runs_without_hashes_are_read_as_they_are(finished: Path) -> None:
 
 def test_to_verify_a_run_takes_no_time(finished: Path) -> None:
     config = config_of(finished)
-    began = time.perf_counter()
+    began = time.process_time()
     for _ in range(5):
         mend(finished, config, lambda text: None)
-    assert (time.perf_counter() - began) / 5 < 0.05
+    assert (time.process_time() - began) / 5 < 0.05
 
 
 def test_hashes_name_no_file_outside(finished: Path, tmp_path: Path) -> None:

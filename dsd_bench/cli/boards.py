@@ -10,6 +10,7 @@ from dsd_bench.boards import check as boards
 from dsd_bench.boards import rows
 from dsd_bench.cli import reading
 from dsd_bench.cli.saying import say, say_json
+from dsd_bench.config.naming import command
 from dsd_bench.store.runs import find_run, load_run
 
 _DIR = click.option(
@@ -54,7 +55,8 @@ def submit(
         return
     for path in paths:
         say(path)
-    say("write the boards with: dsd-bench leaderboard", err=True)
+    where = () if folder == Path("leaderboards") else ("--dir", str(folder))
+    say(f"write the boards with: {command('leaderboard', *where)}", err=True)
 
 
 @click.command()
