@@ -6,6 +6,7 @@ import functools
 import itertools
 import json
 import math
+import re
 import shutil
 import subprocess
 import sys
@@ -19,9 +20,10 @@ from hypothesis import strategies as st
 from dsd_bench.analysis import Spread
 from dsd_bench.boards.check import check, generate, write
 from dsd_bench.boards.files import encode, parse, read_row
-from dsd_bench.boards.places import row_path
+from dsd_bench.boards.places import row_path, track_slug
 from dsd_bench.boards.render import rank
 from dsd_bench.boards.rows import submit
+from dsd_bench.boards.schema import Track
 from dsd_bench.boards.summary import interval, summarise
 from dsd_bench.boards.words import escape, seeds_words
 from dsd_bench.errors import UsageError
@@ -736,3 +738,48 @@ def test_labels_of_a_track_tell_every_pair_of_methods_apart(make, boards):
     labels = [found.label for found in rank([read_row(path) for path in rows])]
     assert len(set(labels)) == 8
     assert "magnitude:fraction=0.5 + kd:teacher=dense, retraining lr x 0.1" in labels
+
+
+# -- names and words of a track
+
+
+def track(**changes):
+    value = {
+        "config_schema": 1,
+        "dataset": part("digits", train_size=1000),
+        "fingerprint": "f" * 64,
+        "data_seed": None,
+        "noise": part("symmetric", rate=0.4),
+        "model": part("mlp", hidden="64x64"),
+        "schedule": {"dense_epochs": 2},
+        "selection": "val",
+        "precision": "fp32",
+    }
+    return Track.model_validate(value | changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "digits-1000-symmetric-0.4-mlp-64x64"),
+        ({"selection": "test"}, "digits-1000-symmetric-0.4-mlp-64x64-test"),
+        ({"precision": "bf16"}, "digits-1000-symmetric-0.4-mlp-64x64-bf16"),
+        ({"data_seed": 0}, "digits-1000-symmetric-0.4-mlp-64x64-data-0"),
+        ({"model": part("mlp", hidden="x" * 12)}, "digits-1000-symmetric-0.4-mlp-" + "x" * 12),
+        ({"model": part("mlp", hidden="x" * 13)}, "digits-1000-symmetric-0.4-mlp"),
+        ({"dataset": part("digits", train_size=True)}, "digits-symmetric-0.4-mlp-64x64"),
+    ],
+)
+def test_a_tracks_folder_is_named_after_what_its_runs_share(changes, words):
+    name = track_slug(track(**changes))
+    assert name.rpartition("-")[0] == words
+    assert re.fullmatch("[0-9a-f]{8}", name.rpartition("-")[2])
+
+
+def test_a_board_says_whose_seed_splits_the_data(make, tmp_path):
+    for data_seed, words in ((None, "the seed of each run"), (5, "data seed 5")):
+        folder = tmp_path / f"boards{data_seed}"
+        changes = {} if data_seed is None else {"data_seed": data_seed}
+        submit([make(config(seed, **changes), DIP) for seed in (1, 2)], folder)
+        write(folder)
+        assert words in board_of(folder)

@@ -327,3 +327,24 @@ def test_scores_must_be_finite_where_weights_remain(model, bad):
     masks.weights["hidden.weight"][2, 1] = False
     pruned = prune_by_scores(scores, Masks(masks.weights), 0.2, "global")
     assert pruned.nonzero == 113 - prune_count(0.2, 113)
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.int64, torch.int32, torch.uint8, torch.float64, torch.bfloat16, torch.float32]
+)
+def test_scores_of_any_dtype_rank_exactly(dtype: torch.dtype) -> None:
+    """Neighbours that float32 cannot tell apart are told apart in their own dtype."""
+    big = 2**24 if dtype in (torch.int64, torch.int32, torch.float64) else 100
+    scores = torch.tensor([big + 1, big, big + 3, big + 2]).to(dtype)
+    masks = Masks({"weight": torch.ones(4, dtype=torch.bool)})
+    kept = prune_by_scores({"weight": scores}, masks, 0.25, "global").weights["weight"]
+    assert kept.tolist() == [True, False, True, True]
+
+
+def test_masks_of_many_other_weights_are_refused_by_the_first_names():
+    model = nn.Sequential(*[nn.Linear(2, 2) for _ in range(5)])
+    other = Masks({"else": torch.ones(2, dtype=torch.bool)})
+    with pytest.raises(RunError, match=r"0\.weight, 1\.weight, 2\.weight, \.\.\."):
+        other.ordered(model)
+    with pytest.raises(RunError, match="else"):
+        Masks(dict(Masks.dense(model).weights) | dict(other.weights)).ordered(model)

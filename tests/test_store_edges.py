@@ -19,7 +19,6 @@ from test_training import start
 
 from dsd_bench import RunConfig
 from dsd_bench.errors import DamagedFile, RunError
-from dsd_bench.masks import Masks, prune_by_scores
 from dsd_bench.noise.builtin import SymmetricParams
 from dsd_bench.noise.labels import Symmetric
 from dsd_bench.seeds import stream
@@ -55,6 +54,7 @@ def test_a_log_that_cannot_be_written_is_told_once(tmp_path: Path) -> None:
     made = folder(tmp_path / "run", told=told)
     (made.path / "log.txt").mkdir()
     made.log("first")
+    assert len(told) == 1
     made.log("second")
     assert len(told) == 1
     assert "goes on without its log" in told[0]
@@ -198,13 +198,40 @@ def test_a_run_s_watcher_is_told_where_it_begins(tiny: Make, tmp_path: Path) -> 
     assert told == [(None, 0), (2, 2)]
 
 
-@pytest.mark.parametrize(
-    "dtype", [torch.int64, torch.int32, torch.uint8, torch.float64, torch.bfloat16, torch.float32]
-)
-def test_scores_of_any_dtype_rank_exactly(dtype: torch.dtype) -> None:
-    """Neighbours that float32 cannot tell apart are told apart in their own dtype."""
-    big = 2**24 if dtype in (torch.int64, torch.int32, torch.float64) else 100
-    scores = torch.tensor([big + 1, big, big + 3, big + 2]).to(dtype)
-    masks = Masks({"weight": torch.ones(4, dtype=torch.bool)})
-    kept = prune_by_scores({"weight": scores}, masks, 0.25, "global").weights["weight"]
-    assert kept.tolist() == [True, False, True, True]
+@pytest.mark.skipif(sys.platform == "win32", reason="flock")
+@pytest.mark.parametrize("host", ["here", "elsewhere"])
+def test_only_this_host_s_processes_are_looked_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    """Two computers may share a boot id (containers); a holder elsewhere is watched instead."""
+    path = tmp_path / "lock"
+    path.touch()
+    handle = os.open(path, os.O_RDWR)
+    locks._write(handle, beat=0)
+    text = path.read_text("utf-8").replace('"pid": ', '"pid": 9')  # no such process
+    if host == "elsewhere":
+        text = text.replace(f'"host": "{locks.socket.gethostname()}"', '"host": "elsewhere"')
+    path.write_text(text, "utf-8")
+    assert locks._held(handle, False, locks._Watch()) == (host == "elsewhere")
+    os.close(handle)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="flock")
+def test_a_heartbeat_counts_as_dead_after_the_missed_beats_and_not_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lock").write_text("{}")
+    handle, clock = os.open(tmp_path / "lock", os.O_RDWR), [100.0]
+    monkeypatch.setattr(locks.time, "monotonic", lambda: clock[0])
+    watch = locks._Watch()
+    looks = 0
+    while not watch.died(handle):
+        clock[0] += locks.PAUSE
+        looks += 1
+        assert looks < 10**5
+    assert looks == pytest.approx(locks.BEAT * locks.MISSED / locks.PAUSE, abs=1)
+    sleeper = locks._Watch()
+    assert not sleeper.died(handle)
+    clock[0] += 10**6  # the watcher itself slept: that proves nothing about the holder
+    assert not sleeper.died(handle)
+    os.close(handle)
