@@ -21,7 +21,7 @@ from dsd_bench.analysis import Spread
 from dsd_bench.boards.check import check, generate, write
 from dsd_bench.boards.files import encode, parse, read_row
 from dsd_bench.boards.places import row_path, track_slug
-from dsd_bench.boards.render import rank
+from dsd_bench.boards.render import amount, rank
 from dsd_bench.boards.rows import submit
 from dsd_bench.boards.schema import Track
 from dsd_bench.boards.summary import interval, summarise
@@ -783,3 +783,12 @@ def test_a_board_says_whose_seed_splits_the_data(make, tmp_path):
         submit([make(config(seed, **changes), DIP) for seed in (1, 2)], folder)
         write(folder)
         assert words in board_of(folder)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(999, "999"), (1e3, "1.00 k"), (8830, "8.83 k"), (999_994, "999.99 k"), (1e6, "1.00 M"),
+     (1e9, "1.00 G"), (2.5e12, "2500.00 G")],
+)  # fmt: skip
+def test_large_numbers_have_units(value, text):
+    assert amount(value) == text
