@@ -182,6 +182,12 @@ def test_with_batch_norms_the_error_says_what_fits() -> None:
     tight(*batches(1)[0])
 
 
+@pytest.mark.parametrize(("room", "fits"), [(8, 8), (7, 4), (3, 2), (2, 2)])
+def test_the_error_names_the_largest_batch_that_fits(room: int, fits: int) -> None:
+    with pytest.raises(RunError, match=f"--batch-size {fits} fits"):
+        stepper(Tight(norm=True, room=room))(*batches(1)[0])
+
+
 def test_nothing_fits() -> None:
     with pytest.raises(torch.OutOfMemoryError):
         stepper(Tight(room=0))(*batches(1)[0])
