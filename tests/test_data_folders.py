@@ -465,9 +465,9 @@ def test_a_writer_who_takes_long_is_not_waited_for(
     digests(files[:1])
     with contextlib.closing(sqlite3.connect(own_cache / "digests.sqlite")) as connection:
         connection.execute("BEGIN EXCLUSIVE")
-        began = time.process_time()
+        began = time.monotonic()
         assert digests(files) == expected(files)
-        assert time.process_time() - began < 5
+        assert time.monotonic() - began < 5
 
 
 def test_the_memory_is_bounded(

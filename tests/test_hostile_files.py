@@ -142,10 +142,10 @@ def test_what_is_no_file_of_text(spoil: Spoil, tmp_path: Path) -> None:
         path = tmp_path / name
         path.write_text("{}")
         spoil(path)
-        began = time.process_time()
+        began = time.monotonic()
         with pytest.raises(UsageError, match=name):
             read(path)
-        assert time.process_time() - began < 2
+        assert time.monotonic() - began < 2
 
 
 # --- run folders ------------------------------------------------------------------------------
@@ -178,14 +178,14 @@ def hashed(plain: StoredRun) -> Path:
 
 
 def refused(command: Command, words: list[str], name: str) -> None:
-    began = time.process_time()
+    began = time.monotonic()
     code, out, err = command(*words)
     assert (code, out) == (2, ""), (words, err)
     assert name in err, words
     assert err.startswith("error: "), words
     assert err.count("\n") == 1, words
     assert len(err) < 600, words
-    assert time.process_time() - began < 5, words
+    assert time.monotonic() - began < 5, words
 
 
 def views(command: Command, run_id: str, name: str) -> None:
@@ -337,9 +337,9 @@ def test_a_hundred_thousand_rows(run_id: str, command: Command) -> None:
     good = json.loads(path.read_text().splitlines()[0])
     line = json.dumps(good)
     path.write_text(f"{line}\n" * 100_000)
-    began = time.process_time()
+    began = time.monotonic()
     refused(command, ["show", run_id], "rounds.jsonl")
-    assert time.process_time() - began < 2
+    assert time.monotonic() - began < 2
 
 
 def test_text_of_a_run_steers_nothing(run_id: str, command: Command) -> None:

@@ -32,7 +32,7 @@ def usage(entry: Registration) -> str:
     try:
         with contained():
             return plain(entry.component.name + _bare(entry.component.params))
-    except Exception:
+    except Exception:  # parameter_lines says what is wrong with them
         return entry.component.name
 
 
