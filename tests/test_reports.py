@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -15,14 +16,17 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 from rich.style import Style
 from rich.text import Text
 
+from dsd_bench import configure
 from dsd_bench.analysis import study, summarise
+from dsd_bench.cli.header import print_header
 from dsd_bench.components import Component
 from dsd_bench.config import naming
 from dsd_bench.executors import Job
+from dsd_bench.executors.planning import plan
 from dsd_bench.params import Params, param
 from dsd_bench.reports.axes import Frame
 from dsd_bench.reports.builtin import TerminalParams
@@ -34,6 +38,7 @@ from dsd_bench.reports.live import LiveView, PlainView
 from dsd_bench.reports.methods import methods_of
 from dsd_bench.reports.plot import Annotation, Plot, Series
 from dsd_bench.reports.progress import Progress, planned_rounds
+from dsd_bench.reports.resizing import ResizedLive
 from dsd_bench.reports.studies import print_study
 from dsd_bench.reports.summary import print_summary
 from dsd_bench.reports.terminal import Terminal, show
@@ -877,7 +882,7 @@ def test_live_view_shows_runs_under_way_first_where_room_is_short() -> None:
     lines = text.splitlines()
     assert len(lines) <= 16
     assert any(line.startswith("seed 25") for line in lines)
-    assert "and 19 more" in text
+    assert "and 18 more" in text
 
 
 @pytest.mark.parametrize("width", [40, 80])
@@ -885,6 +890,100 @@ def test_live_view_fits(width: int) -> None:
     run = run_of()
     events = [event(run, "round", row=run.rows[0]), training(run, 1, 10)]
     assert max(map(len, live_text([run], events, width).splitlines())) <= width
+
+
+@given(low=st.floats(0, 100), size=st.floats(0.01, 100), rows=st.sampled_from([6, 9, 14, 20]))
+def test_a_y_axis_names_at_least_two_values(low: float, size: float, rows: int) -> None:
+    frame = Frame.around([1.0, 0.1], [low, low + size], (80, rows))
+    assert 2 <= len(frame._y_labels()) <= rows
+
+
+@pytest.mark.parametrize("labels", [1, 6])
+@pytest.mark.parametrize("height", [6, 12, 19, 20, 24, 40])
+@pytest.mark.parametrize("width", [60, 140])
+def test_live_view_leaves_the_last_row_of_the_window_free(
+    width: int, height: int, labels: int
+) -> None:
+    pruners = [part(f"a-pruner-with-a-long-name-{number}") for number in range(labels)]
+    runs = [run_of(seed, pruner=pruner) for seed in range(4) for pruner in pruners]
+    events = [event(run, "round", row=row) for run in runs for row in run.rows]
+    lines = live_text(runs, events, width, height).splitlines()
+    assert len(lines) < height
+    assert max(map(len, lines)) <= width
+    assert lines[-1].startswith(f"0 of {len(runs)} runs done")
+    if height == 40:
+        assert any("accuracy so far" in line for line in lines)
+
+
+def test_live_view_lists_all_runs_where_they_just_fit() -> None:
+    runs = [run_of(seed) for seed in range(9)]
+    assert "more" not in live_text(runs, [], height=12)
+    assert "and 2 more" in live_text(runs, [], height=11)
+
+
+def test_nothing_moves_sideways_in_the_live_view() -> None:
+    run = run_of()
+    stages = [
+        [],
+        [training(run, 0, 5, 200)],
+        [event(run, "round", row=run.rows[0]), training(run, 1, 5)],
+        [event(run, "round", row=row) for row in run.rows] + [training(run, 8, 50)],
+    ]
+    texts = (live_text([run], events).splitlines() for events in stages)
+    heads = {next(line for line in text if line.startswith("run ")) for text in texts}
+    assert len(heads) == 1
+
+
+@pytest.mark.parametrize(("epochs", "told"), [(1199, "99 %"), (1, "0 %")])
+def test_a_share_is_rounded_down(epochs: int, told: str) -> None:
+    run = run_of()
+    progress = training(run, 20, epochs - 1150) if epochs > 200 else training(run, 0, epochs, 200)
+    assert f"0 of 1 run done \u00b7 {told}" in live_text([run], [progress])
+
+
+def test_the_clock_runs_while_workers_start() -> None:
+    clock, run = Clock(), run_of()
+    console = Console(file=io.StringIO(), width=100, height=40)
+    view = LiveView(console, jobs_of(run), configs_of(run), clock)
+    clock.now = 4.0
+    assert view._footer().plain == "0 of 1 run done \u00b7 starting \u00b7 4 s gone"
+
+
+def rows_cleared(sizes: Sequence[tuple[int, int]], lines: Sequence[str]) -> int:
+    """Return how many rows the first frame after the last of some resizes goes up."""
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, force_interactive=True)
+    console.size = ConsoleDimensions(*sizes[0])
+    text = "\n".join(lines)
+    with ResizedLive(text, console=console, auto_refresh=False, vertical_overflow="crop") as live:
+        for size in sizes:
+            start = len(stream.getvalue())
+            console.size = ConsoleDimensions(*size)
+            live.refresh()
+        return stream.getvalue()[start:].count("\x1b[1A")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ((80, 24), (80, 24), 2),  # from the last of three lines to the first
+        ((80, 24), (120, 24), 2),
+        ((80, 24), (80, 40), 2),
+        ((80, 24), (60, 24), 3),  # 70 cells are two rows now
+        ((80, 24), (35, 24), 4),  # so are 40
+        ((80, 24), (20, 24), 6),
+        ((80, 24), (20, 5), 4),  # no further than the window's top
+    ],
+)
+def test_a_resized_window_is_cleared_of_the_frame_as_it_is_broken(before, after, expected) -> None:
+    assert rows_cleared([before, after], ["x" * 70, "", "y" * 40]) == expected
+
+
+def test_what_a_lower_window_hid_is_cleared_when_it_comes_back() -> None:
+    lines = [str(number) for number in range(10)]
+    assert rows_cleared([(80, 24), (80, 6)], lines) == 9
+    assert rows_cleared([(80, 24), (80, 6), (80, 24)], lines) == 5 + 4
+    assert rows_cleared([(80, 24), (80, 6), (80, 8)], lines) == 5 + 2
 
 
 def test_live_view_vanishes_and_leaves_notes() -> None:
@@ -929,3 +1028,27 @@ def test_views_load_without_the_heavy_packages() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+# -- the head
+
+
+def head_text(width: int, terminal: bool) -> list[str]:
+    console = Console(file=io.StringIO(), width=width, force_terminal=terminal)
+    run = configure(target_sparsity=0.9)
+    planned = plan([run], Path("runs"))
+    with console.capture() as capture:
+        print_header(console, planned, Path("runs"))
+    return _bare(capture.get()).splitlines()
+
+
+def test_the_head_is_broken_between_words_on_a_terminal_only() -> None:
+    whole = head_text(60, terminal=False)
+    lines = head_text(60, terminal=True)
+    assert max(map(len, lines)) <= 60
+    start = next(place for place, line in enumerate(lines) if line.startswith("protocol"))
+    end = next(place for place, line in enumerate(lines) if line.startswith("run "))
+    assert end > start + 1
+    assert all(line.startswith(" " * 13) for line in lines[start + 1 : end])
+    told = " ".join(line[13:].strip() for line in lines[start:end])
+    assert f"protocol     {told}" in whole

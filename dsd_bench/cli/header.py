@@ -14,6 +14,9 @@ from dsd_bench.errors import plain
 from dsd_bench.executors.planning import Planned
 from dsd_bench.plugins import catalogue
 
+_NAMES = 13
+"""Columns of the names on the left."""
+
 
 def print_header(
     console: Console, planned: Sequence[Planned], runs_dir: Path, notes: Sequence[str] = ()
@@ -21,7 +24,7 @@ def print_header(
     """Print the configuration of the first run, and which runs are reused or new."""
     wanted = [item for item in planned if not item.teacher]
     for name, text in describe(wanted[0].config):
-        console.print(Text.assemble((f"{name:<13}", "dim"), text), soft_wrap=True)
+        _print_field(console, name, text)
     if wanted[0].config.protocol.selection == "test":
         text = "selection     on the test set, as in the paper: its accuracies are optimistic"
         console.print(Text(text, style="yellow"))
@@ -33,6 +36,16 @@ def print_header(
         console.print(Text(text), soft_wrap=True)
     print_notes(console, notes)
     console.print()
+
+
+def _print_field(console: Console, name: str, text: str) -> None:
+    """Print a line of the configuration; on a terminal it is broken between words."""
+    lines = [Text(text)]
+    if console.is_terminal:
+        lines = list(lines[0].wrap(console, max(console.width - _NAMES, 20)))
+    for place, line in enumerate(lines):
+        head = (f"{'' if place else name:<{_NAMES}}", "dim")
+        console.print(Text.assemble(head, line), soft_wrap=True)
 
 
 def print_notes(console: Console, notes: Sequence[str]) -> None:

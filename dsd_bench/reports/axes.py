@@ -134,9 +134,17 @@ def _y_range(low: float, high: float, ticks: int) -> tuple[float, float, float]:
         low, high = low - pad, high + pad
     rough = (high - low) / ticks
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.7)
+    steps = [factor * power for factor in (0.2, 0.5, 1, 2, 5, 10)]
+    first = next(place for place, step in enumerate(steps) if step >= rough * 0.7)
     air = 0.03 * (high - low)
-    return low - air, high + air, step
+    low, high = low - air, high + air
+    shown = (step for step in reversed(steps[: first + 1]) if _ticks(low, high, step) > 1)
+    return low, high, next(shown, steps[0])
+
+
+def _ticks(low: float, high: float, step: float) -> int:
+    """Count the multiples of ``step`` from ``low`` to ``high``."""
+    return math.floor(high / step + 1e-9) - math.ceil(low / step - 1e-9) + 1
 
 
 def _number(value: float, step: float) -> str:

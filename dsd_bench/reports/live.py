@@ -7,6 +7,7 @@ second by a thread of its own.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,8 +15,7 @@ from types import TracebackType
 from typing import IO, Any, Protocol, Self
 
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.segment import Segments
+from rich.segment import Segment, Segments
 from rich.text import Text
 
 from dsd_bench.analysis import mean_curve
@@ -23,6 +23,7 @@ from dsd_bench.errors import plain
 from dsd_bench.executors import Event, Job
 from dsd_bench.reports.plot import Plot, Series
 from dsd_bench.reports.progress import Progress, RunState, planned_rounds
+from dsd_bench.reports.resizing import ResizedLive
 from dsd_bench.reports.words import duration, glyphs, percent, plural
 
 _MOST_CURVES = 6
@@ -32,6 +33,8 @@ EVERY = 15.0
 """Seconds between two lines of one training in a plain log."""
 _STATUS = {"waiting": "dim", "running": "", "done": "green", "failed": "bold red"}
 _ORDER = ("running", "failed", "waiting", "done")
+_LEAST_ROWS = 5
+"""Lines of the table that a curve must leave: head, two runs, how many more there are, end."""
 
 
 class View(Protocol):
@@ -165,16 +168,22 @@ class LiveView:
         console: a terminal.
         jobs: the runs, in the order in which they are shown.
         configs: their ``config.json`` by run id.
+        clock: seconds that only grow.
     """
 
     def __init__(
-        self, console: Console, jobs: Sequence[Job], configs: Mapping[str, Mapping[str, Any]]
+        self,
+        console: Console,
+        jobs: Sequence[Job],
+        configs: Mapping[str, Mapping[str, Any]],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._console = console
-        self._progress = Progress(jobs, configs)
+        self._progress = Progress(jobs, configs, clock)
         self._lock = threading.Lock()
-        self._plot: tuple[tuple[int, int, int], Segments | None] = ((-1, 0, 0), None)
-        self._live = Live(
+        self._plot: tuple[tuple[int, int, int], list[Segments]] = ((-1, 0, 0), [])
+        self._clock, self._begun = clock, clock()
+        self._live = ResizedLive(
             console=console,
             get_renderable=self.render,
             refresh_per_second=_FRAMES_PER_SECOND,
@@ -197,40 +206,42 @@ class LiveView:
             self._console.print(Text(tag + _line(event, run), style="dim"))
 
     def render(self) -> RenderableType:
-        """Return the view as it is now."""
+        """Return the view as it is now; it leaves the last row of the window free."""
         with self._lock:
-            parts: list[RenderableType] = []
             plot = self._curve()
-            if plot is not None:
-                parts += [plot, Text()]
-            room = self._console.height - 5 - (_PLOT_ROWS + 5 if plot else 0)
-            parts += [*self._table(max(3, room)), self._footer()]
-            return Group(*parts)
+            room = self._console.height - 3 - (len(plot) + 1 if plot else 0)
+            parts: list[RenderableType] = [*plot, Text()] if plot else []
+            return Group(*parts, *self._table(max(2, room)), self._footer())
 
-    def _curve(self) -> Segments | None:
+    def _curve(self) -> list[Segments]:
         """Return the curves so far; drawn again only when a round or the window changed."""
         key = (self._progress.changes, self._console.width, self._console.height)
         if self._plot[0] != key:
             self._plot = (key, self._draw_curve())
         return self._plot[1]
 
-    def _draw_curve(self) -> Segments | None:
+    def _draw_curve(self) -> list[Segments]:
+        """Return the lines of the curves, none where the window is too low for them."""
         series, name = _mean_series(list(self._progress.runs.values()))
-        if not series or self._console.height < _PLOT_ROWS + 10:
-            return None
+        if not series or self._console.height < _PLOT_ROWS + _LEAST_ROWS:
+            return []
         plot = Plot(f"{name} accuracy so far, mean over seeds, %", series, height=_PLOT_ROWS)
-        return Segments(list(self._console.render(plot)))
+        lines = self._console.render_lines(plot, pad=False)
+        if len(lines) + 1 + _LEAST_ROWS > self._console.height - 1:
+            return []
+        return [Segments([*line, Segment.line()]) for line in lines]
 
     def _table(self, room: int) -> list[Text]:
-        """List the runs; where there are too many, those under way come first."""
+        """List the runs in ``room`` lines and a head; of too many those under way come first."""
         states = list(self._progress.runs.values())
         accuracy = _accuracy_name(states)
-        if len(states) > room:
+        shown = len(states) if len(states) <= room else room - 1
+        if shown < len(states):
             states = sorted(states, key=lambda run: _ORDER.index(run.status))
         bar = "=" if self._console.options.ascii_only else "\u2501"
-        lines = _columns(states[:room], accuracy, self._console.width, bar)
-        if len(states) > room:
-            lines.append(Text(f"and {len(states) - room} more", style="dim"))
+        lines = _columns(states[:shown], accuracy, self._console.width, bar)
+        if shown < len(states):
+            lines.append(Text(f"and {len(states) - shown} more", style="dim"))
         return lines
 
     def _footer(self) -> Text:
@@ -238,12 +249,16 @@ class LiveView:
         states = list(progress.runs.values())
         done = sum(run.status == "done" for run in states)
         parts = [f"{done} of {plural(len(states), 'run')} done"]
-        if progress.share is not None:
-            parts.append(f"{100 * progress.share:.0f} %")
-        parts.append(f"{duration(progress.elapsed)} gone")
-        if progress.seconds_left is not None and done < len(states):
-            parts.append(f"about {duration(progress.seconds_left)} left")
-        return Text(glyphs(self._console).dot.join(parts), style="bold")
+        if all(run.status == "waiting" for run in states):
+            parts.append("starting")
+        elif progress.share is not None:  # 100 % is said of the end only
+            parts.append(f"{math.floor(100 * progress.share)} %")
+        parts.append(f"{duration(self._clock() - self._begun)} gone")
+        left = progress.seconds_left
+        if left is not None and round(left) and done < len(states):
+            parts.append(f"about {duration(left)} left")
+        text = glyphs(self._console).dot.join(parts)
+        return Text(text, style="bold", no_wrap=True, overflow="ellipsis")
 
 
 def _columns(states: Sequence[RunState], accuracy: str, width: int, bar: str) -> list[Text]:
@@ -252,7 +267,8 @@ def _columns(states: Sequence[RunState], accuracy: str, width: int, bar: str) ->
     Done by hand: a rich table costs five times as much, some times a second.
     """
     cells = [("run", "round", "sparsity", accuracy, "epoch", "images/s"), *map(_cells, states)]
-    widths = [max(len(row[column]) for row in cells) for column in range(6)]
+    least = _least_widths(states)
+    widths = [max(size, *(len(row[place]) for row in cells)) for place, size in enumerate(least)]
     room = min(40, width - sum(widths) - 2 * 6)
     lines = []
     for row, run in zip(cells, [None, *states]):
@@ -263,10 +279,22 @@ def _columns(states: Sequence[RunState], accuracy: str, width: int, bar: str) ->
         if run and run.error:
             lines.append(Text.assemble(line, "  ", run.error, no_wrap=True, overflow="ellipsis"))
             continue
-        gap = Text.assemble("  ", _bar(run, room, bar)) if room >= 6 else ""
+        gap = Text.assemble("  ", _bar(run, room, bar)) if room >= 4 else ""
         rest = ("  " + "  ".join(parts[4:]), "" if run else "dim")
         lines.append(Text.assemble(line, gap, rest, no_wrap=True, overflow="ellipsis"))
+    for line in lines:
+        line.rstrip()
     return lines
+
+
+def _least_widths(states: Sequence[RunState]) -> tuple[int, ...]:
+    """Return widths that hold what is to come too, so that nothing moves sideways."""
+    longest = [
+        max(run.config["protocol"][key] for key in ("dense_epochs", "retrain_epochs"))
+        for run in states
+    ]
+    epochs = len(str(max(longest, default=0)))
+    return 0, len("waiting"), 0, len("99.9 %"), 2 * epochs + 1, 0
 
 
 def _bar(run: RunState | None, width: int, character: str) -> Text:
