@@ -193,14 +193,13 @@ class Training:
         size = inputs[0].nbytes * self.batch
         # Where a batch would not begin on a cache line, matrix products may round otherwise.
         together = max(1, CHUNK // size) if size % 64 == 0 else 1
-        for start in range(first - first % together, self.steps_per_epoch, together):
+        for start in range(first, self.steps_per_epoch, together):
             index = order[start * self.batch : (start + together) * self.batch]
             images = inputs.index_select(0, index).contiguous(
                 memory_format=self.setup.data.memory_format
             )
             labels = self.train.labels.index_select(0, index)
-            split = (torch.split(tensor, self.batch) for tensor in (images, labels, index))
-            yield from list(zip(*split))[max(0, first - start) :]
+            yield from zip(*(torch.split(t, self.batch) for t in (images, labels, index)))
 
     def _augmented(self, images: Tensor) -> Tensor:
         images = self.setup.data.augment(images, self.transform)
@@ -245,9 +244,8 @@ class Training:
         return answer
 
     def tensors(self) -> Tensors:
-        """Return everything that changes during the training, for a checkpoint."""
+        """Return everything that changes during the training (masks do not), for a checkpoint."""
         held = {f"model/{k}": v for k, v in self.model.state_dict().items()}
-        held |= {f"masks/{k}": v for k, v in self.masks.tensors().items()}
         state = self.optimizer.state()
         self.cursor.scalars = {k: v for k, v in state.items() if not isinstance(v, Tensor)}
         held |= {f"optimizer/{k}": v for k, v in state.items() if isinstance(v, Tensor)}
