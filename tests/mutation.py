@@ -29,7 +29,14 @@ from queue import Queue
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = {
-    "experiment/protocol": ["protocol_edges", "protocol", "store_edges", "training", "correct"],
+    "experiment/protocol": [
+        "pace",
+        "protocol_edges",
+        "protocol",
+        "store_edges",
+        "training",
+        "correct",
+    ],
     "experiment/ending": ["protocol_edges", "protocol"],
     "training/loop": ["training", "store_edges", "protocol_edges", "protocol", "data_streaming"],
     "training/step": ["stepping", "training"],

@@ -118,6 +118,27 @@ def test_without_flock_a_process_id_alone_proves_nothing(path, monkeypatch):
     assert take(path)["pid"] == os.getpid()
 
 
+def test_a_process_that_never_leaves_the_block_still_ends(path):
+    code = (
+        "from pathlib import Path; from dsd_bench.store.locks import locked\n"
+        f"held = locked(Path({str(path)!r})); held.__enter__()"
+    )
+    subprocess.run([sys.executable, "-c", code], timeout=60, check=True)
+
+
+@pytest.mark.skipif(not hasattr(os, "waitid"), reason="zombies")
+def test_a_zombie_holds_nothing(path, monkeypatch):
+    monkeypatch.setattr(locks, "_flock", lambda handle: False)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        entry = {"host": socket.gethostname(), "boot": locks._boot(), "pid": process.pid}
+        path.write_text(json.dumps({**entry, "started": locks._started(process.pid)}))
+        with pytest.raises(Locked):
+            take(path)
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # dead, but not waited for
+        assert take(path)["pid"] == os.getpid()
+
+
 def test_the_file_has_always_the_same_length(path, monkeypatch):
     monkeypatch.setattr(locks, "BEAT", 0.01)
     sizes = set()
@@ -194,6 +215,27 @@ def test_time_in_which_the_watcher_slept_does_not_count(path, clock):
     assert clock.naps >= 10
 
 
+def test_a_watcher_that_sleeps_between_all_its_looks_has_seen_little(path, clock):
+    hold(path)
+    clock.meanwhile = lambda naps: setattr(clock, "now", clock.now + 24)  # a computer on its knees
+    assert take(path)["pid"] == os.getpid()
+    assert clock.naps == pytest.approx(locks.BEAT * locks.MISSED, abs=1)  # a second a look
+
+
+def test_a_lock_is_on_the_disk_before_it_is_held(path, monkeypatch):
+    """Other hosts see a file on a network file system when it was synced."""
+    synced, real = [], os.fsync
+
+    def fsync(handle: int) -> None:
+        synced.append(os.pread(handle, locks.SIZE, 0))
+        real(handle)
+
+    monkeypatch.setattr(locks.os, "fsync", fsync)
+    with locks.locked(path):
+        assert synced
+        assert json.loads(synced[-1])["pid"] == os.getpid()
+
+
 def test_a_beginning_anew_watches_too_and_says_so_once(tmp_path, path, clock):
     hold(path)
     (tmp_path / "rounds.jsonl").write_text("old")
@@ -213,8 +255,10 @@ def test_a_beginning_anew_watches_too_and_says_so_once(tmp_path, path, clock):
 def test_a_file_that_names_nobody_is_watched_like_one_elsewhere(path, clock, content):
     path.write_bytes(content)
     began = clock.now
-    assert take(path)["pid"] == os.getpid()
-    assert clock.now - began > 50
+    with locks.locked(path):
+        assert json.loads(path.read_text())["pid"] == os.getpid()
+        assert path.stat().st_size == locks.SIZE  # nothing of what lay there is left
+    assert clock.now - began == pytest.approx(locks.BEAT * locks.MISSED, abs=0.5)
 
 
 def test_what_a_lock_says_cannot_steer_the_terminal(path, clock):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import random
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,9 +22,11 @@ from dsd_bench.errors import Interrupted, RunError
 from dsd_bench.experiment.ending import ended
 from dsd_bench.masks import Masks
 from dsd_bench.metrics import MeasureView, Metric
+from dsd_bench.perturbers import Perturber, PerturbView
 from dsd_bench.plugins import catalogue
 from dsd_bench.pruners import Pruner, PruneView
 from dsd_bench.seeds import stream
+from dsd_bench.training.distributed import Team
 from dsd_bench.training.loop import Training
 from dsd_bench.training.optimizers import SGD
 
@@ -215,3 +218,127 @@ def test_the_plan_is_told_once_and_again_where_it_changed(tiny: Make, tmp_path: 
     end = run.follow()
     assert [(plan["from_round"], plan["micro_batch"]) for plan in end.plans] == [(0, None), (1, 5)]
     assert run.store.lines == ["it did not fit"]  # type: ignore[attr-defined]
+
+
+def test_a_snapshot_is_of_the_dense_training_s_step_alone(tiny: Make, tmp_path: Path) -> None:
+    run = make_run(tiny(rounds=2, epochs=2, perturber="rewind:step=2"), tmp_path)
+    dense: list[dict[str, torch.Tensor]] = []
+    inner = run.snapshot
+
+    def seen(training: Training) -> None:
+        if training.round == 0 and training.steps_done == 2:
+            dense.append({k: v.clone() for k, v in training.model.state_dict().items()})
+        inner(training)
+
+    run.snapshot = seen  # type: ignore[method-assign]
+    run.follow()
+    kept = run.store.kept  # type: ignore[attr-defined]
+    assert [name for name in kept if name.startswith("snapshot")] == ["snapshot-2"]
+    [state] = dense
+    assert all(torch.equal(kept["snapshot-2"][name], value) for name, value in state.items())
+
+
+def test_a_plan_that_changes_within_a_round_is_noted_before_and_after(
+    tiny: Make, tmp_path: Path
+) -> None:
+    run = make_run(tiny(rounds=0), tmp_path)
+    inner = run._train
+
+    def change(training: Training) -> Any:
+        run.setup.context.change("it did not fit", micro_batch=5)
+        return inner(training)
+
+    run._train = change  # type: ignore[method-assign]
+    end = run.follow()
+    assert [(plan["from_round"], plan["micro_batch"]) for plan in end.plans] == [(0, None), (0, 5)]
+
+
+class Leader(Team):
+    """The first of two processes; what it sends comes back as the other would get it."""
+
+    def broadcast(self, value: Any) -> Any:
+        return json.loads(json.dumps(value))
+
+    def masks(self, mine: Mapping[str, torch.Tensor] | None) -> dict[str, torch.Tensor]:
+        assert mine is not None
+        return {name: mask.clone() for name, mask in mine.items()}
+
+    def all_reduce(self, value: torch.Tensor) -> torch.Tensor:
+        return value
+
+    def wrap_ddp(self, model: torch.nn.Module) -> torch.nn.Module:
+        return model
+
+
+class Follower(Leader):
+    """The second of two, who has no masks of its own to send."""
+
+    sent: Mapping[str, torch.Tensor]
+
+    def masks(self, mine: Mapping[str, torch.Tensor] | None) -> dict[str, torch.Tensor]:
+        assert mine is None
+        return dict(self.sent)
+
+
+def test_one_of_several_processes_makes_the_masks_for_all(tiny: Make, tmp_path: Path) -> None:
+    made = []
+    for team in (Leader(0, 2), Follower(1, 2)):
+        run = make_run(tiny(), tmp_path)
+        run.team = team
+        run._initialise()
+        if not team.leads:
+            object.__setattr__(team, "sent", made[0].tensors())
+            given(run, pruner=None)  # it must not be asked
+        run._prune(1)
+        made.append(run.masks)
+        for name, mask in run.masks.weights.items():
+            weight = run.model.get_parameter(name)
+            assert not weight[~mask].any()
+    assert made[0].sparsity == pytest.approx(0.2, abs=0.01)
+    assert all(torch.equal(m, made[1].weights[n]) for n, m in made[0].weights.items())
+
+
+class Untidy(Pruner):
+    """Leaves another default type behind."""
+
+    def __init__(self, inner: Pruner) -> None:
+        super().__init__(inner.params)
+        self.inner = inner
+
+    def prune(self, view: PruneView) -> Masks:
+        masks = self.inner.prune(view)
+        torch.set_default_dtype(torch.float64)
+        return masks
+
+
+class Looking(Perturber):
+    """Notes how is computed, and leaves another default type behind."""
+
+    def __init__(self, inner: Perturber, seen: list[torch.dtype]) -> None:
+        super().__init__(inner.params)
+        self.inner, self.seen = inner, seen
+
+    def perturb(self, view: PerturbView) -> None:
+        self.seen.append(torch.get_default_dtype())
+        self.inner.perturb(view)
+        torch.set_default_dtype(torch.float64)
+
+
+def test_what_a_component_changed_of_torch_is_undone_before_the_next(
+    tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run(tiny(rounds=1, epochs=1), tmp_path)
+    made, seen = run.experiment, list[torch.dtype]()
+    sparse = run._sparse
+
+    def look(round: int) -> Training:
+        seen.append(torch.get_default_dtype())
+        return sparse(round)
+
+    monkeypatch.setattr(run, "_sparse", look)
+    given(run, pruner=Untidy(made.pruner), perturber=Looking(made.perturber, seen))
+    try:
+        run.follow()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert seen == [torch.float32] * 3  # round 0's training; the perturber; round 1's training

@@ -204,6 +204,31 @@ def test_other_errors_stay_what_they_are() -> None:
     assert not out_of_memory(ValueError("no"))
 
 
+def test_another_error_while_it_is_sought_what_fits_stays_what_it_is() -> None:
+    class Shaped(Tight):
+        def forward(self, images: Tensor) -> Tensor:
+            if len(images) < 16:
+                raise RuntimeError("shapes differ")
+            return super().forward(images)
+
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        stepper(Shaped(norm=True, room=5))(*batches(1)[0])
+
+
+@pytest.mark.parametrize(("kind", "freed"), [("cpu", []), ("cuda", [8, 4])])
+def test_before_a_smaller_try_the_gpu_s_memory_is_given_back(
+    monkeypatch: pytest.MonkeyPatch, kind: str, freed: list[int]
+) -> None:
+    """What the allocator holds in pieces of the first try's size is of no use to the next."""
+    model, found = Tight(room=5), list[int]()
+    made = stepper(model)
+    monkeypatch.setattr(made.context, "settle", lambda: None)
+    made.context.device = torch.device(kind)  # stands in: the tensors stay on the CPU
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: found.append(model.seen[-1] // 2))
+    made(*batches(1)[0])
+    assert found == freed
+
+
 def graph_like(calls: list[str]) -> Any:
     """Record as a CUDA graph does: without doing it; replays read the inputs where they lie."""
 
@@ -312,7 +337,11 @@ def test_without_torch_s_engine_the_plain_call_gives_the_same_bits(
         monkeypatch.setattr(stepping, "_engine", engine)
         torch.manual_seed(0)
         model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
-        stepping._run_backward(model(torch.ones(5, 4)).square().mean(), weight)
+        loss = model(torch.ones(5, 4)).square().mean()
+        stepping._run_backward(loss, weight)
+        assert not any(p.grad.requires_grad for p in model.parameters())  # type: ignore[union-attr]
+        with pytest.raises(RuntimeError, match="second time"):  # its memory was given back
+            stepping._run_backward(loss, weight)
         grads.append([p.grad.clone() for p in model.parameters()])  # type: ignore[union-attr]
     assert stepping._engine is None
     assert all(torch.equal(a, b) for a, b in zip(*grads, strict=True))

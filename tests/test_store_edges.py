@@ -26,6 +26,7 @@ from dsd_bench.store import files, locks
 from dsd_bench.store.checkpoint import Checkpoint
 from dsd_bench.store.files import append_line, write_atomic
 from dsd_bench.store.folder import CHECKPOINT, RunFolder
+from dsd_bench.store.tensors import write_tensors
 
 Make = Callable[..., RunConfig]
 
@@ -101,7 +102,10 @@ def test_what_must_survive_a_power_cut_is_synced_before_and_after_the_rename(
     real_sync, real_rename = os.fsync, os.replace
 
     def fsync(handle: int) -> None:
-        done.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file")
+        status = os.fstat(handle)
+        is_folder = stat.S_ISDIR(status.st_mode)
+        assert is_folder or status.st_size == len(b"words")  # what is synced is all there
+        done.append("folder" if is_folder else "file")
         real_sync(handle)
 
     def rename(source: Any, target: Any) -> None:
@@ -112,6 +116,27 @@ def test_what_must_survive_a_power_cut_is_synced_before_and_after_the_rename(
     monkeypatch.setattr(files.os, "replace", rename)
     write_atomic(tmp_path / "file", b"words", sync)
     assert done == (["file", "rename", "folder"] if sync else ["rename"])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes")
+def test_no_line_is_written_into_a_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "log")
+    reader = os.open(tmp_path / "log", os.O_RDONLY | os.O_NONBLOCK)
+    with pytest.raises(RunError, match="log: is no regular file; remove it"):
+        append_line(tmp_path / "log", "words")
+    assert os.read(reader, 9) == b""
+    os.close(reader)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_state_that_is_no_json_is_not_written(tmp_path: Path, value: float) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_tensors(tmp_path / "file", {}, {"value": value})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        files.write_json(tmp_path / "file", {"value": value})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        files.write_rows(tmp_path / "file", [{"value": value}])
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_cannot_be_written_says_so_and_leaves_nothing(

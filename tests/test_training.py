@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,8 +20,9 @@ from dsd_bench.experiment.parts import Experiment
 from dsd_bench.masks import Masks
 from dsd_bench.seeds import torch_stream
 from dsd_bench.training import device
+from dsd_bench.training.distributed import Team
 from dsd_bench.training.loop import Training
-from dsd_bench.training.schedule import learning_rate, steps_per_epoch
+from dsd_bench.training.schedule import learning_rate, smallest_batch, steps_per_epoch
 
 Make = Callable[..., RunConfig]
 
@@ -139,10 +141,12 @@ def test_divergence_is_an_error(tiny: Make, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("samples", "batch", "steps"),
-    [(100, 10, 10), (101, 10, 10), (102, 10, 11), (1, 1, 1), (5, 9, 1)],
+    [(100, 10, 10), (101, 10, 10), (102, 10, 11), (109, 10, 11), (5, 9, 1), (9, 9, 1)],
 )
 def test_steps_per_epoch(samples: int, batch: int, steps: int) -> None:
     assert steps_per_epoch(samples, min(batch, samples)) == steps
+    seen = torch.arange(samples).split(batch)[:steps]
+    assert smallest_batch(samples, batch) == min(len(some) for some in seen)
 
 
 def test_learning_rate_is_multi_step() -> None:
@@ -187,3 +191,47 @@ def test_batches_gathered_at_once_equal_those_gathered_alone(
             assert len(later) == 3 - first
             for got, wanted in zip(later, batches[first:], strict=True):
                 assert all(torch.equal(a, b) for a, b in zip(got, wanted, strict=True))
+
+
+@pytest.mark.parametrize(("pixels", "together"), [(16, True), (9, False)])
+def test_every_batch_begins_on_a_cache_line(
+    tiny: Make, tmp_path: Path, pixels: int, together: bool
+) -> None:
+    """Matrix products round by where their input lies, so it must not matter what was gathered."""
+    training = start(tiny(), tmp_path)
+    training.inputs = torch.randn(60, 1, 1, pixels)
+    batches = list(training._batches(0, 0))
+    assert all(images.data_ptr() % 64 == 0 for images, _, _ in batches)
+    stores = {images.untyped_storage().data_ptr() for images, _, _ in batches}
+    assert len(stores) == (1 if together else 3)
+
+
+class Half(Team):
+    """One of two processes, whose sums are this process's own."""
+
+    def all_reduce(self, value: torch.Tensor) -> torch.Tensor:
+        return value
+
+    def wrap_ddp(self, model: nn.Module) -> nn.Module:
+        return model
+
+
+def test_a_process_of_several_takes_its_share_of_every_batch(tiny: Make, tmp_path: Path) -> None:
+    seen: dict[int, list[tuple[torch.Tensor, ...]]] = {}
+    for rank in (0, 1):
+        training = start(tiny(epochs=1), tmp_path)
+        training.team = Half(rank, 2)
+        seen[rank] = []
+
+        def note(images: torch.Tensor, *rest: Any, mine: int = rank) -> None:
+            labels, index, whole = rest
+            assert whole == 20
+            seen[mine].append((images, labels, index))
+
+        training.step = note
+        training.run(lambda t: None)
+    alone = list(start(tiny(epochs=1), tmp_path)._batches(0, 0))
+    for batch, *shares in zip(alone, seen[0], seen[1], strict=True):
+        assert len(shares[0][0]) == len(shares[1][0]) == 10
+        for whole, *parts in zip(batch, *shares, strict=True):
+            assert torch.equal(torch.cat(parts), whole)
