@@ -20,7 +20,7 @@ from dsd_bench.boards.schema import BoardRow, CheckedRow, CheckedSeed, MethodCon
 from dsd_bench.config.run import ComponentConfig, RunConfig, canonical
 from dsd_bench.errors import DsdError
 from dsd_bench.params import Params
-from dsd_bench.stopping import StopCriterion
+from dsd_bench.stopping import StopCriterion, below
 from dsd_bench.stopping.builtin import register_stop_criteria
 
 BY_SCORES = ("magnitude", "random", "gradient")
@@ -137,7 +137,7 @@ def _ended(row: BoardRow, entry: SeedResult) -> Iterator[str]:
     if method.rounds is not None and last > method.rounds:
         yield f"rounds: {last} prunings, but the method allows {method.rounds}"
         return
-    if target is not None and any(value >= target for value in sparsity[:-1]):
+    if target is not None and not all(below(value, target) for value in sparsity[:-1]):
         yield f"rounds: went on beyond the target sparsity of {target:g}"
         return
     otherwise = _schedule_end(method, last, sparsity[-1])
@@ -161,7 +161,8 @@ def _schedule_end(method: MethodConfig, last: int, sparsity: float) -> str:
     """Return what ends a run that no stop rule ends."""
     if method.rounds is not None and last >= method.rounds:
         return "rounds"
-    if method.target_sparsity is not None and sparsity >= method.target_sparsity:
+    target = method.target_sparsity
+    if target is not None and not below(sparsity, target):
         return "target-sparsity"
     return "nothing-left"
 
