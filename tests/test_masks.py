@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from itertools import pairwise
 
@@ -13,7 +14,16 @@ from torch import nn
 from torch.nn.utils import prune
 
 from dsd_bench.errors import DamagedFile, RunError
-from dsd_bench.masks import Masks, NothingLeft, prunable_parameters, prune_by_scores, prune_count
+from dsd_bench.masks import (
+    Masks,
+    NothingLeft,
+    computed_weights,
+    layer_weights,
+    leave_out,
+    prunable_parameters,
+    prune_by_scores,
+    prune_count,
+)
 
 
 class Small(nn.Module):
@@ -77,6 +87,27 @@ def test_a_lone_layer_is_prunable():
 def test_a_computed_weight_is_not_prunable(model):
     nn.utils.parametrizations.weight_norm(model.hidden)
     assert list(prunable_parameters(model)) == ["conv.weight", "head.weight"]
+    assert computed_weights(model) == {"hidden.weight": 24}
+
+
+def test_weights_that_are_left_out_are_never_pruned(model):
+    leave_out(model, ["hidden.weight", "norm.weight", "gone.weight"])
+    for seen in (model, copy.deepcopy(model)):
+        assert list(prunable_parameters(seen)) == ["conv.weight", "head.weight"]
+        assert list(layer_weights(seen)) == ["conv.weight", "hidden.weight", "head.weight"]
+    assert list(prunable_parameters(model.hidden)) == []
+    assert Masks.dense(model).prunable == 4 * 2 * 9 + 3 * 6
+
+
+def test_packed_projections_of_attention_are_prunable_one_by_one():
+    """With keys of another width torch keeps three projections, else one packed weight."""
+    packed, apart = nn.MultiheadAttention(4, 2), nn.MultiheadAttention(4, 2, kdim=3)
+    three = [f"{x}_proj_weight" for x in "qkv"]
+    assert list(prunable_parameters(packed)) == ["in_proj_weight", "out_proj.weight"]
+    assert list(prunable_parameters(apart)) == [*three, "out_proj.weight"]
+    leave_out(apart, ["k_proj_weight"])
+    assert list(prunable_parameters(apart)) == [three[0], three[2], "out_proj.weight"]
+    assert computed_weights(packed) == computed_weights(apart) == {}
 
 
 # the value
