@@ -23,6 +23,7 @@ from dsd_bench.executors.planning import (
 )
 from dsd_bench.executors.provenance import check_code
 from dsd_bench.plugins import catalogue
+from dsd_bench.plugins.origins import remembering
 from dsd_bench.store.runs import StoredRun, find_run, load_run, stored_ids
 
 if TYPE_CHECKING:
@@ -261,6 +262,7 @@ def load_model(
     tensors = read_weights(path, name_of(weights, path), config.run_id)
     context = device.make_context("cpu", 1, False, "fp32")
     shape, classes = image_shape(config, Sources(path.parent, Path(data_dir)))
-    model = build_model(config.model, 0, shape, classes, context)
+    with remembering(path):
+        model = build_model(config.model, 0, shape, classes, context)
     load_kept_weights(model, tensors, str(path))
     return model.eval()

@@ -20,6 +20,7 @@ from dsd_bench.errors import UsageError
 from dsd_bench.experiment import provenance as record
 from dsd_bench.plugins import catalogue
 from dsd_bench.plugins.digest import digest, version
+from dsd_bench.plugins.origins import came_from, remembering
 from dsd_bench.store.provenance import differences, read_provenance, recorded
 
 SHA = "ab" * 32
@@ -535,3 +536,190 @@ def test_differences_are_said_by_name():
         f"a 1 (sha256 {'ab' * 6}), now 1 (sha256 {'cd' * 6}); "
         f"b 1 (sha256 {'ab' * 6}), now not used; c not used, now 1"
     )
+
+
+# -- which distribution a component that is gone came from
+
+GONE = 'pruner "mine" of {} came from dsd-bench-mine 1.2, which is not installed; '
+GONE += "pip install dsd-bench-mine==1.2"
+SUITE = """
+title = "A title"
+question = "A question?"
+source = "a source"
+[options]
+pruner = "mine"
+dataset = "digits:train_size=60,val_size=30"
+[scale.small]
+seeds = "0-1"
+"""
+
+
+@pytest.fixture
+def gone(site: Site, mine: Callable[..., Any]) -> Path:
+    """The folder of a run whose plugin was removed since."""
+    site.install(release="1.2")
+    _, folder = mine()
+    for old in site.folder.glob("dsd_bench_mine*"):
+        shutil.rmtree(old) if old.is_dir() else old.unlink()
+    site.forget()
+    return folder
+
+
+def alter(folder: Path, **changes: Any) -> None:
+    [line] = lines(folder)
+    line |= changes
+    text = json.dumps({key: value for key, value in line.items() if value is not None})
+    (folder / "provenance.jsonl").write_text(text + "\n")
+
+
+def asked(kind: str, name: str, *places: Path) -> str:
+    with remembering(*places):
+        return came_from(kind, name)
+
+
+def test_what_held_a_component_is_recorded_only_where_there_are_plugins(site, mine, tiny, tmp_path):
+    site.install()
+    _, folder = mine()
+    assert lines(folder)[0]["components"] == {"pruner": {"mine": "dsd-bench-mine"}}
+    plain_run = run(tiny(), runs_dir=tmp_path / "other")
+    assert "components" not in lines(plain_run.path)[0]
+
+
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("words", [("--pruner", "mine"), ("--config", "{}/config.json")])
+def test_a_missing_component_names_its_package(gone, command, tmp_path, monkeypatch, words, old):
+    monkeypatch.chdir(tmp_path)
+    place = gone.relative_to(tmp_path)
+    if old:
+        alter(gone, components=None)  # as the releases before wrote it
+    code, _, err = command("run", *(word.format(place) for word in words))
+    assert (code, err.strip()) == (2, f"error: --pruner: {GONE.format(place)}")
+
+
+def test_a_run_outside_of_the_runs_folder_tells_it_too(gone, command, tmp_path):
+    code, _, err = command("run", "--config", str(gone / "config.json"), "--runs-dir", "elsewhere")
+    assert (code, err.strip()) == (2, f"error: --pruner: {GONE.format(gone)}")
+
+
+def test_a_suite_tells_it_too(gone, command, tmp_path):
+    (tmp_path / "s.toml").write_text(SUITE)
+    code, _, err = command("sweep", str(tmp_path / "s.toml"), "--runs-dir", str(gone.parent))
+    assert code == 2
+    assert GONE.format(gone) in err
+
+
+def test_a_model_of_such_a_run_is_loaded_all_the_same(gone, tmp_path):
+    from dsd_bench import load_model
+
+    assert load_model(gone.name, runs_dir=gone.parent) is not None
+
+
+def test_what_needs_no_plugin_goes_on_without_it(gone, command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runs = ("--runs-dir", str(gone.parent))
+    for words in (
+        ("show", gone.name),
+        ("ledger", gone.name),
+        ("replay", gone.name, "--stop", "patience:patience=1"),
+        ("submit", gone.name),
+    ):
+        code, _, err = command(*words, *runs)
+        assert code == 0, err
+    code, _, err = command("replay", gone.name, "--stop", "mine", *runs)
+    assert code == 2
+    assert "dsd-bench-mine" not in err  # it held a pruner, no stop criterion
+
+
+def test_rows_are_as_without_the_table(gone, command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert command("submit", gone.name, "--runs-dir", str(gone.parent))[0] == 0
+    [row] = (tmp_path / "leaderboards").glob("*/rows/*.json")
+    assert "components" not in row.read_text()
+    assert "dsd-bench-mine" in row.read_text()
+
+
+def test_another_version_that_lacks_it_and_plugins_that_are_off_are_told(gone, site, monkeypatch):
+    site.install("", release="2.0")
+    told = asked("pruner", "mine", gone)
+    assert told == (
+        f"of {gone} came from dsd-bench-mine 1.2; 2.0 is installed, which does not register it; "
+        "pip install dsd-bench-mine==1.2"
+    )
+    site.install("", release="1.2")
+    assert "is installed but does not register it" in asked("pruner", "mine", gone)
+    monkeypatch.setenv("DSD_BENCH_NO_PLUGINS", "1")
+    assert "plugins are switched off" in asked("pruner", "mine", gone)
+
+
+@pytest.mark.parametrize(
+    ("name", "release"),
+    [
+        ("--index-url=http://x", "1.2"),
+        ("x; rm -rf ~", "1.2"),
+        ("a\x1b[2Jb", "1.2"),
+        ("git+https://x/y", "1.2"),
+        ("../x", "1.2"),
+        ("x" * 200, "1.2"),
+        ("-r", "1.2"),
+        ("", "1.2"),
+        ("dsd\u202efoo", "1.2"),
+        ("dsd-foo\n", "1.2"),
+        ("dsd-foo", "1.2 --pre"),
+        ("dsd-foo", "1.2\n"),
+        ("dsd-foo", "\x1b[2J"),
+        ("dsd-foo", "\u0661.2"),
+        ("dsd-foo", ""),
+    ],
+)
+@pytest.mark.parametrize("old", [False, True])
+def test_nothing_is_suggested_of_names_that_no_distribution_has(gone, name, release, old):
+    table = None if old else {"pruner": {"mine": name}}
+    alter(gone, plugins={name: {"version": release, "sha256": None}}, components=table)
+    assert asked("pruner", "mine", gone.parent) == ""
+
+
+def test_an_unknown_version_is_left_out(gone):
+    alter(gone, plugins={"dsd-bench-mine": {"version": "unknown", "sha256": None}})
+    assert asked("pruner", "mine", gone).endswith("not installed; pip install dsd-bench-mine")
+
+
+def test_of_several_distributions_an_old_record_tells_nothing(gone):
+    code = {"version": "1.0", "sha256": None}
+    alter(gone, plugins={"a": code, "b": code}, components=None)
+    assert asked("pruner", "mine", gone) == ""
+    alter(gone, plugins={"a": code, "b": code}, components={"pruner": {"mine": "b"}})
+    assert "came from b 1.0" in asked("pruner", "mine", gone)
+    assert asked("stop", "mine", gone) == ""
+    assert asked("pruner", "other", gone) == ""
+
+
+@pytest.mark.parametrize("table", [[], "x", {"pruner": "mine"}, {"pruner": {"mine": 1}}, 3])
+def test_a_damaged_table_is_damage_and_suggests_nothing(gone, table):
+    alter(gone, components=table)
+    with pytest.raises(UsageError, match=r"provenance\.jsonl:1: "):
+        read_provenance(gone)
+    assert asked("pruner", "mine", gone) == ""
+
+
+def test_a_table_names_recorded_distributions_only(gone):
+    alter(gone, components={"pruner": {"mine": "another"}})
+    with pytest.raises(UsageError, match=r"provenance\.jsonl:1: "):
+        read_provenance(gone)
+
+
+def test_damaged_neighbours_are_passed_over(gone):
+    for number, text in enumerate(("{", "[]", '{"pruner": 1, "regularizers": 3}')):
+        other = gone.parent / f"{number:016x}"
+        other.mkdir()
+        (other / "config.json").write_text(text)
+        (other / "provenance.jsonl").write_text(text)
+    assert "came from dsd-bench-mine 1.2" in asked("pruner", "mine", gone.parent)
+    assert asked("pruner", "mine", gone.parent / "nowhere") == ""
+
+
+def test_an_old_record_goes_on_without_a_new_line(site, mine):
+    sha = site.install()
+    _, folder = mine()
+    alter(folder, components=None)
+    _, longer = mine("--rounds", "3")
+    assert plugin(longer) == [(0, ("1.0", sha))]

@@ -227,12 +227,17 @@ def _entry(run: StoredRun, config: RunConfig) -> CheckedSeed:
         "samples": _samples(result),
         "layers": _layers(run.rows[0]),
         "correct": _correct(run, result.get("best_round")),
-        "code": read_provenance(run.path),
+        "code": [_code(line) for line in read_provenance(run.path)],
     }
     try:
         return CheckedSeed.model_validate(value)
     except ValidationError as error:
         raise UsageError("\n".join(explain(error, str(run.path)))) from None
+
+
+def _code(line: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a row says of the code: all but what holds which component."""
+    return {key: value for key, value in line.items() if key != "components"}
 
 
 def _plans(plans: Any) -> Any:

@@ -19,6 +19,7 @@ from dsd_bench.cli.tables import plain_table, print_whole
 from dsd_bench.costs import macs_word
 from dsd_bench.errors import UsageError
 from dsd_bench.plugins import catalogue
+from dsd_bench.plugins.origins import remembering
 from dsd_bench.reports.methods import Method, methods_of
 from dsd_bench.reports.words import Glyphs, compact, glyphs, open_console, percent
 from dsd_bench.store.runs import find_run, load_run
@@ -75,7 +76,8 @@ def replay(
     if as_csv and as_json:
         raise UsageError("--csv and --json exclude each other")
     _check_figure(figure)
-    rules = _rules(stops, vary)
+    with remembering(runs_dir):
+        rules = _rules(stops, vary)
     found = [load_run(path) for path in dict.fromkeys(find_run(word, runs_dir) for word in runs)]
     curves = {run.run_id: read_curve(run, data_dir) for run in found}
     methods = methods_of(found, catalogue().find)

@@ -34,6 +34,7 @@ from dsd_bench.errors import DataError, UsageError, plain
 from dsd_bench.executors import Settings
 from dsd_bench.executors.planning import Planned, plan
 from dsd_bench.plugins import Registration, catalogue
+from dsd_bench.plugins.origins import remembering
 from dsd_bench.reports.summary import print_summary
 from dsd_bench.reports.words import open_console
 from dsd_bench.suites.costs import budget
@@ -111,7 +112,7 @@ def run(config: Path | None, **given: Any) -> int:
     places = {key: Path(given[key] or layer.get(key, word)) for key, word in PLACES.items()}
     runs_dir, settings = places["runs_dir"], settings_of(given, places["data_dir"])
     catalogue().get("executor", given["executor"], "--executor")
-    with identifying():
+    with identifying(), remembering(*([config.parent, config.parent.parent] if config else [])):
         configs = resolve({**layer, **places}, command_layer(given))
     planned = plan(configs, runs_dir, given["force"])
     console = open_console(sys.stderr if given["as_json"] else sys.stdout)

@@ -37,6 +37,7 @@ from dsd_bench.config.words import build_component, component_name, parse_compon
 from dsd_bench.environment.contained import contained
 from dsd_bench.errors import DataError, UsageError, collect
 from dsd_bench.plugins import catalogue
+from dsd_bench.plugins.origins import remembering
 from dsd_bench.store.reading import read_json
 from dsd_bench.store.runs import find_run
 
@@ -73,9 +74,12 @@ def resolve(*layers: Mapping[str, Any]) -> list[RunConfig]:
         UsageError: every mistake at once, each with where it is and what would be right.
     """
     problems: list[str] = []
-    reading = _Reading([normalise(layer) for layer in layers], problems)
-    seeds = reading.seeds()
-    draft = reading.draft()
+    given = [normalise(layer) for layer in layers]
+    places = [layer["runs_dir"] for layer in given if layer.get("runs_dir")]
+    with remembering(Path(places[-1] if places else "runs")):
+        reading = _Reading(given, problems)
+        seeds = reading.seeds()
+        draft = reading.draft()
     for seed in seeds:
         problems += draft.problems(seed)
     collect(list(dict.fromkeys(problems)))

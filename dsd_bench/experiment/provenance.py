@@ -22,6 +22,7 @@ from dsd_bench.store.provenance import (
     behind,
     differences,
     recorded,
+    same_code,
     write_provenance,
 )
 
@@ -32,14 +33,23 @@ Tell = Callable[[str], None]
 
 def distributions(config: RunConfig) -> list[str]:
     """Return the third-party distributions whose components a run uses, sorted."""
+    return sorted({held for names in components(config).values() for held in names.values()})
+
+
+def components(config: RunConfig) -> dict[str, dict[str, str]]:
+    """Return the distribution of each third-party component that a run uses, by kind and name."""
     chosen = [(kind, getattr(config, kind).name) for kind in SINGLE]
     chosen += [("metric", name) for name in config.metrics]
     for regularizer in config.regularizers:
         chosen.append(("regularizer", regularizer.name))
         if regularizer.teacher is not None:
             chosen.append(("model", regularizer.teacher.config.model.name))
-    found = {catalogue().get(kind, name).distribution for kind, name in chosen}
-    return sorted(found - {"dsd-bench"})
+    found: dict[str, dict[str, str]] = {}
+    for kind, name in sorted(set(chosen)):
+        held = catalogue().get(kind, name).distribution
+        if held != "dsd-bench":
+            found.setdefault(kind, {})[name] = held
+    return found
 
 
 def plugins(config: RunConfig) -> dict[str, Any]:
@@ -85,6 +95,8 @@ class Provenance:
         self.path, self.accept, self._tell = path, accept, tell
         core = {name: versions[name] for name in CORE if name in versions}
         self.code: Code = {"versions": core, "plugins": plugins(config)}
+        if held := components(config):
+            self.code["components"] = held
 
     def go_on(self, round: int, midway: bool) -> None:
         """Record that the code that is installed trains from ``round`` on.
@@ -98,7 +110,7 @@ class Provenance:
         """
         lines = behind(self._recorded(self.path), round, midway) if round or midway else []
         self._compare(lines, round, midway)
-        if not lines or {k: v for k, v in lines[-1].items() if k != "round"} != self.code:
+        if not lines or not same_code(lines[-1], self.code):
             lines = [*lines, {"round": round, **self.code}]
         write_provenance(self.path, lines)
 

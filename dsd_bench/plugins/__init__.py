@@ -19,6 +19,7 @@ from dsd_bench.components import KINDS, TABLE, Component
 from dsd_bench.environment import DISABLE, TRACE, switched_on
 from dsd_bench.environment.contained import contained
 from dsd_bench.errors import LONGEST, UsageError, describe, plain, suggest
+from dsd_bench.plugins.origins import came_from
 
 REGISTER = {kind.hook: kind.name for kind in TABLE}
 """Which kind of component each ``register_*`` hook returns."""
@@ -76,12 +77,16 @@ class Catalogue:
         """Return one component; ``where`` says in the error who asked for it.
 
         Raises:
-            UsageError: if there is none, with the nearest name and the list of choices.
+            UsageError: if there is none, with the distribution that held it if a run tells
+                (:func:`dsd_bench.plugins.origins.remembering`), else with the nearest name and
+                the list of choices.
         """
         entry = self._entries.get((kind, name))
         if entry is not None:
             return entry
         prefix = f"{where}: " if where else ""
+        if origin := came_from(kind, name):
+            raise UsageError(f'{prefix}{kind} "{name}" {origin}')
         broken = f" ({len(self.failed)} plugins failed to load)" if self.failed else ""
         choices = suggest(name, self.names(kind))
         raise UsageError(f"{prefix}there is no {kind} '{name}'{choices}{broken}")

@@ -6,6 +6,9 @@ of each third-party distribution whose components the run uses::
     {"round": 0, "versions": {"dsd-bench": "0.1.0", "python": "3.11.9", "torch": "2.6.0",
      "numpy": "2.1.3"}, "plugins": {"dsd-bench-mine": {"version": "1.0", "sha256": "..."}}}
 
+Where there are plugins, ``components`` says which of them holds what: ``{"pruner": {"mine":
+"dsd-bench-mine"}}``; records of older releases lack it.
+
 There is a line whenever that changed, so most runs have one. It is no part of any id.
 """
 
@@ -86,6 +89,12 @@ def behind(lines: Sequence[Line], round: int, midway: bool) -> list[Line]:
     return [line for line in lines if line["round"] < round + midway]
 
 
+def same_code(line: Line, code: Code) -> bool:
+    """Whether a line records ``code``; a line that does not say what held what may do so."""
+    keys = ("versions", "plugins", *(["components"] if "components" in line else []))
+    return all(line.get(key) == code.get(key) for key in keys)
+
+
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """Say how two tables of plugins, or of versions, differ; empty if they don't.
 
@@ -123,12 +132,23 @@ def _valid(line: Line) -> bool:
         return False
     if not isinstance(versions, dict) or not isinstance(plugins, dict):
         return False
+    if not _valid_components(line.get("components", {}), plugins):
+        return False
     return all(isinstance(version, str) for version in versions.values()) and all(
         isinstance(code, dict)
         and code.keys() == {"version", "sha256"}
         and isinstance(code["version"], str)
         and (code["sha256"] is None or _is_sha256(code["sha256"]))
         for code in plugins.values()
+    )
+
+
+def _valid_components(table: Any, plugins: Mapping[str, Any]) -> bool:
+    """Whether kinds, names of components and recorded distributions are what they should be."""
+    return isinstance(table, dict) and all(
+        isinstance(names, dict)
+        and all(isinstance(held, str) and held in plugins for held in names.values())
+        for names in table.values()
     )
 
 
