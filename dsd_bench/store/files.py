@@ -15,6 +15,8 @@ from dsd_bench.errors import RunError
 
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 """Refuses to open a link, where the system can do that."""
+NO_WAIT = getattr(os, "O_NONBLOCK", 0)
+"""Opens a pipe without waiting for its other end, where the system can do that."""
 
 
 def write_atomic(path: Path, data: bytes, sync: bool = True) -> None:
@@ -54,7 +56,7 @@ def append_line(path: Path, line: str) -> None:
     Raises:
         RunError: if it cannot be written, or ``path`` is a link or no regular file.
     """
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | NO_FOLLOW | getattr(os, "O_NONBLOCK", 0)
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | NO_FOLLOW | NO_WAIT
     with explained(path):
         handle = os.open(path, flags, 0o666)
         with open(handle, "ab") as file:

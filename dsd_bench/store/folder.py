@@ -148,9 +148,7 @@ class RunFolder:
         except (RunError, UsageError) as error:
             self.log(f"{error}; the run goes on without it")
 
-    def finish(
-        self, name: str, result: Mapping[str, Any], rounds_stay: bool = True
-    ) -> dict[str, Any]:
+    def finish(self, name: str, result: Mapping[str, Any], rounds_stay: bool) -> dict[str, Any]:
         """Write ``best.safetensors`` from the weights kept as ``name``, then ``result.json``.
 
         ``result.json`` comes last and means done.
@@ -248,9 +246,7 @@ class Reader(RunFolder):
     def add_timing(self, timing: Mapping[str, Any]) -> None:
         """Note nothing."""
 
-    def finish(
-        self, name: str, result: Mapping[str, Any], rounds_stay: bool = True
-    ) -> dict[str, Any]:
+    def finish(self, name: str, result: Mapping[str, Any], rounds_stay: bool) -> dict[str, Any]:
         """Leave it to the process that owns the folder."""
         return dict(result)
 

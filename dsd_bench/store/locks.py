@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from dsd_bench.errors import Locked, UsageError, plain
-from dsd_bench.store.files import explained
+from dsd_bench.store.files import NO_FOLLOW, NO_WAIT, explained
 
 if sys.platform != "win32":
     import fcntl
@@ -36,7 +36,7 @@ PAUSE = 0.2
 """Seconds between two looks at a lock that is held."""
 SIZE = 512
 """Bytes of a lock file: always the same, so that it is never seen half-written."""
-_FLAGS = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+_FLAGS = os.O_RDWR | NO_FOLLOW | NO_WAIT
 
 
 @contextlib.contextmanager
