@@ -162,6 +162,43 @@ def test_a_computer_that_gets_another_name_keeps_its_lock(path, monkeypatch):
     assert not path.exists()
 
 
+def test_every_beat_counts_one_more(path):
+    """Another host knows a holder by its count alone, where times of files are coarse."""
+    beats = []
+
+    class Stop:
+        def wait(self, seconds: float) -> bool:
+            assert seconds == locks.BEAT
+            beats.append(json.loads(path.read_text())["beat"])
+            return len(beats) == 4
+
+    with locks.locked(path):
+        handle = os.open(path, os.O_RDWR)
+        locks._beat(path, handle, Stop())
+        os.close(handle)
+    assert beats == [0, 1, 2, 3]
+
+
+def test_no_file_stays_open(path, holder):
+    def lowest() -> int:
+        os.close(handle := os.open(path.parent, os.O_RDONLY))
+        return handle
+
+    before = lowest()
+    for _ in range(2):
+        with pytest.raises(Locked):
+            take(path)
+        assert str(holder.pid) in locks.describe(path)
+    holder.kill()
+    holder.wait()
+    take(path)
+    path.mkdir()
+    with pytest.raises(UsageError):
+        take(path)
+    assert locks.describe(path) == "another process"
+    assert lowest() == before
+
+
 # -- on another host
 
 

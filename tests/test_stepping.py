@@ -136,6 +136,22 @@ def test_a_batch_of_another_size_is_tried_whole_first() -> None:
     assert model.seen == [3]
 
 
+def test_what_is_known_to_fit_is_not_guarded_again() -> None:
+    """Copies of generators' states and of losses cost a small network's step a good part."""
+    made = stepper(Tight(), dropout=True)
+    [real], asked = made.generators, list[int]()
+
+    class Counted:
+        def get_state(self) -> Tensor:
+            asked.append(len(made.model.seen))  # type: ignore[arg-type]
+            return real.get_state()
+
+    made.generators = [Counted()]  # type: ignore[list-item]
+    for batch in [*batches(3), *batches(1, size=9), *batches(1, size=17)]:
+        made(*batch)
+    assert asked == [0, 4]  # before the first batch and before a larger one
+
+
 class Collecting:
     """Notes gradients instead of using them."""
 
@@ -301,6 +317,26 @@ def test_a_step_that_fails_leaves_no_gradient_behind() -> None:
     with pytest.raises(RuntimeError, match="half done"):
         inner(*batches(1)[0])
     assert all(p.grad is None for p in model.parameters())
+
+
+def test_what_a_regularizer_changed_of_torch_is_undone_before_the_gradients() -> None:
+    inner, seen = stepper(Tight()), list[torch.dtype]()
+
+    class Untidy(Regularizer):
+        def loss(self, loss: Tensor, step: Any) -> Tensor:
+            torch.set_default_dtype(torch.float64)
+            return loss
+
+    regularizer = catalogue().get("regularizer", "l1").component.create()
+    regularizer.__class__ = Untidy
+    inner.regularizers = [regularizer]  # type: ignore[list-item]
+    weight = next(inner.model.parameters())
+    weight.register_hook(lambda grad: seen.append(torch.get_default_dtype()))
+    try:
+        inner(*batches(1)[0])
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert seen == [torch.float32]
 
 
 def test_the_plan_is_recorded_and_a_change_of_it(tiny: Make, tmp_path: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import sys
@@ -25,7 +26,7 @@ from dsd_bench.seeds import stream
 from dsd_bench.store import files, locks
 from dsd_bench.store.checkpoint import Checkpoint
 from dsd_bench.store.files import append_line, write_atomic
-from dsd_bench.store.folder import CHECKPOINT, RunFolder
+from dsd_bench.store.folder import CHECKPOINT, PREVIOUS, RunFolder
 from dsd_bench.store.tensors import write_tensors
 
 Make = Callable[..., RunConfig]
@@ -69,6 +70,28 @@ def test_the_checkpoint_before_the_last_is_the_one_that_is_gone_back_to(tmp_path
     found = folder(tmp_path / "run").restore()
     assert found is not None
     assert float(found.tensors["model/weight"][0, 0]) == 2.0
+
+
+def test_what_a_killed_process_of_the_same_number_left_is_no_hindrance(tmp_path: Path) -> None:
+    """In containers the next process often has the same number as the killed one."""
+    made = folder(tmp_path / "run")
+    made.save(checkpoint(1.0))
+    os.link(made.path / CHECKPOINT, made.path / f".{PREVIOUS}.{os.getpid()}.tmp")
+    made.save(checkpoint(2.0))
+    for name, value in ((CHECKPOINT, 2.0), (PREVIOUS, 1.0)):
+        assert float(made.read(name).tensors["model/weight"][0, 0]) == value
+    assert not list(made.path.glob(".*.tmp"))
+
+
+def test_json_is_written_as_it_is_read_by_people(tmp_path: Path) -> None:
+    value = {"b": [1, 0.5], "a": "ü", "none": None}
+    files.write_json(tmp_path / "file", value)
+    expected = '{\n "b": [\n  1,\n  0.5\n ],\n "a": "ü",\n "none": null\n}\n'
+    assert (tmp_path / "file").read_bytes() == expected.encode()
+    files.write_rows(tmp_path / "rows", [value, {"c": 1}])
+    assert (tmp_path / "rows").read_bytes() == (
+        '{"b": [1, 0.5], "a": "ü", "none": null}\n{"c": 1}\n'.encode()
+    )
 
 
 def test_a_checkpoint_without_its_kept_weights_is_not_taken(tmp_path: Path) -> None:
@@ -162,6 +185,25 @@ def test_flock_tells_taken_from_held(tmp_path: Path) -> None:
     os.close(first)
     assert locks._flock(second) is True
     os.close(second)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="flock")
+@pytest.mark.parametrize(
+    ("number", "taken"), [(errno.ENOTSUP, False), (errno.ENOLCK, False), (errno.EACCES, None)]
+)
+def test_where_flock_does_not_work_the_heartbeat_has_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, taken: bool | None
+) -> None:
+    def refused(*_: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    handle = os.open(tmp_path, os.O_RDONLY)
+    monkeypatch.setattr(locks.fcntl, "flock", refused)
+    assert locks._flock(handle) is taken
+    number = errno.EIO
+    with pytest.raises(OSError, match=r"\[Errno 5\]"):
+        locks._flock(handle)
+    os.close(handle)
 
 
 def test_symmetric_noise_adds_what_its_stream_draws() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -235,3 +236,24 @@ def test_a_process_of_several_takes_its_share_of_every_batch(tiny: Make, tmp_pat
         assert len(shares[0][0]) == len(shares[1][0]) == 10
         for whole, *parts in zip(batch, *shares, strict=True):
             assert torch.equal(torch.cat(parts), whole)
+
+
+def test_a_network_learns_in_train_mode_and_is_left_to_be_measured(
+    tiny: Make, tmp_path: Path
+) -> None:
+    training, seen = start(tiny(epochs=1), tmp_path), list[bool]()
+    training.model.eval()  # as the round before left it
+    training.run(lambda t: seen.append(t.model.training))
+    assert seen == [True] * 3
+    assert not training.model.training
+
+
+def test_a_checkpoint_that_was_taken_up_does_not_stay_in_memory(tiny: Make, tmp_path: Path) -> None:
+    training = start(tiny(epochs=1), tmp_path)
+    tensors = {name: tensor.clone() for name, tensor in training.tensors().items()}
+    held = weakref.ref(tensors["model/1.weight"])
+    training.resume({**vars(training.cursor)}, tensors)
+    del tensors
+    alive: list[bool] = []
+    training.run(lambda t: alive.append(held() is not None))
+    assert alive == [False] * 3
