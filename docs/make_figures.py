@@ -1,11 +1,17 @@
-"""Draw docs/images from the recorded curves: ``python docs/make_figures.py [FOLDER]``."""
+"""Draw docs/images from docs/recorded: ``python docs/make_figures.py [FOLDER]``.
+
+docs/recorded has the default run's six seeds, and those of two distillations. To record them anew::
+
+    dsd-bench run && dsd-bench run --reg kd && dsd-bench run --reg kd:teacher=dense
+    python docs/make_figures.py --record runs
+"""
 
 from __future__ import annotations
 
 import json
 import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -16,6 +22,7 @@ from matplotlib.axes import Axes
 from dsd_bench.analysis import Evidence, area, judge, mean_curve, memorisation, phases
 from dsd_bench.analysis.evidence import null_depths, standard_errors, unimodal
 from dsd_bench.analysis.measures import compression, peak
+from dsd_bench.config.naming import label
 from dsd_bench.figures import (
     GREY,
     curves,
@@ -30,12 +37,48 @@ from dsd_bench.figures import (
     shade_phases,
 )
 from dsd_bench.figures.studies import save_study
+from dsd_bench.plugins import catalogue
+from dsd_bench.store.runs import load_run, stored_ids
 
 DOCS = Path(__file__).parent
-RECORDED = DOCS.parent / "tests" / "recorded"
+RECORDED = DOCS / "recorded"
+METHODS = {
+    "vanilla": "magnitude",
+    "kd-best": "magnitude + kd",
+    "kd-dense": "magnitude + kd:teacher=dense",
+}
+"""What is recorded, by file: the runs' label. Their data are the default, digits."""
+COLUMNS = (
+    "round", "sparsity", "train_loss", "train_accuracy", "train_accuracy_clean",
+    "train_accuracy_noisy", "val_accuracy", "test_accuracy", "entropy",
+)  # fmt: skip
 N_TEST = 597
 MADE_WITH = "made-with.txt"
 Rows = list[list[dict[str, Any]]]
+
+
+def record(runs_dir: Path) -> None:
+    """Write the curves of the finished default runs in ``runs_dir`` to docs/recorded.
+
+    Raises:
+        SystemExit: if another number of seeds than six is there.
+    """
+    found = [load_run(runs_dir / run_id) for run_id in stored_ids(runs_dir)]
+    for name, method in METHODS.items():
+        runs = [run for run in found if label(run.config, catalogue().find) == method]
+        runs.sort(key=lambda run: run.seed)
+        if [run.seed for run in runs] != list(range(6)):
+            raise SystemExit(f"{runs_dir}: of {method} there must be seeds 0 to 5 alone")
+        lines = [json.dumps(_record(run.seed, row)) + "\n" for run in runs for row in run.rows]
+        (RECORDED / f"{name}.jsonl").write_text("".join(lines), "utf-8")
+
+
+def _record(seed: int, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns that the figures need, floats rounded to six digits."""
+    values = {key: row[key] for key in COLUMNS}
+    return {"seed": seed} | {
+        key: round(value, 6) if isinstance(value, float) else value for key, value in values.items()
+    }
 
 
 def recorded(name: str) -> Rows:
@@ -79,7 +122,7 @@ def draw_descent(path: Path) -> None:
 def _arrow(axis: Axes, x: float, low: float, high: float, word: str, left: bool = False) -> None:
     style = {"arrowstyle": "<->", "color": GREY, "lw": 0.8, "shrinkA": 0, "shrinkB": 0}
     axis.annotate("", (x, low), (x, high), arrowprops=style)
-    place, offset = (x, low + 0.75 * (high - low)), (-4 if left else 4, 0)
+    place, offset = (x, low + (0.75 if left else 0.35) * (high - low)), (-4 if left else 4, 0)
     side = "right" if left else "left"
     axis.annotate(word, place, offset, textcoords="offset points", va="center", ha=side)
 
@@ -217,4 +260,8 @@ FIGURES: dict[str, Callable[[Path], None]] = {
 }
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:2]))
+    if sys.argv[1:2] == ["--record"]:
+        record(Path(sys.argv[2]))
+        main()
+    else:
+        main(*map(Path, sys.argv[1:2]))

@@ -15,7 +15,8 @@ from typing import Any
 import matplotlib
 import pytest
 
-from dsd_bench.analysis import Spread, judge, mean_curve, phases
+from dsd_bench import configure, run
+from dsd_bench.analysis import Spread, judge, mean_curve, memorisation, phases
 from dsd_bench.errors import UsageError
 from dsd_bench.figures import (
     COLOURS,
@@ -275,6 +276,47 @@ def test_the_docs_figures_are_what_the_script_draws(tmp_path: Path, name: str) -
     assert (tmp_path / f"{name}.svg").read_bytes() == (
         ROOT / "docs/images" / f"{name}.svg"
     ).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["vanilla", "kd-best", "kd-dense"])
+def test_the_docs_curves_have_the_default_run_s_seeds(name: str) -> None:
+    rows = script().recorded(name)
+    assert [[(row["seed"], row["round"]) for row in one] for one in rows] == [
+        [(seed, index) for index in range(21)] for seed in range(6)
+    ]
+
+
+def test_the_docs_say_what_their_curves_show() -> None:
+    text = " ".join((ROOT / "docs/analysis.md").read_text("utf-8").split())
+    vanilla = script().recorded("vanilla")
+    told = memorisation([(one[0]["seed"], one) for one in vanilla])
+    assert told is not None
+    for name, found in (("bottom", told.bottom_after), ("entropy", told.entropy_after)):
+        assert found is not None
+        assert found.std is not None
+        words = f"{-found.mean:.1f} \u00b1 {found.std:.1f} rounds"
+        assert words in text, (name, words)
+    fits = [one[0]["train_accuracy_noisy"] for one in script().recorded("kd-best")]
+    assert f"fits {100 * sum(fits) / len(fits):.0f} % of the wrong labels" in text
+
+
+def test_the_docs_curves_are_recorded_from_run_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = script()
+    runs = tmp_path / "runs"
+    monkeypatch.setattr(made, "METHODS", {"vanilla": "magnitude"})
+    monkeypatch.setattr(made, "RECORDED", tmp_path)
+    for seed in range(6):
+        run(configure(seed=seed, rounds=1, epochs=1, model="mlp:hidden=8"), runs_dir=runs)
+    made.record(runs)
+    rows = made.recorded("vanilla")
+    assert [one[0]["seed"] for one in rows] == list(range(6))
+    assert list(rows[0][0]) == ["seed", *made.COLUMNS]
+    for folder in sorted(runs.iterdir())[:1]:
+        (folder / "config.json").unlink()
+    with pytest.raises(SystemExit, match="seeds 0 to 5 alone"):
+        made.record(runs)
 
 
 def test_recorded_curves_have_three_seeds_of_21_rounds() -> None:
