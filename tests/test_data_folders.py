@@ -387,7 +387,8 @@ def test_a_change_within_the_clocks_grain_is_not_missed(files: list[Path]) -> No
 
 
 @pytest.mark.parametrize(
-    "damage", ["garbage", "empty", "cut", "folder", "pipe", "flipped", "other table", "link"]
+    "damage",
+    ["garbage", "empty", "cut", "folder", "pipe", "flipped", "other table", "device", "link"],
 )
 def test_a_damaged_memory_is_none(
     damage: str,
@@ -407,8 +408,12 @@ def test_a_damaged_memory_is_none(
         memory.mkdir()
     elif damage == "pipe":
         os.mkfifo(memory)
-    elif damage == "link":
+    elif damage == "device":
         memory.symlink_to("/dev/zero")
+    elif damage == "link":
+        elsewhere = own_cache / "elsewhere"
+        elsewhere.write_bytes(whole)
+        memory.symlink_to(elsewhere)
     else:
         with contextlib.closing(sqlite3.connect(memory)) as connection:
             connection.execute("CREATE TABLE digests (key, digest, proof)")

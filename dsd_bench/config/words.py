@@ -17,13 +17,23 @@ def build_component(catalogue: Catalogue, kind: str, config: ComponentConfig) ->
     Raises:
         UsageError: if it is not installed, or installed in another version.
     """
+    given = component_params(catalogue, kind, config)
+    return catalogue.get(kind, config.name).component.create(given)
+
+
+def component_params(catalogue: Catalogue, kind: str, config: ComponentConfig) -> params.Params:
+    """Return the validated parameters of a component; its implementation is not imported.
+
+    Raises:
+        UsageError: if it is not installed, or installed in another version.
+    """
     found = catalogue.get(kind, config.name).component
     if found.version != config.version:
         raise UsageError(
             f"{kind} '{config.name}' is installed in version {found.version}, "
             f"the run was made with version {config.version}"
         )
-    return found.create(params.validate(found.params, config.params, f"{kind} {config.name}"))
+    return params.validate(found.params, config.params, f"{kind} {config.name}")
 
 
 def parse_component(option: str, word: Any, where: str) -> tuple[Registration, params.Params]:

@@ -1,33 +1,27 @@
-"""From a configuration to the MACs of one image and the images of a training."""
+"""From a configuration to the MACs of one image and the images of a training.
+
+Needs no torch for a model that was counted before.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import torch
-from torch import nn
+from pydantic import TypeAdapter
 
 from dsd_bench.config.run import ComponentConfig, RunConfig
 from dsd_bench.config.words import build_component
+from dsd_bench.costs.counted import Counted
+from dsd_bench.costs.remembered import remembered
 from dsd_bench.data import Dataset
 from dsd_bench.data.prepare import part_sizes
 from dsd_bench.environment.contained import contained
-from dsd_bench.errors import DsdError
-from dsd_bench.masks import prunable_parameters
-from dsd_bench.metrics.macs import StepMacs, count_step
-from dsd_bench.metrics.prunable import find_prunable
-from dsd_bench.models.building import materialise
 from dsd_bench.plugins import catalogue
-from dsd_bench.seeds import seeded_globals
 from dsd_bench.training.schedule import steps_per_epoch
 
-SMALL = 3 * 64 * 64
-"""Numbers of an image up to which a real pass is quicker than one without values, for which
-torch imports its compiler (2 s)."""
+_COUNTED = TypeAdapter(Counted)
 
 
 @dataclass(frozen=True)
@@ -94,25 +88,11 @@ def images_of_training(config: RunConfig, round: int, samples: int) -> tuple[int
     return epoch * protocol.epochs(round), epoch * protocol.redense_epochs if round else 0
 
 
-@dataclass(frozen=True)
-class Counted:
-    """A model, counted.
-
-    Attributes:
-        step: the MACs of one image, forward and backward.
-        prunable: weights of each prunable parameter, by name.
-        state_bytes: of all parameters and buffers.
-    """
-
-    step: StepMacs
-    prunable: Mapping[str, int]
-    state_bytes: int
-
-
 def count_model(config: ComponentConfig, shape: tuple[int, int, int], classes: int) -> Counted:
-    """Count the model of ``config``, once a process.
+    """Count the model of ``config``.
 
-    For large images it is built without values (device ``meta``) if it allows that.
+    It is built once, and remembered for later commands (:mod:`dsd_bench.costs.remembered`), which
+    then need no torch.
 
     Args:
         config: the model's.
@@ -128,27 +108,12 @@ def count_model(config: ComponentConfig, shape: tuple[int, int, int], classes: i
 @lru_cache(maxsize=256)
 def _count(word: str, shape: tuple[int, int, int], classes: int) -> Counted:
     config = ComponentConfig.model_validate_json(word)
-    if math.prod(shape) > SMALL:
-        try:
-            return _count_on("meta", config, shape, classes)
-        except DsdError:
-            raise
-        except Exception:  # some models look at values while they are built or run
-            return _count_on("cpu", config, shape, classes)
-    return _count_on("cpu", config, shape, classes)
-
-
-def _count_on(
-    device: str, config: ComponentConfig, shape: tuple[int, int, int], classes: int
-) -> Counted:
     if config.params.get("pretrained"):  # the same network, and nothing to fetch
         config = config.model_copy(update={"params": config.params | {"pretrained": False}})
-    factory = build_component(catalogue(), "model", config)
-    with torch.device(device), seeded_globals(0):
-        model: nn.Module = factory.build(shape, classes, download=False)
-        materialise(model, f"model '{config.name}'", shape)
-        find_prunable(model, shape)
-        step = count_step(model, torch.zeros(1, *shape))
-    prunable = {name: weight.numel() for name, weight in prunable_parameters(model).items()}
-    state = model.state_dict().values()
-    return Counted(step, prunable, sum(part.numel() * part.element_size() for part in state))
+
+    def afresh() -> Counted:
+        from dsd_bench.costs.networks import count_afresh  # it loads torch
+
+        return count_afresh(config, shape, classes)
+
+    return remembered("model", [shape, classes], [("model", config)], _COUNTED, afresh)

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pydantic import TypeAdapter
+
 from dsd_bench.config.run import RunConfig
-from dsd_bench.config.words import build_component
+from dsd_bench.config.words import component_params
+from dsd_bench.costs.counted import Counted
 from dsd_bench.costs.counting import (
-    Counted,
     Sizes,
     count_model,
     images_of_training,
     known_sizes,
 )
+from dsd_bench.costs.remembered import remembered
 from dsd_bench.executors.planning import teachers
-from dsd_bench.masks import prune_count
+from dsd_bench.metrics.step import Whole
 from dsd_bench.plugins import catalogue
-from dsd_bench.pruners import Pruner, PrunerParams
+from dsd_bench.pruners import PrunerParams
 
 COPIES = 11
 """Networks that a run's folder holds, about: dense, best, two checkpoints with as much momentum,
 and the kept rounds, which together are some five dense ones."""
+
+_PRUNINGS = TypeAdapter[int](Whole)
 
 
 @dataclass(frozen=True)
@@ -114,12 +119,16 @@ def planned_trainings(config: RunConfig, counted: Counted) -> int | None:
     protocol = config.protocol
     if protocol.rounds is not None:
         return protocol.rounds + 1
-    pruner: Pruner = build_component(catalogue(), "pruner", config.pruner)
-    if protocol.target_sparsity is None or not isinstance(pruner.params, PrunerParams):
+    params = component_params(catalogue(), "pruner", config.pruner)
+    target = protocol.target_sparsity
+    if target is None or not isinstance(params, PrunerParams):
         return None
     sizes = list(counted.prunable.values())
-    groups = sizes if pruner.params.scope == "layer" else [sum(sizes)]
-    return 1 + prunings(groups, pruner.params.fraction, protocol.target_sparsity)
+    groups = sizes if params.scope == "layer" else [sum(sizes)]
+    asked = [groups, params.fraction, target]
+    return 1 + remembered(
+        "prunings", asked, [], _PRUNINGS, lambda: prunings(groups, params.fraction, target)
+    )
 
 
 def prunings(groups: list[int], fraction: float, target: float) -> int:
@@ -130,6 +139,8 @@ def prunings(groups: list[int], fraction: float, target: float) -> int:
         fraction: of each group's remaining weights, pruned each time; a group keeps one weight.
         target: sparsity, in (0, 1).
     """
+    from dsd_bench.masks import prune_count  # it loads torch
+
     left, whole, count = list(groups), sum(groups), 0
     while 1 - sum(left) / whole < target and max(left, default=0) > 1:
         left = [max(1, size - prune_count(fraction, size)) for size in left]

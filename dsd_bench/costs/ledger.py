@@ -9,8 +9,8 @@ from dsd_bench.analysis import selected_round
 from dsd_bench.config.naming import command
 from dsd_bench.config.run import RunConfig, TeacherConfig
 from dsd_bench.costs import Ledger, TeacherCost, TrainingCost
+from dsd_bench.costs.counted import Counted
 from dsd_bench.costs.counting import (
-    Counted,
     Sizes,
     count_model,
     images_of_training,

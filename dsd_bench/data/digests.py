@@ -1,8 +1,7 @@
 """SHA-256 of many files, remembered so that a large set costs no more than a look at each file.
 
 A digest is remembered under the file's path, device, inode, size and times of its last change
-(contents and inode) in one SQLite file of the user's cache folder. It may be deleted at any time:
-what is missing, damaged or cannot be written only costs time. A file that changed less than
+(contents and inode), as :mod:`dsd_bench.store.memory` does. A file that changed less than
 :data:`YOUNG` seconds ago is not remembered: a further change may leave its times as they are.
 """
 
@@ -11,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import sqlite3
 import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +20,8 @@ from pathlib import Path
 
 from dsd_bench.environment import cache_folder
 from dsd_bench.errors import DataError
-from dsd_bench.store.reading import OPENED, regular
+from dsd_bench.store.memory import Layout, opened
+from dsd_bench.store.reading import OPENED
 
 YOUNG = 2.0
 """Seconds: the coarsest clock of a file system in use (FAT's)."""
@@ -61,8 +60,10 @@ def digests(paths: Sequence[Path], cache: Path | None = None) -> list[str]:
         DataError: naming a file that cannot be read, is no regular file or changes meanwhile.
     """
     keys = [_key(path, _stat(path)) for path in paths]
-    with _opened(cache or cache_file()) as memory:
-        known = {key: found for key in keys if (found := memory.get(key)) is not None}
+    layout = Layout("digests", "digest", MOST, longest=32)
+    with opened(cache or cache_file(), layout) as memory:
+        told = {key: memory.get(key) for key in keys}
+        known = {key: found for key, found in told.items() if found and len(found) == 32}
         missing = {key: path for key, path in zip(keys, paths) if key not in known}
         for key, (digest, settled) in _hash_all(missing):
             known[key] = digest
@@ -164,104 +165,3 @@ class _Progress:
         if time.monotonic() >= self._next or (ended and self._told):
             self._next, self._told = time.monotonic() + 0.2, True
             self._watch(self._done, self._total)
-
-
-class _Memory:
-    """The file of remembered digests; without one it remembers nothing.
-
-    New ones are written some at a time, so that no other process waits long and an interrupted
-    one has not worked for nothing.
-    """
-
-    def __init__(self, connection: sqlite3.Connection | None) -> None:
-        self._connection, self._new = connection, list[tuple[bytes, bytes, bytes]]()
-        self._written = time.monotonic()
-
-    def get(self, key: bytes) -> bytes | None:
-        """Return a digest, None if it is not known or its entry is damaged."""
-        if self._connection is None:
-            return None
-        query = "SELECT digest, proof FROM digests WHERE key = ?"
-        try:
-            entry = self._connection.execute(query, (key,)).fetchone()
-        except sqlite3.Error:
-            self._connection = None
-            return None
-        if entry is None:
-            return None
-        digest, proof = entry
-        whole = isinstance(digest, bytes) and len(digest) == 32 and proof == _proof(key, digest)
-        return digest if whole else None
-
-    def add(self, key: bytes, digest: bytes) -> None:
-        """Remember a digest."""
-        self._new.append((key, digest, _proof(key, digest)))
-        if len(self._new) >= 10_000 or time.monotonic() - self._written > 5:
-            self._write()
-
-    def _write(self) -> None:
-        new, self._new, self._written = self._new, [], time.monotonic()
-        if self._connection is None or not new:
-            return
-        forget = "DELETE FROM digests WHERE rowid <= (SELECT max(rowid) FROM digests) - ?"
-        try:
-            with self._connection:
-                self._connection.executemany("INSERT OR REPLACE INTO digests VALUES (?, ?, ?)", new)
-                self._connection.execute(forget, (MOST,))
-        except sqlite3.Error:  # may not be written, disk full, or somebody else writes for long
-            self._connection = None
-
-    def close(self) -> None:
-        """Write what was added."""
-        connection = self._connection
-        self._write()
-        if connection is not None:
-            with contextlib.suppress(sqlite3.Error):
-                connection.close()
-
-
-def _proof(key: bytes, digest: bytes) -> bytes:
-    return hashlib.blake2b(key + digest, digest_size=8).digest()
-
-
-@contextlib.contextmanager
-def _opened(file: Path) -> Iterator[_Memory]:
-    """Open the file of digests; what hashing found is kept however it ends."""
-    memory = _Memory(_connect(file))
-    try:
-        yield memory
-    finally:
-        memory.close()
-
-
-def _connect(file: Path) -> sqlite3.Connection | None:
-    """Return a connection to the file of digests, made anew if damaged, None if it cannot be."""
-    with contextlib.suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-    if os.path.lexists(file) and not regular(file):
-        return None
-    try:
-        return _prepared(file)
-    except sqlite3.OperationalError:  # may not be written, or somebody else writes for long
-        return None
-    except sqlite3.Error:  # no such file of SQLite's
-        with contextlib.suppress(OSError, sqlite3.Error):
-            file.unlink()
-            return _prepared(file)
-        return None
-
-
-def _prepared(file: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(file, timeout=2.0)
-    try:
-        there = "SELECT 1 FROM sqlite_master WHERE name = 'digests'"
-        if connection.execute(there).fetchone() is None:
-            connection.execute(
-                "CREATE TABLE IF NOT EXISTS digests "
-                "(key BLOB UNIQUE NOT NULL, digest BLOB NOT NULL, proof BLOB NOT NULL)"
-            )
-        connection.execute("SELECT key, digest, proof FROM digests LIMIT 1").fetchone()
-    except BaseException:
-        connection.close()
-        raise
-    return connection

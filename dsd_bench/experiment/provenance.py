@@ -54,10 +54,12 @@ def components(config: RunConfig) -> dict[str, dict[str, str]]:
 
 def plugins(config: RunConfig) -> dict[str, Any]:
     """Return version and digest of each third-party distribution that a run uses."""
-    return {
-        name: {"version": version(name), "sha256": digest(name, _roots(name))}
-        for name in distributions(config)
-    }
+    return {name: code_of(name) for name in distributions(config)}
+
+
+def code_of(distribution: str) -> dict[str, Any]:
+    """Return version and digest (None: unknown) of a distribution that registers components."""
+    return {"version": version(distribution), "sha256": digest(distribution, _roots(distribution))}
 
 
 def _roots(distribution: str) -> tuple[str, ...]:

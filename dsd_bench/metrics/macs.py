@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from dsd_bench.masks import prunable_parameters
 from dsd_bench.metrics import MeasureView, Metric
 from dsd_bench.metrics.products import products
+from dsd_bench.metrics.step import StepMacs
 
 
 class Sparsity(Metric):
@@ -71,43 +71,6 @@ def count_macs(model: nn.Module, images: Tensor) -> tuple[int, dict[str, int]]:
     with products(model, prunable_parameters(model)) as counter:
         model(images)
     return counter.total, {name: found[0] for name, found in counter.layers.items()}
-
-
-@dataclass(frozen=True)
-class StepMacs:
-    """Multiply-accumulates of one image's forward and backward pass, every weight counted.
-
-    Backward are the products that make the gradients of the weights and of the layers' inputs;
-    the first layer's input needs none, so backward is less than twice forward.
-
-    Attributes:
-        forward, backward: of the whole network.
-        layers: the part of them, ``(forward, backward)``, that uses or makes the gradient of
-            each prunable parameter, by its name.
-    """
-
-    forward: int
-    backward: int
-    layers: Mapping[str, tuple[int, int]]
-
-    @property
-    def total(self) -> int:
-        """Forward and backward."""
-        return self.forward + self.backward
-
-    def effective(self, sparsity: Mapping[str, float]) -> tuple[int, int]:
-        """Return forward and backward without what pruned weights take part in.
-
-        Left out are the products with a pruned weight, in both directions, and those that make
-        its gradient, which is masked away: each prunable layer's count times its density.
-
-        Args:
-            sparsity: of each prunable parameter, 0..1 (``sparsity_per_layer`` of a row).
-        """
-        spared = [
-            sum(found[way] * sparsity[n] for n, found in self.layers.items()) for way in (0, 1)
-        ]
-        return round(self.forward - spared[0]), round(self.backward - spared[1])
 
 
 def count_step(model: nn.Module, image: Tensor) -> StepMacs:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import re
 import stat
 from collections.abc import Iterator
 from functools import cache
@@ -49,6 +50,43 @@ def digest(distribution: str, roots: tuple[str, ...]) -> str | None:
     for name in sorted(files):
         whole.update(os.fsencode(f"{name}\0{_content(files[name])}\n"))
     return whole.hexdigest()
+
+
+@cache
+def own_digest() -> str:
+    """Return a SHA-256 over dsd-bench's own modules, once a process."""
+    whole = hashlib.sha256()
+    for name, path in sorted(_below(str(Path(__file__).parents[1]))):
+        if name.endswith(".py"):
+            whole.update(os.fsencode(f"{name}\0{_content(path)}\n"))
+    return whole.hexdigest()
+
+
+@cache
+def required(distribution: str, but: tuple[str, ...]) -> dict[str, str]:
+    """Return the versions of the installed distributions that one needs, and of what those need.
+
+    Args:
+        distribution: its name.
+        but: lower-case names of those that are left out with what only they need.
+    """
+    found: dict[str, str] = {}
+    names = [distribution]
+    while names:
+        for line in _requirements(names.pop()):
+            needed = re.match(r"[\w.-]*", line.strip())
+            name = _normal(needed.group()) if needed else ""
+            if name and name not in (*but, *found) and (number := version(name)) != "unknown":
+                found[name] = number
+                names.append(name)
+    return found
+
+
+def _requirements(distribution: str) -> list[str]:
+    try:
+        return metadata.requires(distribution) or []
+    except Exception:  # whatever a damaged installation makes of it
+        return []
 
 
 def _listed(distribution: str) -> Iterator[tuple[str, Path]]:
