@@ -41,9 +41,7 @@ _Macs = Annotated[int | float, Field(ge=0, le=1e18)]
 
 
 class _Value(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, populate_by_name=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Track(_Value):
