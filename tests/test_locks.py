@@ -323,8 +323,11 @@ def test_anothers_lock_is_never_written(path, monkeypatch):
         assert json.loads(path.read_text()) == ELSEWHERE
 
 
-def test_a_lock_that_cannot_be_written_leaves_none(path, monkeypatch):
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_lock_that_cannot_be_written_leaves_none(path, monkeypatch, gone):
     def full(*arguments: object) -> None:
+        if gone:  # somebody tidied up meanwhile
+            path.unlink()
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "pwrite", full)

@@ -48,7 +48,10 @@ def test_a_checkpoint_of_another_curve_is_not_taken(tmp_path: Path) -> None:
         folder(tmp_path / "run", "two").read()
     told: list[str] = []
     assert folder(tmp_path / "run", "two", told).restore() is None
-    assert told
+    assert [text.partition("; ")[2] for text in told] == [
+        "going back to the checkpoint before it",
+        "beginning anew",
+    ]
 
 
 def test_a_log_that_cannot_be_written_is_told_once(tmp_path: Path) -> None:
@@ -81,6 +84,42 @@ def test_what_a_killed_process_of_the_same_number_left_is_no_hindrance(tmp_path:
     for name, value in ((CHECKPOINT, 2.0), (PREVIOUS, 1.0)):
         assert float(made.read(name).tensors["model/weight"][0, 0]) == value
     assert not list(made.path.glob(".*.tmp"))
+
+
+def test_before_a_run_counts_as_done_its_texts_and_folders_are_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = folder(tmp_path / "run")
+    made.keep("dense", {"weight": torch.ones(2)})
+    (made.path / "metrics").mkdir()
+    for name in ("rounds.jsonl", "metrics/other.jsonl"):
+        (made.path / name).write_text("{}\n")
+    synced: set[str] = set()
+
+    def note(path: Path) -> None:
+        assert not (made.path / "result.json").exists()
+        synced.add(path.relative_to(made.path).as_posix())
+
+    monkeypatch.setattr(f"{RunFolder.__module__}.sync_path", note)
+    made.finish("dense", {}, True)
+    assert synced >= {"rounds.jsonl", "metrics/other.jsonl", ".", "metrics"}
+    assert (made.path / "result.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOSPC, "the disk is full"),
+        (errno.EDQUOT, "the disk is full"),
+        (errno.ELOOP, "is a link, which is not followed"),
+        (errno.EACCES, "choose a folder that you may write"),
+        (errno.EROFS, "choose a folder that you may write"),
+        (errno.EIO, os.strerror(errno.EIO)),
+    ],
+)
+def test_what_went_wrong_is_said_with_what_to_do(number: int, words: str) -> None:
+    with pytest.raises(RunError, match=words), files.explained(Path("file")):
+        raise OSError(number, os.strerror(number))
 
 
 def test_json_is_written_as_it_is_read_by_people(tmp_path: Path) -> None:
