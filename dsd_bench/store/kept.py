@@ -38,7 +38,7 @@ def pack(tensors: Mapping[str, Tensor]) -> tuple[Tensors, dict[str, Any]]:
         if weight in held and held[weight].shape == mask.shape:
             whole = held[weight].reshape(-1)
             if not _bytes(whole[~flat]).any():
-                held[weight] = whole[flat]
+                held[weight] = _raw(whole)[flat].view(whole.dtype)
                 values.append(weight)
     return held, {"packed": shapes, "values": values}
 
@@ -85,8 +85,15 @@ def _spread(values: Tensor | None, mask: Tensor) -> Tensor:
     if values is None or list(values.shape) != [int(mask.sum())]:
         raise ValueError("values do not fit their mask")
     whole = torch.zeros(mask.shape, dtype=values.dtype)
-    whole[mask] = values
+    _raw(whole)[mask] = _raw(values)
     return whole
+
+
+def _raw(values: Tensor) -> Tensor:
+    """Return ``values`` seen as integers: of a float, an index may write another NaN."""
+    size = values.element_size()
+    whole = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+    return values.view(whole[size]) if size in whole else values
 
 
 def _bytes(values: Tensor) -> Tensor:
