@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import sys
+import typing
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from benchmarks.speed.cases import Case, cases
 from benchmarks.speed.engine import Engine
 from benchmarks.speed.plain import Bare, PlainLoop
 from benchmarks.speed.timing import Seconds, in_turn, ratio
-from dsd_bench.config.run import Precision
+from dsd_bench.config.run import Layout, Precision
 from dsd_bench.executors import Settings
 from dsd_bench.executors.local import available_cores, worker_environment
 from dsd_bench.training import device
@@ -55,13 +56,21 @@ def epochs(
     case: Case, word: str, threads: int, precision: Precision, repeats: int
 ) -> Iterator[Line]:
     """Measure one case's epoch against the plain loop, bare passes and the chip."""
-    context = device.make_context(word, threads, False, precision)
-    plain = {f"plain {n}": PlainLoop(case, context, n).epoch for n in (0, 2)}
-    engine, bare = Engine(case, context), Bare(case, context)
+    context = case.context(word, threads, precision)
+    plain = {f"plain {n}": PlainLoop(case, context, n, threads).epoch for n in (0, 2)}
     # the slower loader is left out after one look
     looks = in_turn(plain, 1, context.device)
     best = min(plain, key=lambda name: looks[name][0])
-    things = {"plain": plain[best], "engine": engine.epoch, "bare": bare.epoch}
+    things = {
+        "plain": plain[best],
+        "plain, all cores": PlainLoop(case, context, int(best[6:])).epoch,
+        "engine": Engine(case, context).epoch,
+    }
+    for layout in typing.get_args(Layout):
+        other = case.context(word, threads, precision, layout)
+        things[f"bare {layout}"] = Bare(case, other).epoch
+    if context.plan.layout == "nhwc":
+        things["bare nhwc, exact"] = Bare(case, context, exact=True).epoch
     seconds = in_turn(things, repeats, context.device)
     name = f"{case.name}, {precision}"
     yield from _epoch_lines(case, name, best, seconds, context)
@@ -75,13 +84,19 @@ def _epoch_lines(
     case: Case, name: str, loader: str, seconds: Seconds, context: device.ComputeContext
 ) -> Iterator[Line]:
     scale = 1e3 / case.images
-    for which, word in (("plain", f"plain loop ({loader[6:]} workers)"), ("engine", "engine")):
-        yield Line("epoch", name, word, scale * min(seconds[which]), "ms/image")
+    words = {"plain": f"plain loop ({loader[6:]} workers)", "engine": "engine"}
+    for which, taken in seconds.items():
+        word = words.get(which, which.replace("bare", "forward and backward,"))
+        yield Line("epoch", name, word, scale * min(taken), "ms/image")
     goal = ">= 10" if context.device.type == "cuda" else ""
-    yield Line("epoch", name, "plain loop / engine", ratio(seconds, "plain", "engine"), "x", goal)
-    over = 100 * (ratio(seconds, "engine", "bare") - 1)
-    wanted = f"<= {100 * case.goal:g}" if case.goal and context.device.type == "cpu" else ""
-    yield Line("limit", name, "engine over forward and backward", over, "%", wanted)
+    for which in ("plain", "plain, all cores"):
+        word = f"{which.replace('plain', 'plain loop')} / engine"
+        yield Line("epoch", name, word, ratio(seconds, which, "engine"), "x", goal)
+    for which in (which for which in seconds if which.startswith("bare")):
+        over = 100 * (ratio(seconds, "engine", which) - 1)
+        word = f"engine ({context.plan.layout}) over {which.removeprefix('bare ')}"
+        wanted = f"<= {100 * case.goal:g} over the faster" if case.goal else ""
+        yield Line("limit", name, word, over, "%", wanted if context.device.type == "cpu" else "")
 
 
 def runs(word: str, repeats: int, quick: bool) -> Iterator[Line]:

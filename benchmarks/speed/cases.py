@@ -10,12 +10,14 @@ import numpy
 import torch
 from torch import nn
 
+from dsd_bench.config.run import AskedLayout, Precision
 from dsd_bench.data.on_device import DeviceData
 from dsd_bench.data.parts import ResidentPart
 from dsd_bench.masks import Masks
 from dsd_bench.models.mlp import mlp
 from dsd_bench.models.vgg import vgg_like
-from dsd_bench.training.device import ComputeContext
+from dsd_bench.training.device import ComputeContext, make_context
+from dsd_bench.training.layout import on_cpu, place
 
 CLASSES = 10
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
@@ -43,11 +45,26 @@ class Case:
     augmented: bool
     goal: float | None = None
 
-    def model(self, context: ComputeContext) -> nn.Module:
-        """Return the network on ``context``, the same one each time."""
+    def model(self, context: ComputeContext, *, exact: bool = True) -> nn.Module:
+        """Return the network on ``context``, the same one each time.
+
+        Args:
+            context: where, and in which layout.
+            exact: whether with the batch norms of a run, else with torch's own.
+        """
         torch.manual_seed(0)
+        if exact:
+            return place(self.build(), context).train()
         model = self.build().to(context.device)
         return model.to(memory_format=context.memory_format).train()
+
+    def context(
+        self, word: str, threads: int, precision: Precision, layout: AskedLayout = "auto"
+    ) -> ComputeContext:
+        """Return the context of a run of this network, in the layout that a run has or another."""
+        made = make_context(word, threads, False, precision, layout)
+        made.lay_out(on_cpu(self.build(), precision))
+        return made
 
     def arrays(self) -> tuple[numpy.ndarray, numpy.ndarray]:
         """Return uint8 images ``(N, C, H, W)`` and int64 labels ``(N,)``."""
@@ -107,8 +124,8 @@ def cases(device: str, quick: bool) -> list[Case]:
     small = partial(Case, "VGG-like(1,5)", partial(vgg_like, 3, 1, 32, CLASSES), cifar, 128)
     large = partial(Case, "VGG-like(5,5)", partial(vgg_like, 3, 5, 32, CLASSES), cifar, 128)
     return [
-        digits(1_000, False),
-        small(more, True, goal=0.08),
-        large(more // 2 if device == "cpu" else more, True, goal=0.05),
-        Case("ResNet-18", resnet18, cifar, 128, few, True),
+        digits(1_000, False, goal=0.1),
+        small(more, True, goal=0.03),
+        large(few if device == "cpu" else more, True, goal=0.03),
+        Case("ResNet-18", resnet18, cifar, 128, few, True, goal=0.03),
     ]

@@ -19,9 +19,8 @@ from dsd_bench.training import device
 
 def train(name: str, where: str, epochs: int, quick: bool) -> str:
     """Train the case ``name`` in this process and return a digest of the result."""
-    place = device.make_context(where, 1, False, "fp32")
-    case = next(c for c in cases(place.device.type, quick) if c.name == name)
-    engine = Engine(case, place)
+    case = next(c for c in cases(device.resolve(where).type, quick) if c.name == name)
+    engine = Engine(case, case.context(where, 1, "fp32"))
     engine.epochs(epochs)
     return engine.digest()
 

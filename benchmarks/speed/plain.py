@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from benchmarks.speed.cases import Case, half_masks
+from dsd_bench.executors.local import available_cores
 from dsd_bench.training.device import ComputeContext
 
 
@@ -46,10 +47,13 @@ class PlainLoop:
         case: network and data.
         context: where to train; in float32, without channels_last, as published.
         workers: of the loader.
+        threads: CPU threads; None: all cores, torch's default, as a published script has it.
     """
 
-    def __init__(self, case: Case, context: ComputeContext, workers: int) -> None:
-        self.device = context.device
+    def __init__(
+        self, case: Case, context: ComputeContext, workers: int, threads: int | None = None
+    ) -> None:
+        self.device, self.threads = context.device, threads or available_cores()
         torch.manual_seed(0)
         self.model = case.build().to(self.device).train()
         for name, mask in half_masks(self.model).weights.items():
@@ -62,6 +66,14 @@ class PlainLoop:
 
     def epoch(self) -> None:
         """Train for one epoch."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
+        try:
+            self._train()
+        finally:
+            torch.set_num_threads(before)
+
+    def _train(self) -> None:
         total, correct = 0.0, 0
         criterion: nn.Module = nn.CrossEntropyLoss()
         for batch in self.loader:
@@ -76,10 +88,16 @@ class PlainLoop:
 
 
 class Bare:
-    """Forward and backward alone, on data that lie ready: the limit of any loop around them."""
+    """Forward and backward alone, on data that lie ready: the limit of any loop around them.
 
-    def __init__(self, case: Case, context: ComputeContext) -> None:
-        self.context, self.model = context, case.model(context)
+    Args:
+        case: network and data.
+        context: where, how precisely, and in which layout.
+        exact: whether with a run's batch norms, else with torch's own.
+    """
+
+    def __init__(self, case: Case, context: ComputeContext, *, exact: bool = False) -> None:
+        self.context, self.model = context, case.model(context, exact=exact)
         data, order = case.resident(context), torch.arange(case.images, device=context.device)
         self.batches = [
             (data.normalise(data.train.gather(index)), data.train.labels[index])
