@@ -306,6 +306,9 @@ def test_the_steps_have_the_threads_that_the_plan_says(torch_state):
             return loss
 
     class Optimizer:
+        def hold(self, masks: object) -> None:
+            pass
+
         def step(self) -> None:
             seen.append((torch.get_num_threads(), torch.get_default_dtype()))
 

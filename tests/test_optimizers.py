@@ -92,3 +92,51 @@ def test_a_training_imports_no_compiler(tmp_path: Path) -> None:
         assert "torch" in sys.modules and "torch._dynamo" not in sys.modules
     """
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("wide", [3, 300])
+def test_masks_are_as_multiplying_the_gradients_first(momentum: float, wide: int) -> None:
+    """On one vector (small networks), on lists, and with a parameter that has no gradient."""
+
+    def network() -> Partly:
+        net = model()
+        torch.manual_seed(0)
+        net.first = nn.Linear(5, 70 * wide)
+        return net
+
+    ours, theirs = network(), network()
+    draw = torch.Generator().manual_seed(0)
+    masks = {
+        name: (torch.rand(p.shape, generator=draw) < 0.5).float()
+        for name, p in ours.named_parameters()
+        if name != "sometimes"
+    }
+    own = dict(ours.named_parameters())
+    mine = SGD(ours.parameters(), momentum, 1e-2)
+    mine.hold({own[name]: mask for name, mask in masks.items()})
+    train(ours, mine, range(5))
+    plain = torch.optim.SGD(theirs.parameters(), lr=1, momentum=momentum, weight_decay=1e-2)
+    for step in range(5):
+        plain.param_groups[0]["lr"] = RATES[step]
+        plain.zero_grad()
+        theirs.loss(step).backward()
+        for name, p in theirs.named_parameters():
+            if p.grad is not None and name in masks:
+                p.grad *= masks[name]
+        plain.step()
+    assert same(ours, theirs)
+
+
+def test_state_on_one_vector_is_the_state_of_lists() -> None:
+    ours = model()
+    optimizer = SGD(ours.parameters(), 0.9, 0.0)
+    train(ours, optimizer, range(3))
+    state = {name: torch.as_tensor(v).clone() for name, v in optimizer.state().items()}
+    again = model()
+    again.load_state_dict(ours.state_dict())
+    other = SGD(again.parameters(), 0.9, 0.0)
+    other.load(state)
+    train(ours, optimizer, range(3, 5))
+    train(again, other, range(3, 5))
+    assert same(ours, again)

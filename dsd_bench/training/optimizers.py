@@ -7,7 +7,7 @@ import torch's compiler (2 s).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -16,10 +16,17 @@ from torch import Tensor, nn
 from dsd_bench.config.run import ProtocolConfig
 
 State = dict[str, Tensor | float]
+SMALL = 2**16
+"""Parameters up to which a step on one vector is faster than one on a list of tensors."""
 
 
 class Optimizer(Protocol):
     """What a training needs of an optimiser."""
+
+    def hold(self, masks: Mapping[nn.Parameter, Tensor]) -> None:
+        """Multiply gradients by ``masks`` in every step: neither those weights nor their momentum
+        leave zero.
+        """
 
     def set_rate(self, rate: float) -> None:
         """Use the learning rate ``rate`` from the next step on."""
@@ -32,6 +39,28 @@ class Optimizer(Protocol):
 
     def load(self, state: Mapping[str, Tensor | float]) -> None:
         """Undo :meth:`state`; what is missing stays as it is."""
+
+
+class Masked:
+    """Parameters and the masks of their gradients.
+
+    Args:
+        masks: by parameter, of the gradient's dtype and layout.
+    """
+
+    def __init__(self, masks: Mapping[nn.Parameter, Tensor]) -> None:
+        self.parameters, self.masks = list(masks), list(masks.values())
+
+    def apply(self) -> None:
+        """Zero the gradients of pruned weights."""
+        grads = [p.grad for p in self.parameters if p.grad is not None]
+        if len(grads) == len(self.parameters):
+            if grads:
+                torch._foreach_mul_(grads, self.masks)
+            return
+        for parameter, mask in zip(self.parameters, self.masks):
+            if parameter.grad is not None:
+                parameter.grad.mul_(mask)
 
 
 class SGD:
@@ -59,13 +88,27 @@ class SGD:
         self.momentum, self.decay = momentum, decay
         # as a tensor, because a number would become one again for each parameter at each step
         self._keep = torch.tensor(momentum, device=self.parameters[0].device)
-        self.buffers = [torch.zeros_like(p) for p in self.parameters] if momentum else []
+        self._flat = _together(self.parameters) if momentum and not device_rate else None
+        if self._flat is None:
+            self.buffers = [torch.zeros_like(p) for p in self.parameters] if momentum else []
+        else:
+            self.buffers = _views(self._flat, self.parameters)
         # Views without history: an update in place of them is none of autograd's business.
         self._weights = [p.detach() for p in self.parameters]
         self._rate = 0.0
+        self._masks = Masked({})
+        self._kept: Tensor | None = None
+        self._lines = [w.view(-1) for w in self._weights] if self._flat is not None else []
         self._negative: Tensor | None = None
         if device_rate:
             self._negative = torch.zeros((), device=self.parameters[0].device)
+
+    def hold(self, masks: Mapping[nn.Parameter, Tensor]) -> None:
+        """Multiply the gradients of these parameters by their masks."""
+        self._masks = Masked(masks)
+        if self._flat is not None and masks:
+            every = [masks.get(p, torch.ones_like(p)) for p in self.parameters]
+            self._kept = torch.cat([mask.reshape(-1) for mask in every])
 
     def set_rate(self, rate: float) -> None:
         """Use the learning rate ``rate`` from the next step on."""
@@ -76,6 +119,10 @@ class SGD:
     def step(self) -> None:
         """Update the parameters by their gradients, and drop the gradients."""
         grads, weights, buffers = self._present()
+        if self._flat is not None and buffers is self.buffers:
+            self._flat_step(self._flat, grads, weights)
+            return
+        self._masks.apply()
         if self.decay:
             grads = torch._foreach_add(grads, weights, alpha=self.decay)
         if self.momentum:
@@ -86,6 +133,20 @@ class SGD:
             torch._foreach_add_(weights, grads, alpha=-self._rate)
         else:
             torch._foreach_add_(weights, torch._foreach_mul(grads, self._negative))
+        self._forget()
+
+    def _flat_step(self, buffer: Tensor, grads: list[Tensor], weights: list[Tensor]) -> None:
+        """Do the same on one vector: an operation on a list costs as much for each of its parts."""
+        gradient = torch.cat([grad.reshape(-1) for grad in grads])
+        if self._kept is not None:
+            gradient.mul_(self._kept)
+        if self.decay:
+            gradient.add_(torch.cat(self._lines), alpha=self.decay)
+        buffer.mul_(self._keep).add_(gradient)
+        torch._foreach_add_(weights, self.buffers, alpha=-self._rate)
+        self._forget()
+
+    def _forget(self) -> None:
         for parameter in self.parameters:
             parameter.grad = None
 
@@ -110,11 +171,33 @@ class SGD:
                 buffer.copy_(value)
 
 
+def _together(parameters: Sequence[Tensor]) -> Tensor | None:
+    """Return zeros for all parameters in one vector, where steps are faster on that."""
+    few = sum(p.numel() for p in parameters) <= SMALL
+    alike = {(p.dtype, p.device.type, p.is_contiguous()) for p in parameters}
+    if not few or len(alike) > 1 or parameters[0].device.type != "cpu":
+        return None
+    if not all(p.is_contiguous() for p in parameters):
+        return None
+    return torch.cat([torch.zeros_like(p).view(-1) for p in parameters])
+
+
+def _views(vector: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
+    """Return ``vector``'s parts in the shapes of ``parameters``."""
+    parts = torch.split(vector, [p.numel() for p in parameters])
+    return [part.view(p.shape) for part, p in zip(parts, parameters)]
+
+
 class Torch:
     """An optimiser of torch."""
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         self.optimizer = optimizer
+        self._masks = Masked({})
+
+    def hold(self, masks: Mapping[nn.Parameter, Tensor]) -> None:
+        """Multiply the gradients of these parameters by their masks."""
+        self._masks = Masked(masks)
 
     def set_rate(self, rate: float) -> None:
         """Use the learning rate ``rate`` from the next step on."""
@@ -126,6 +209,7 @@ class Torch:
 
     def step(self) -> None:
         """Update the parameters by their gradients, and drop the gradients."""
+        self._masks.apply()
         self.optimizer.step()
         self.optimizer.zero_grad()
 

@@ -68,9 +68,13 @@ class Stepper:
         self._fits = 0
         parameters = dict(model.named_parameters())
         pruned = {name: mask for name, mask in masks.all() if not bool(mask.all())}
-        self._pruned = [parameters[name] for name in pruned]
-        # of the gradients' dtype: a product of two dtypes is several times slower
-        self._masks = [mask.to(p.dtype) for p, mask in zip(self._pruned, pruned.values())]
+        # of the gradients' dtype and layout: a product of two kinds is several times slower
+        optimizer.hold(
+            {
+                (p := parameters[name]): torch.empty_like(p, requires_grad=False).copy_(mask)
+                for name, mask in pruned.items()
+            }
+        )
 
     def __call__(
         self, images: Tensor, labels: Tensor, index: Tensor, whole: int | None = None
@@ -98,7 +102,6 @@ class Stepper:
         except BaseException:
             self._forget_gradients()  # a half-done sum must not get into another step
             raise
-        self._mask_gradients()
         self.optimizer.step()
 
     def _gradients(self, images: Tensor, labels: Tensor, index: Tensor) -> None:
@@ -123,17 +126,6 @@ class Stepper:
             self.context.settle()
         _run_backward(loss, weight)
         self.losses += loss.detach()
-
-    def _mask_gradients(self) -> None:
-        """Zero the gradients of pruned weights: neither they nor their momentum leave zero."""
-        grads = [p.grad for p in self._pruned if p.grad is not None]
-        if len(grads) == len(self._pruned):
-            if grads:
-                torch._foreach_mul_(grads, self._masks)
-            return
-        for parameter, mask in zip(self._pruned, self._masks):
-            if parameter.grad is not None:
-                parameter.grad.mul_(mask)
 
     # -- a batch that may not fit ----------------------------------------------------------------
 
