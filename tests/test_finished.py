@@ -253,7 +253,7 @@ def test_weights_that_do_not_say_whose_they_are(finished: Path) -> None:
 
 
 def test_plans_say_the_numerics(plain: StoredRun) -> None:
-    assert [plan["numerics"] for plan in result_of(plain.path)["plan"]] == [device.NUMERICS]
+    assert [plan["numerics"] for plan in result_of(plain.path)["plan"]] == [1]
 
 
 def test_rounds_of_other_numerics_are_never_gone_on_from(
@@ -261,9 +261,7 @@ def test_rounds_of_other_numerics_are_never_gone_on_from(
 ) -> None:
     (one,) = tiny_run("--rounds", "1")["runs"]
     (Path(one["path"]) / "result.json").unlink()
-    plan = device.Plan
-    monkeypatch.setattr(device, "NUMERICS", 2)
-    monkeypatch.setattr(device, "Plan", lambda **values: plan(**values, numerics=2))
+    monkeypatch.setattr(device, "numerics", lambda device, layout: 2)
     assert tiny_run("--rounds", "1")["runs"][0]["status"] == "done"  # nothing was left to train
     (other,) = tiny_run("--rounds", "2")["runs"]
     assert other["resumed_from_round"] is None
@@ -283,10 +281,33 @@ def test_an_unfinished_run_of_other_numerics_is_refused(
     begun = dataclasses.replace(checkpoint, rows=checkpoint.rows[:1], round=1)
     folder.save(begun)
     (path / "result.json").unlink()
-    monkeypatch.setattr(device, "NUMERICS", 2)
+    monkeypatch.setattr(device, "numerics", lambda device, layout: 2)
     (refused,) = tiny_run("--rounds", "2", code=2)["runs"]
     assert "numerics 1" in refused["error"]
     assert "--force" in refused["error"]
+
+
+VGG = ("--model", "vgg-like:depth=1,width_exponent=2")
+
+
+def test_a_network_of_convolutions_goes_on_in_the_layout_it_began_in(
+    tiny_run: TinyRun, command: Command
+) -> None:
+    (one,) = tiny_run(*VGG, "--rounds", "2", "--layout", "nchw")["runs"]
+    path = Path(one["path"])
+    (plan,) = result_of(path)["plan"]
+    assert (plan["layout"], plan["numerics"]) == ("nchw", 1)
+    folder = RunFolder(path, json.loads((path / "config.json").read_text())["curve_id"])
+    checkpoint = folder.read()
+    folder.save(dataclasses.replace(checkpoint, rows=checkpoint.rows[:1], round=1))
+    (path / "result.json").unlink()
+    (refused,) = tiny_run(*VGG, "--rounds", "2", code=2)["runs"]
+    assert "--layout nchw" in refused["error"]
+    (again,) = tiny_run(*VGG, "--rounds", "2", "--layout", "nchw")["runs"]
+    assert again["status"] == "done"
+    (fresh,) = tiny_run(*VGG, "--rounds", "2", "--force")["runs"]
+    (plan,) = result_of(Path(fresh["path"]))["plan"]
+    assert (plan["layout"], plan["numerics"]) == ("nhwc", 2)
 
 
 # --- what need not be written, and what must not ----------------------------------------------

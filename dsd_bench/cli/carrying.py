@@ -13,6 +13,7 @@ from rich.console import Console
 from dsd_bench import api
 from dsd_bench.cli.options import Option
 from dsd_bench.cli.saying import complain, say
+from dsd_bench.config.run import AskedLayout
 from dsd_bench.errors import DsdError, UsageError
 from dsd_bench.executors import Keep, Settings
 from dsd_bench.executors.planning import Planned
@@ -38,6 +39,12 @@ HOW = (
     how("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, mps."),
     how("--threads", type=click.IntRange(1), default=1, help="CPU threads of a run (default: 1)."),
     how("--jobs", type=click.IntRange(1), help="Runs side by side (default: as many as fit)."),
+    how(
+        "--layout",
+        type=click.Choice(typing.get_args(AskedLayout)),
+        default="auto",
+        help="Layout of images and convolutions (default: auto, by the network).",
+    ),
     how("--deterministic", is_flag=True, help="Refuse operations that are not deterministic."),
     how("--data-dir", type=click.Path(path_type=Path), help="Where data sets lie (default: data)."),
     how("--download", is_flag=True, help="Allow downloads of data and pretrained weights."),
@@ -67,6 +74,7 @@ def settings_of(given: Mapping[str, Any], data_dir: Path) -> Settings:
         device=given["device"],
         threads=given["threads"],
         jobs=given["jobs"],
+        layout=given["layout"],
         deterministic=given["deterministic"],
         data_dir=data_dir.absolute(),
         download=given["download"],

@@ -17,6 +17,9 @@ SCHEMA = 1
 
 Selection = Literal["val", "test"]
 Precision = Literal["fp32", "tf32", "bf16"]
+Layout = Literal["nchw", "nhwc"]
+AskedLayout = Literal["auto", "nchw", "nhwc"]
+"""How images and convolutions lie in memory (no part of a configuration); auto: by rule."""
 
 
 class ProtocolConfig(Params):

@@ -28,7 +28,7 @@ from dsd_bench.data.on_device import DeviceData
 from dsd_bench.data.prepare import prepare
 from dsd_bench.environment import cache_folder
 from dsd_bench.errors import DsdError, UsageError
-from dsd_bench.experiment.assemble import build_model
+from dsd_bench.experiment.assemble import build_model, lay_out
 from dsd_bench.experiment.measure import measure_view
 from dsd_bench.masks import Masks
 from dsd_bench.plugins import catalogue
@@ -86,6 +86,7 @@ def pace(
 ) -> Pace:
     """Return the pace of ``config``, timed now unless it was timed before on the same context."""
     file = cache or cache_file()
+    lay_out(config.model, sizes.shape, sizes.classes, context)
     key = digest(timed_part(config, sizes, context))
     known = read_cache(file)
     if key not in known:

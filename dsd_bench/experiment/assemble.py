@@ -25,6 +25,7 @@ from dsd_bench.seeds import seeded_globals
 from dsd_bench.store.runs import finished_plans
 from dsd_bench.store.weights import read_weights
 from dsd_bench.training.device import ComputeContext, other_numerics
+from dsd_bench.training.layout import on_cpu, place
 from dsd_bench.training.loop import ActiveRegularizer, Tensors, TrainingSetup
 from dsd_bench.training.schedule import steps_per_epoch
 
@@ -59,6 +60,9 @@ def assemble(
     known = catalogue()
     prepared = load_data(config, sources)
     check_selection(config, held_out=prepared.val is not None)
+    _, channels, height, width = prepared.train.images.shape
+    shape = (channels, height, width)
+    lay_out(config.model, shape, prepared.classes, context, sources.download)
     data = DeviceData.from_prepared(
         prepared, context.device, context.memory_format, context.team.share
     )
@@ -203,11 +207,37 @@ def build_model(
     Raises:
         UsageError: if it cannot be built for such images.
     """
+    return place(_new_model(config, seed, shape, classes, context, download), context)
+
+
+def _new_model(
+    config: ComponentConfig,
+    seed: int,
+    shape: Shape,
+    classes: int,
+    context: ComputeContext,
+    download: bool,
+) -> nn.Module:
     factory = build_component(catalogue(), "model", config)
     context.settle()
     with seeded_globals(seed):
-        model = construct(factory, named(config), shape, classes, download=download)
-    return model.to(context.device, memory_format=context.memory_format)  # type: ignore[call-overload,no-any-return]
+        return construct(factory, named(config), shape, classes, download=download)
+
+
+def lay_out(
+    config: ComponentConfig,
+    shape: Shape,
+    classes: int,
+    context: ComputeContext,
+    download: bool = False,
+) -> None:
+    """Put the layout of a run with the model of ``config`` into the context's plan.
+
+    Raises:
+        UsageError: if the model cannot be built for such images.
+    """
+    layout = on_cpu(_new_model(config, 0, shape, classes, context, download), context.precision)
+    context.lay_out(layout)
 
 
 def named(model: ComponentConfig) -> str:
@@ -232,9 +262,9 @@ def load_teacher(
         words = ("--config", path / "config.json", "--force")
         mend = command("run", *words, runs_dir=sources.runs_dir)
         raise UsageError(f"teacher {teacher.run_id}: {error}; mend it with: {mend}") from None
-    if other := other_numerics(finished_plans(path)):
-        context.remarks.append(f"teacher {teacher.run_id} was computed under numerics {other[0]}")
     model = build_model(teacher.config.model, 0, data.shape, data.classes, context)
+    if other := other_numerics(finished_plans(path), on_cpu(model, context.precision)):
+        context.remarks.append(f"teacher {teacher.run_id} was computed under numerics {other[0]}")
     load_kept_weights(model, tensors, f"teacher {teacher.run_id}")
     return model.eval().requires_grad_(False)
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from dsd_bench.config.run import ComponentConfig, RegularizerConfig, RunConfig
+from dsd_bench.config.run import ComponentConfig, Layout, RegularizerConfig, RunConfig
 from dsd_bench.config.words import build_component
 from dsd_bench.environment.contained import contained
 from dsd_bench.errors import DataError, UsageError, collect
@@ -33,10 +33,15 @@ from dsd_bench.metrics.prunable import find_prunable
 from dsd_bench.perturbers import Perturber
 from dsd_bench.plugins import catalogue
 from dsd_bench.seeds import preserved_globals
-from dsd_bench.training.device import ComputeContext, make_context
+from dsd_bench.training.device import ComputeContext, make_context, without_bf16
+from dsd_bench.training.layout import inexact_norms, on_cpu
 from dsd_bench.training.schedule import smallest_batch
 
 T = TypeVar("T")
+_NO_BF16 = (
+    "--precision bf16: this CPU has no instructions for it: a step may take several times as "
+    "long as in fp32"
+)
 _OF_ENTROPY = ("entropy", "entropy_per_layer")
 _OF_VALIDATION = ("val_accuracy", "val_loss")
 
@@ -99,6 +104,10 @@ class _Checks:
                 f"epoch, which has {batch} images; choose another size"
             )
         model = (config.model.model_dump_json(), found.shape, found.classes, context.precision)
+        layout = self._once(("layout", *model), lambda: self._layout(config, found, context))
+        context.lay_out(layout)
+        if context.precision == "bf16" and context.device.type == "cpu" and without_bf16():
+            self._once("bf16", lambda: self.notes.append(_NO_BF16))
         batch = min(batch, 2)
         probed = self._once(
             ("model", *model, batch), lambda: self._probe(config, found, context, batch)
@@ -126,7 +135,24 @@ class _Checks:
         settings, precision = self.settings, config.protocol.precision
         if not self.here:
             return make_context("cpu", settings.threads, False, "fp32")
-        return make_context(settings.device, settings.threads, settings.deterministic, precision)
+        how = settings.device, settings.threads, settings.deterministic, precision
+        return make_context(*how, settings.layout)
+
+    def _layout(self, config: RunConfig, found: Measures, context: ComputeContext) -> Layout:
+        """Return the layout that the run has on a CPU."""
+        model = build_model(
+            config.model, 0, found.shape, found.classes, context, self.settings.download
+        )
+        context.lay_out(on_cpu(model, context.precision))
+        coarse = context.plan.device != "cpu" or context.precision == "bf16"
+        inexact = [] if coarse or context.plan.layout == "nchw" else inexact_norms(model)
+        if inexact:
+            self.notes.append(
+                f"--layout nhwc: batch norms of {named(config.model)} are imprecise in it on a CPU "
+                f"({inexact[0]}, {len(inexact)} in all): running variances are off by up to 1e-3; "
+                "--layout auto keeps nchw here"
+            )
+        return context.cpu_layout
 
     def _measures(self, config: RunConfig) -> Measures:
         """Return the data's sizes; what is to be downloaded is, once, here."""

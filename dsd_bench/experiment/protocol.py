@@ -300,7 +300,7 @@ class Run:
             self.plans, self.kept = checkpoint.plans, list(checkpoint.kept)
             self.resumed_from = checkpoint.round
         if not ended(self.config, self.experiment.stop, self.rows):
-            refuse_other_numerics(self.plans)
+            refuse_other_numerics(self.plans, self.setup.context.cpu_layout)
             midway = checkpoint is not None and checkpoint.training
             self.watcher.goes_on(len(self.rows), midway)
             self._note_plan(len(self.rows))

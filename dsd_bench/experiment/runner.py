@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dsd_bench.config.run import RunConfig
+from dsd_bench.config.run import Layout, RunConfig
 from dsd_bench.config.words import build_component
 from dsd_bench.data.prepare import Prepared
 from dsd_bench.environment import Launch, launched
@@ -130,14 +130,12 @@ class _Execution:
         precision = self.config.protocol.precision
         settings = self.settings
         context = device.make_context(
-            settings.device, settings.threads, settings.deterministic, precision
+            *(settings.device, settings.threads, settings.deterministic, precision),
+            settings.layout,
         )
         if context.team.broadcast(finished(self.path)):
             return Outcome(self.run_id, "done")
         self.folder.tidy()
-        if context.team.leads and not fresh and not self.folder.has_checkpoint:
-            adopt_rounds(self.folder, self.config, self._provenance())
-        context.team.barrier()
         sources = Sources(
             self.path.parent,
             settings.data_dir,
@@ -146,6 +144,9 @@ class _Execution:
             settings.keep,
         )
         experiment, prepared = assemble(self.config, context, sources)
+        if context.team.leads and not fresh and not self.folder.has_checkpoint:
+            adopt_rounds(self.folder, self.config, self._provenance(), context.cpu_layout)
+        context.team.barrier()
         end = Run(experiment, self.folder, self).follow()
         result = self._result(end, context, prepared)
         best, rounds_stay = weights_name(end.best_round), settings.keep != "none"
@@ -230,8 +231,16 @@ class _Execution:
         }
 
 
-def adopt_rounds(folder: RunFolder, config: RunConfig, provenance: Provenance) -> None:
+def adopt_rounds(
+    folder: RunFolder, config: RunConfig, provenance: Provenance, cpu_layout: Layout
+) -> None:
     """Begin a run with the rounds of the run of the same curve that has gone furthest.
+
+    Args:
+        folder: the run's.
+        config: the run.
+        provenance: of the code that is to go on.
+        cpu_layout: the layout that this version gives the network on a CPU.
 
     Raises:
         UsageError: if only rounds of other code are to be had, and that is not accepted.
@@ -240,7 +249,7 @@ def adopt_rounds(folder: RunFolder, config: RunConfig, provenance: Provenance) -
     stop: StopCriterion = build_component(catalogue(), "stop", config.stop)
     for donor in donors(folder.path, config):
         try:
-            checkpoint = usable(RunFolder(donor, config.curve_id).read(), config, stop)
+            checkpoint = usable(RunFolder(donor, config.curve_id).read(), config, stop, cpu_layout)
             if checkpoint is None:
                 continue
             try:
@@ -272,13 +281,15 @@ def donors(path: Path, config: RunConfig) -> list[Path]:
     return [other for _, _, other in sorted(found)]
 
 
-def usable(checkpoint: Checkpoint, config: RunConfig, stop: StopCriterion) -> Checkpoint | None:
+def usable(
+    checkpoint: Checkpoint, config: RunConfig, stop: StopCriterion, cpu_layout: Layout
+) -> Checkpoint | None:
     """Return what a run of ``config`` can use of another run's checkpoint of the same curve.
 
     Raises:
         UsageError: if its rounds were computed under other numerics.
     """
-    device.refuse_other_numerics(checkpoint.plans)
+    device.refuse_other_numerics(checkpoint.plans, cpu_layout)
     if any(set(config.metrics) - set(row.get("metrics", {})) for row in checkpoint.rows):
         return None
     rows = checkpoint.rows

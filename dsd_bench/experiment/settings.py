@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from dsd_bench.config.run import AskedLayout
+
 Status = Literal["done", "failed", "interrupted"]
 Event = dict[str, Any]
 """``{"event": ..., "run_id": ...}`` and more: see :class:`dsd_bench.executors.Executor`."""
@@ -24,6 +26,8 @@ class Settings:
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:0``, ...
         threads: CPU threads of each run.
         jobs: runs side by side; None: as many as fit.
+        layout: ``nchw`` or ``nhwc`` (channels_last); ``auto``: by rule
+            (:mod:`dsd_bench.training.layout`).
         deterministic: refuse operations without a deterministic implementation.
         data_dir: where data sets lie.
         download: whether data and pretrained weights may be downloaded.
@@ -37,6 +41,7 @@ class Settings:
     device: str = "auto"
     threads: int = 1
     jobs: int | None = None
+    layout: AskedLayout = "auto"
     deterministic: bool = False
     data_dir: Path = Path("data")
     download: bool = False

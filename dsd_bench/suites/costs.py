@@ -89,6 +89,6 @@ def _seconds(item: Planned, settings: Settings) -> float | None:
 
     precision = item.config.protocol.precision
     context = device.make_context(
-        settings.device, settings.threads, settings.deterministic, precision
+        *(settings.device, settings.threads, settings.deterministic, precision), settings.layout
     )
     return expected_seconds(item.config, context)

@@ -14,15 +14,26 @@ from typing import Any
 
 import torch
 
-from dsd_bench.config.run import Precision
+from dsd_bench.config.run import AskedLayout, Layout, Precision
 from dsd_bench.errors import UsageError
 from dsd_bench.training.distributed import Team, join
 
-NUMERICS = 1
-"""Raised whenever a version of dsd-bench may give other bytes for the same configuration under the
-same plan; docs/architecture.md says which models and rules each number concerns."""
 FIRST_NUMERICS = 1
 """That of plans that do not say: the first release's."""
+
+
+def numerics(device: str, layout: str) -> int:
+    """Return the number of this version's arithmetic under a plan.
+
+    It is raised whenever a version of dsd-bench may give other bytes for the same configuration;
+    docs/architecture.md says what each number concerns.
+
+    Args:
+        device: the torch device's type.
+        layout: ``nchw`` or ``nhwc``.
+    """
+    return 2 if device == "cpu" and layout == "nhwc" else 1
+
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?|mps|xpu(:\d+)?")
 
@@ -43,25 +54,28 @@ class Plan:
         deterministic: whether non-deterministic operations were refused.
         torch: torch's version.
         cuda: versions of CUDA and cuDNN on an NVIDIA GPU, else empty.
-        numerics: the number of the engine's arithmetic, :data:`NUMERICS`.
     """
 
     device: str
     chip: str
     threads: int
     processes: int
-    layout: str
+    layout: Layout
     precision: Precision
     engine: str
     micro_batch: int | None
     deterministic: bool
     torch: str
     cuda: str
-    numerics: int = NUMERICS
+
+    @property
+    def numerics(self) -> int:
+        """The number of the engine's arithmetic under this plan."""
+        return numerics(self.device, self.layout)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the plan as JSON."""
-        return asdict(self)
+        """Return the plan as JSON, ``numerics`` included."""
+        return {**asdict(self), "numerics": self.numerics}
 
 
 @dataclass
@@ -74,6 +88,8 @@ class ComputeContext:
         remarks: why the plan was changed, for the run's log.
         team: the processes that train the model together.
         threads: CPU threads of this process, whatever the device.
+        asked: the layout that was asked for.
+        cpu_layout: the layout that this run has on a CPU, wherever it is computed now.
     """
 
     device: torch.device
@@ -81,6 +97,8 @@ class ComputeContext:
     remarks: list[str] = field(default_factory=list)
     team: Team = field(default_factory=Team)
     threads: int = 1
+    asked: AskedLayout = "auto"
+    cpu_layout: Layout = "nchw"
 
     def settle(self) -> None:
         """Undo what a component changed of how this process computes: the plan says how it does."""
@@ -97,6 +115,12 @@ class ComputeContext:
         """Go on with another plan: what was planned is not possible here."""
         self.plan = replace(self.plan, **values)
         self.remarks.append(why)
+
+    def lay_out(self, cpu_layout: Layout) -> None:
+        """Choose the run's layout: what was asked for, or ``cpu_layout`` on a CPU, else NHWC."""
+        self.cpu_layout = cpu_layout if self.asked == "auto" else self.asked
+        layout = self.cpu_layout if self.device.type == "cpu" or self.asked != "auto" else "nhwc"
+        self.plan = replace(self.plan, layout=layout)
 
     @property
     def memory_format(self) -> torch.memory_format:
@@ -147,9 +171,15 @@ def _count(kind: str) -> int:
 
 
 def make_context(
-    word: str, threads: int, deterministic: bool, precision: Precision
+    word: str,
+    threads: int,
+    deterministic: bool,
+    precision: Precision,
+    layout: AskedLayout = "auto",
 ) -> ComputeContext:
     """Set this process up for a run and return where and how it will be computed.
+
+    On a CPU the layout is NCHW until :meth:`ComputeContext.lay_out` has seen the network.
 
     Raises:
         UsageError: if the device does not exist or cannot compute in ``precision``.
@@ -170,7 +200,7 @@ def make_context(
         chip=torch.backends.cpu.get_cpu_capability() if on_cpu else _gpu_name(device),
         threads=threads if on_cpu else 0,
         processes=team.size,
-        layout="nchw" if on_cpu else "nhwc",
+        layout=("nchw" if on_cpu else "nhwc") if layout == "auto" else layout,
         precision=precision,
         engine="graph" if device.type == "cuda" and team.size == 1 else "eager",
         micro_batch=None,
@@ -178,7 +208,7 @@ def make_context(
         torch=torch.__version__,
         cuda=_cuda_versions() if device.type == "cuda" else "",
     )
-    return ComputeContext(device, plan, team=team, threads=threads)
+    return ComputeContext(device, plan, team=team, threads=threads, asked=layout)
 
 
 def _set_up(threads: int, deterministic: bool, precision: Precision) -> None:
@@ -218,6 +248,13 @@ def _cuda_versions() -> str:
     return f"{torch.version.cuda}, cudnn {cudnn}"
 
 
+def without_bf16() -> bool:
+    """Whether this CPU is known to have no instructions for bf16: there it is emulated."""
+    told: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # since torch 2.10
+    fast = ("avx512_bf16", "amx_bf16", "avx_ne_convert")
+    return told.get("architecture") == "x86_64" and not any(told.get(name) for name in fast)
+
+
 def _gpu_name(device: torch.device) -> str:
     backend = getattr(torch, device.type)
     return str(backend.get_device_name(device)) if hasattr(backend, "get_device_name") else ""
@@ -255,19 +292,36 @@ def forget_peak(device: torch.device) -> None:
         torch.cuda.reset_peak_memory_stats(device)
 
 
-def other_numerics(plans: Iterable[Mapping[str, Any]]) -> list[int]:
-    """Return the numerics among ``plans`` that are not this version's, ascending."""
-    found = {plan.get("numerics", FIRST_NUMERICS) for plan in plans}
-    return sorted(number for number in found if number != NUMERICS)
+def other_numerics(plans: Iterable[Mapping[str, Any]], cpu_layout: Layout) -> list[int]:
+    """Return the numerics among ``plans`` that are not this version's, ascending.
+
+    Args:
+        plans: those of rounds, as JSON.
+        cpu_layout: the layout that this version gives their network on a CPU.
+    """
+    return sorted(
+        {
+            found
+            for plan in plans
+            if (found := plan.get("numerics", FIRST_NUMERICS))
+            != numerics(plan.get("device", "cpu"), cpu_layout)
+        }
+    )
 
 
-def refuse_other_numerics(plans: Iterable[Mapping[str, Any]]) -> None:
+def refuse_other_numerics(plans: Iterable[Mapping[str, Any]], cpu_layout: Layout) -> None:
     """Raise :class:`UsageError` for rounds that this version would have computed otherwise."""
-    if other := other_numerics(plans):
+    if other := other_numerics(plans, cpu_layout):
+        layouts = {1: "nchw", 2: "nhwc"}
+        mend = (
+            f"go on with it by --layout {layouts[other[0]]}"
+            if other[0] in layouts
+            else "finish it with the version that began it"
+        )
         raise UsageError(
             f"its rounds were computed under numerics {other[0]}, and this version of dsd-bench "
-            f"computes under {NUMERICS}: one curve would mix two arithmetics; finish it with the "
-            "version that began it, or begin anew with --force"
+            f"computes them otherwise: one curve would mix two arithmetics; {mend}, or begin anew "
+            "with --force"
         )
 
 
