@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 
+SHORT = 0.2
+"""Seconds that a turn lasts at least."""
 Seconds = dict[str, list[float]]
 
 
 def in_turn(
     things: Mapping[str, Callable[[], None]], repeats: int, device: torch.device
 ) -> Seconds:
-    """Call everything once to warm up, then ``repeats`` times in turn; return the seconds."""
-    for thing in things.values():
+    """Call everything once to warm up, then ``repeats`` times in turn; return seconds a call.
+
+    What takes less than :data:`SHORT` is called several times each turn: others' turns have emptied
+    the caches, and the first call fills them.
+    """
+    counts = {}
+    for name, thing in things.items():
         thing()
+        counts[name] = max(1, math.ceil(SHORT / max(timed(thing, device), 1e-6)))
     seconds: Seconds = {name: [] for name in things}
     for _ in range(repeats):
         for name, thing in things.items():
-            seconds[name].append(timed(thing, device))
+            count = counts[name]
+            seconds[name].append(timed(partial(_often, thing, count), device) / count)
     return seconds
+
+
+def _often(thing: Callable[[], None], count: int) -> None:
+    for _ in range(count):
+        thing()
 
 
 def timed(thing: Callable[[], object], device: torch.device) -> float:
