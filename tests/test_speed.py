@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.speed.__main__ import KINDS
 from benchmarks.speed.cases import cases
 from benchmarks.speed.engine import Engine
 from benchmarks.speed.plain import Bare, Images, PlainLoop
@@ -32,7 +33,9 @@ def test_the_quick_benchmark_prints_every_kind_of_measurement(tmp_path: Path) ->
     assert value["hardware"].keys() >= {"cpu", "gpu"}
     assert value["versions"]["torch"] == torch.__version__
     lines = {(line["kind"], line["measure"].split(",")[0]): line for line in value["lines"]}
-    assert {kind for kind, _ in lines} == {"epoch", "limit", "many", "command"}
+    assert {kind for kind, _ in lines} == set(KINDS)
+    assert lines["stream", "of decoder and boxes"]["value"] > 10
+    assert lines["round", "checkpoint"]["value"] > 0
     assert lines["epoch", "plain loop / engine"]["value"] > 1
     assert lines["many", "2 at once"]["value"] > 0
     assert "same bytes" in lines["many", "2 at once"]["measure"]

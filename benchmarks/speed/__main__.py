@@ -18,7 +18,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.speed import command, many, roofline
+from benchmarks.speed import command, many, roofline, rounds, streaming
 from benchmarks.speed.cases import Case, cases
 from benchmarks.speed.engine import Engine
 from benchmarks.speed.plain import Bare, PlainLoop
@@ -28,7 +28,7 @@ from dsd_bench.executors import Settings
 from dsd_bench.executors.local import available_cores, worker_environment
 from dsd_bench.training import device
 
-KINDS = ("epoch", "limit", "many", "command")
+KINDS = ("epoch", "limit", "many", "command", "stream", "round")
 
 
 @dataclass(frozen=True)
@@ -128,6 +128,27 @@ def commands(word: str, repeats: int, quick: bool) -> Iterator[Line]:
     yield Line("command", name, "neither start nor training", 100 * best.other, "%", goals[1])
 
 
+def streams(repeats: int, quick: bool) -> Iterator[Line]:
+    """Measure streamed images."""
+    for found in streaming.measure(16 if quick else 256, repeats):
+        name = f"JPEG files, 224 px, {found.cores} cores"
+        yield Line("stream", name, "decoder alone", found.decoded, "images/s")
+        yield Line("stream", name, "decoder and random boxes", found.boxed, "images/s")
+        yield Line("stream", name, "streamed", found.streamed, "images/s")
+        yield Line("stream", name, "of decoder and boxes", 100 * found.share, "%", ">= 90")
+
+
+def beside(word: str, quick: bool) -> Iterator[Line]:
+    """Measure what a round costs beside its training."""
+    name = "mlp" if quick else "resnet50"
+    found = rounds.measure(name, "digits", word)
+    where = f"{name}, digits"
+    yield Line("round", where, "an epoch's training", found.epoch, "s")
+    for part, seconds in found.parts.items():
+        yield Line("round", where, part, seconds, "s a round")
+    yield Line("round", where, "beside the training 5 % or less from", found.enough, "epochs")
+
+
 def precisions(kind: str) -> list[Precision]:
     """Return what to time: bf16 where the chip has instructions for it."""
     if kind == "cpu":
@@ -149,6 +170,10 @@ def measure(options: argparse.Namespace) -> Iterator[Line]:
                 yield from (line for line in lines if line.kind in options.only)
     if "many" in options.only:
         yield from runs(options.device, options.repeats, options.quick)
+    if "stream" in options.only:
+        yield from streams(options.repeats, options.quick)
+    if "round" in options.only:
+        yield from beside(options.device, options.quick)
     if "command" in options.only:
         yield from commands(options.device, options.repeats, options.quick)
 
