@@ -231,6 +231,27 @@ def test_the_last_round_may_have_pruned_less_only_where_layers_are_unknown(
                 parse(old, "")
 
 
+@pytest.mark.parametrize(("off", "right"), [(0, True), (2, True), (3, False), (-3, False)])
+def test_in_scope_layer_a_round_is_off_by_less_than_a_weight_a_layer(
+    make: Make, boards: Path, off: int, right: bool
+) -> None:
+    """The run has two layers: rounding each may add up to two weights, not to three."""
+    pruner = {"name": "magnitude", "version": 1, "params": {"fraction": 0.2, "scope": "layer"}}
+    (path,) = submit([make(config(pruner=pruner))], boards)
+    told = json.loads(path.read_text())
+    (seed,) = told["seeds"]
+    assert seed["layers"] == 2
+    rounds = {**seed["rounds"]}
+    rounds["nonzero"] = [n + off * (place == 1) for place, n in enumerate(rounds["nonzero"])]
+    rounds["sparsity"] = [1 - n / rounds["nonzero"][0] for n in rounds["nonzero"]]
+    new = told | {"seeds": [seed | {"rounds": rounds}]}
+    if right:
+        parse(new, "")
+        return
+    with pytest.raises(UsageError, match=r"nonzero\.1: .*, but magnitude with fraction 0\.2"):
+        parse(new, "")
+
+
 @pytest.mark.parametrize("numerics", [0, -1, True, 1.0, "1", None])
 def test_numerics_of_a_plan_are_counted_from_1(make: Make, boards: Path, numerics: Any) -> None:
     with pytest.raises(UsageError, match=r"plan\.0\.numerics: .* is no whole number from 1"):

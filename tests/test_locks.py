@@ -336,6 +336,21 @@ def test_a_lock_that_cannot_be_written_leaves_none(path, monkeypatch, gone):
     assert not path.exists()
 
 
+def test_a_holder_that_leaves_at_this_very_moment_is_no_reason_to_give_up(path, clock, monkeypatch):
+    """Its file is opened, then removed by it, then locked: nobody is alive there."""
+    path.write_text("")
+    flock = locks._flock
+
+    def late(handle: int) -> bool | None:
+        path.unlink(missing_ok=True)
+        monkeypatch.setattr(locks, "_flock", flock)
+        return flock(handle)
+
+    monkeypatch.setattr(locks, "_flock", late)
+    take(path)
+    assert clock.naps == 1
+
+
 # -- what is no lock
 
 
