@@ -7,6 +7,7 @@ import torch's compiler (2 s).
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -18,6 +19,8 @@ from dsd_bench.config.run import ProtocolConfig
 State = dict[str, Tensor | float]
 SMALL = 2**16
 """Parameters up to which a step on one vector is faster than one on a list of tensors."""
+CACHE_LINE = 64
+"""Bytes."""
 
 
 class Optimizer(Protocol):
@@ -93,6 +96,7 @@ class SGD:
             self.buffers = [torch.zeros_like(p) for p in self.parameters] if momentum else []
         else:
             self.buffers = _views(self._flat, self.parameters)
+        self._vector = _side_by_side(self.parameters) if self._flat is not None else None
         # Views without history: an update in place of them is none of autograd's business.
         self._weights = [p.detach() for p in self.parameters]
         self._rate = 0.0
@@ -120,7 +124,7 @@ class SGD:
         """Update the parameters by their gradients, and drop the gradients."""
         grads, weights, buffers = self._present()
         if self._flat is not None and buffers is self.buffers:
-            self._flat_step(self._flat, grads, weights)
+            self._flat_step(self._flat, grads)
             return
         self._masks.apply()
         if self.decay:
@@ -135,15 +139,19 @@ class SGD:
             torch._foreach_add_(weights, torch._foreach_mul(grads, self._negative))
         self._forget()
 
-    def _flat_step(self, buffer: Tensor, grads: list[Tensor], weights: list[Tensor]) -> None:
+    def _flat_step(self, buffer: Tensor, grads: list[Tensor]) -> None:
         """Do the same on one vector: an operation on a list costs as much for each of its parts."""
         gradient = torch.cat([grad.reshape(-1) for grad in grads])
         if self._kept is not None:
             gradient.mul_(self._kept)
         if self.decay:
-            gradient.add_(torch.cat(self._lines), alpha=self.decay)
+            weights = torch.cat(self._lines) if self._vector is None else self._vector
+            gradient.add_(weights, alpha=self.decay)
         buffer.mul_(self._keep).add_(gradient)
-        torch._foreach_add_(weights, self.buffers, alpha=-self._rate)
+        if self._vector is None:
+            torch._foreach_add_(self._weights, self.buffers, alpha=-self._rate)
+        else:
+            self._vector.add_(buffer, alpha=-self._rate)
         self._forget()
 
     def _forget(self) -> None:
@@ -180,6 +188,21 @@ def _together(parameters: Sequence[Tensor]) -> Tensor | None:
     if not all(p.is_contiguous() for p in parameters):
         return None
     return torch.cat([torch.zeros_like(p).view(-1) for p in parameters])
+
+
+def _side_by_side(parameters: Sequence[nn.Parameter]) -> Tensor | None:
+    """Move all weights into one vector, where an update is one operation, and return it.
+
+    Each stays where a cache line begins, as torch allocates: elsewhere matrix products may round
+    otherwise. Where their sizes do not allow that nothing is moved, and None returned.
+    """
+    ends = itertools.accumulate(p.numel() * p.element_size() for p in parameters[:-1])
+    if any(end % CACHE_LINE for end in ends):
+        return None
+    vector = torch.cat([p.detach().view(-1) for p in parameters])
+    for parameter, part in zip(parameters, _views(vector, parameters)):
+        parameter.data = part
+    return vector
 
 
 def _views(vector: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
