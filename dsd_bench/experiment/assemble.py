@@ -16,6 +16,7 @@ from dsd_bench.data import Dataset, DatasetParams, RawData
 from dsd_bench.data.on_device import DeviceData
 from dsd_bench.data.prepare import Prepared, part_sizes, prepare
 from dsd_bench.errors import DamagedFile, DataError, UsageError
+from dsd_bench.experiment.chain import check_chain
 from dsd_bench.experiment.measure import BUILTIN
 from dsd_bench.experiment.parts import Experiment
 from dsd_bench.experiment.settings import Keep
@@ -58,6 +59,7 @@ def assemble(
         UsageError: for what cannot be combined, DataError for missing or damaged data.
     """
     known = catalogue()
+    check_chain(config, context.team.size)
     prepared = load_data(config, sources)
     check_selection(config, held_out=prepared.val is not None)
     _, channels, height, width = prepared.train.images.shape

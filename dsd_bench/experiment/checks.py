@@ -25,6 +25,7 @@ from dsd_bench.experiment.assemble import (
     measures,
     named,
 )
+from dsd_bench.experiment.chain import check_chain
 from dsd_bench.experiment.dry_round import dry_round
 from dsd_bench.experiment.probe import Probed, probe_model
 from dsd_bench.experiment.runner import explain
@@ -94,6 +95,7 @@ class _Checks:
         for name in config.metrics:
             known.get("metric", name).component.create()
         perturber: Perturber = build_component(known, "perturber", config.perturber)
+        check_chain(config, context.team.size)
         found = self._measures(config)
         check_selection(config, found.held_out)
         check_snapshots(config, perturber.snapshots(), found.train)

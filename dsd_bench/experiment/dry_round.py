@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import numpy
 import torch
@@ -14,12 +15,13 @@ from dsd_bench.config.run import ComponentConfig, RegularizerConfig, RunConfig
 from dsd_bench.config.words import build_component
 from dsd_bench.data.on_device import DeviceData
 from dsd_bench.data.prepare import Prepared, Split
-from dsd_bench.errors import DsdError, UsageError, message
+from dsd_bench.errors import DsdError, RunError, UsageError, message
 from dsd_bench.masks import Masks, NothingLeft
 from dsd_bench.metrics.prunable import find_prunable
 from dsd_bench.models.building import Shape, in_one_line
 from dsd_bench.plugins import catalogue
 from dsd_bench.pruners import Pruner, PruneView
+from dsd_bench.stateful import Stateful, give_back, key, states
 from dsd_bench.training.device import ComputeContext
 from dsd_bench.training.distributed import Team
 from dsd_bench.training.loop import ActiveRegularizer, Training, TrainingSetup
@@ -57,13 +59,15 @@ def dry_round(
     data, model = _random_data(shape, classes, batch, alone), build(config.model)
     find_prunable(model, shape)
     masks = Masks.dense(model)
+    gathered: dict[str, Tensor] = {}
     if config.regularizers:
         names = ", ".join(f"'{chosen.name}'" for chosen in config.regularizers)
         with _blaming(f"{where} cannot be trained with {names}"):
-            _step(config, build, data, alone, model, masks)
+            gathered = _step(config, build, data, alone, model, masks)
     pruner: Pruner = build_component(catalogue(), "pruner", config.pruner)
     with _blaming(f"pruner '{config.pruner.name}' cannot prune {where}"):
-        _prune(pruner, model, masks, data)
+        _prune(pruner, model, masks, data, gathered)
+        _check_state(key("pruner", config.pruner.name), pruner, alone.device)
 
 
 @contextmanager
@@ -105,7 +109,9 @@ def _step(
     context: ComputeContext,
     model: nn.Module,
     masks: Masks,
-) -> None:
+) -> dict[str, Tensor]:
+    """Train one step; return what the regularizers have for the pruner."""
+
     def active(chosen: RegularizerConfig) -> ActiveRegularizer:
         made = build_component(catalogue(), "regularizer", chosen)
         if chosen.teacher is None:
@@ -117,9 +123,14 @@ def _step(
     regularizers = [active(chosen) for chosen in config.regularizers]
     setup = TrainingSetup(protocol, data, context, 0, regularizers)
     Training(setup, model, masks, 0).run(lambda training: None)
+    for place, component in setup.stateful.items():
+        _check_state(place, component, context.device)
+    return setup.gathered()
 
 
-def _prune(pruner: Pruner, model: nn.Module, masks: Masks, data: DeviceData) -> None:
+def _prune(
+    pruner: Pruner, model: nn.Module, masks: Masks, data: DeviceData, gathered: dict[str, Tensor]
+) -> None:
     def batches(count: int) -> Iterator[tuple[Tensor, Tensor]]:
         everything = torch.arange(len(data.train), device=data.train.labels.device)
         for _ in range(count):
@@ -127,6 +138,30 @@ def _prune(pruner: Pruner, model: nn.Module, masks: Masks, data: DeviceData) -> 
 
     device, draw = data.train.labels.device, torch.Generator().manual_seed(0)
     try:
-        pruner.prune(PruneView(model.eval(), masks, 1, device, draw, batches))
+        pruner.prune(PruneView(model.eval(), masks, 1, device, draw, batches, gathered))
     except NothingLeft:
         return
+
+
+def _check_state(place: str, component: Stateful, device: torch.device) -> None:
+    """Raise RunError unless a new component gives back the state that it is given."""
+    before = states({place: component})
+    if not before:
+        return
+    made: Any = component
+    fresh = type(made)(made.params)
+    give_back({place: fresh}, before, device)
+    after = states({place: fresh})
+    _, kind, _, name = place.split("/")
+    lost = [k for k, tensor in before.items() if k not in after or not _same(tensor, after[k])]
+    if lost := lost or list(after.keys() - before.keys()):
+        entries = ", ".join(entry.removeprefix(f"{place}/") for entry in lost)
+        raise RunError(
+            f"{kind} '{name}' loads another state than it had, so a run could not be taken up "
+            f"again; see its state() and load(): {entries}"
+        )
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    alike = one.shape == other.shape and one.dtype == other.dtype
+    return alike and torch.equal(*(t.reshape(-1).view(torch.uint8) for t in (one, other)))

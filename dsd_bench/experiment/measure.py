@@ -48,13 +48,16 @@ def measure_view(setup: TrainingSetup, model: nn.Module, masks: Masks, round: in
     return MeasureView(model, masks, round, context.device, data.shape, once)
 
 
-def refuse_other_counts(model: nn.Module, shape: Sequence[int], rows: Sequence[Row]) -> None:
+def refuse_other_counts(
+    model: nn.Module, shape: Sequence[int], rows: Sequence[Row], redense: bool = False
+) -> None:
     """Refuse to go on from rounds whose costs were counted otherwise than they would be now.
 
     Args:
         model: the run's.
         shape: one image's ``(C, H, W)``.
         rows: the rounds so far.
+        redense: whether later rounds measure a network with all its weights.
 
     Raises:
         UsageError: if the last one's multiply-accumulates are not what this version counts.
@@ -63,7 +66,8 @@ def refuse_other_counts(model: nn.Module, shape: Sequence[int], rows: Sequence[R
         return
     device = next(model.parameters()).device
     total, layers = count_macs(model, torch.zeros(1, *shape, device=device))
-    now = total, effective_macs(total, layers, rows[-1]["sparsity_per_layer"])
+    sparse = effective_macs(total, layers, rows[-1]["sparsity_per_layer"])
+    now = total, total if redense and rows[-1]["round"] else sparse
     recorded = rows[-1]["macs_dense"], rows[-1]["macs_effective"]
     if recorded != now:
         raise UsageError(

@@ -13,6 +13,7 @@ from dsd_bench.experiment.settings import Keep
 from dsd_bench.metrics import Metric
 from dsd_bench.perturbers import Perturber
 from dsd_bench.pruners import Pruner
+from dsd_bench.stateful import Stateful, key
 from dsd_bench.stopping import StopCriterion
 from dsd_bench.store.checkpoint import Row
 from dsd_bench.training.loop import TrainingSetup
@@ -68,3 +69,12 @@ class Experiment:
     further: Mapping[str, Metric] = field(default_factory=dict)
     checkpoint_seconds: float = 30.0
     keep: Keep | None = None
+
+    @property
+    def stateful(self) -> dict[str, Stateful]:
+        """Every component that may remember something, by its key in checkpoints."""
+        return {
+            **self.setup.stateful,
+            key("pruner", self.config.pruner.name): self.pruner,
+            key("perturber", self.config.perturber.name): self.perturber,
+        }

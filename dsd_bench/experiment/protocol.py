@@ -40,6 +40,7 @@ from dsd_bench.metrics.prunable import LeftOut, find_prunable
 from dsd_bench.perturbers import PerturbView
 from dsd_bench.pruners import PruneView
 from dsd_bench.seeds import seeded_globals, stream, torch_stream
+from dsd_bench.stateful import give_back, states
 from dsd_bench.store.checkpoint import (
     DENSE,
     Checkpoint,
@@ -150,7 +151,8 @@ class Run:
         name, context = self.config.pruner.name, self.setup.context
         draw = torch_stream("cpu", self.config.seed, "round", round, "prune")
         batches = self._batches(round)
-        view = PruneView(self.model, self.masks, round, context.device, draw, batches)
+        gathered = self.setup.gathered()
+        view = PruneView(self.model, self.masks, round, context.device, draw, batches, gathered)
         with seeded_globals(stream(self.config.seed, "round", round, "prune", "global")):
             masks = self.experiment.pruner.prune(view)
         context.settle()
@@ -277,6 +279,7 @@ class Run:
         tensors |= _prefixed("model", self.model.state_dict())
         tensors |= _prefixed("masks", self.masks.tensors())
         tensors |= _prefixed("sparse", self.sparse)
+        tensors |= states(self.experiment.stateful)
         cursor = {} if training_done else vars(training.cursor)
         round = training.round + training_done
         self.store.save(
@@ -323,8 +326,10 @@ class Run:
         self.model.eval()  # as a training leaves it
         masks = Masks.from_tensors(self._on_device(part(tensors, "masks")))
         self.masks = masks.ordered(self.model)
-        refuse_other_counts(self.model, self.setup.data.shape, self.rows)
+        redense = self.config.protocol.redense_epochs > 0
+        refuse_other_counts(self.model, self.setup.data.shape, self.rows, redense)
         self.sparse = self._on_device(part(tensors, "sparse"))
+        give_back(self.experiment.stateful, tensors, self.setup.context.device)
 
     def _on_device(self, tensors: Tensors) -> Tensors:
         return {name: tensor.to(self.setup.context.device) for name, tensor in tensors.items()}

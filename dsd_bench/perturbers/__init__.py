@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dsd_bench.params import Params
+from dsd_bench.stateful import Stateful
 
 if TYPE_CHECKING:
     import torch
@@ -37,7 +38,7 @@ class PerturbView:
     fresh: Callable[[], State]
 
 
-class Perturber:
+class Perturber(Stateful):
     """Base of all perturbers."""
 
     def __init__(self, params: Params) -> None:

@@ -6,11 +6,12 @@ nesting and what is prunable (:mod:`dsd_bench.masks`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from dsd_bench.params import Params, param
+from dsd_bench.stateful import Stateful
 
 if TYPE_CHECKING:
     import torch
@@ -41,6 +42,8 @@ class PruneView:
         generator: a CPU generator of the run's own, keyed by the round.
         batches: ``batches(n)`` yields ``n`` un-augmented training batches, normalised images
             ``(B, C, H, W)`` and given labels ``(B,)``, drawn from ``generator``'s stream.
+        gathered: what the run's regularizers learned of its trainings, by the names that
+            :meth:`dsd_bench.regularizers.Regularizer.gathered` gives.
     """
 
     model: torch.nn.Module
@@ -49,9 +52,10 @@ class PruneView:
     device: torch.device
     generator: torch.Generator
     batches: Callable[[int], Iterator[tuple[torch.Tensor, torch.Tensor]]]
+    gathered: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
 
-class Pruner:
+class Pruner(Stateful):
     """Base of all pruners: implement :meth:`scores`, or override :meth:`prune`."""
 
     def __init__(self, params: Params) -> None:

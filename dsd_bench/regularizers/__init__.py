@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dsd_bench.params import Params
+from dsd_bench.stateful import Stateful
 
 if TYPE_CHECKING:
     import torch
@@ -51,12 +52,13 @@ class Step:
     logits: torch.Tensor
 
 
-class Regularizer:
+class Regularizer(Stateful):
     """Base of all regularizers; override what you need.
 
     The methods that run every step must not synchronise with the host (no ``.item()``). What
-    changes from step to step must follow from the model and the generator alone: those are what a
-    checkpoint holds.
+    changes from step to step must follow from the model, the generator and :meth:`state`: those
+    are what a checkpoint holds. A step may be recorded and replayed, so within a training it
+    changes tensors of its state in place.
     """
 
     augments = False
@@ -70,6 +72,14 @@ class Regularizer:
 
     def end(self) -> None:
         """Undo :meth:`begin`: remove hooks; called also when the training fails."""
+
+    def gathered(self) -> dict[str, torch.Tensor]:
+        """Return what the pruner is to know of the trainings so far, by names of one's own.
+
+        The pruner finds it in ``PruneView.gathered``; a run may be taken up again in between, so
+        it must follow from :meth:`state`.
+        """
+        return {}
 
     def batch(self, images: torch.Tensor) -> torch.Tensor:
         """Return the augmented images; ``images`` is uint8 ``(B, C, H, W)``, 0..255."""

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from dsd_bench.config.run import ProtocolConfig
 from dsd_bench.data.on_device import DeviceData
-from dsd_bench.errors import Diverged
+from dsd_bench.errors import Diverged, RunError
 from dsd_bench.masks import Masks
 from dsd_bench.regularizers import Regularizer, TrainingView
 from dsd_bench.seeds import capture_globals, restore_globals, seed_globals, stream, torch_stream
+from dsd_bench.stateful import Stateful, give_back, key
 from dsd_bench.training.cuda_graph import GraphedStep
 from dsd_bench.training.device import ComputeContext
 from dsd_bench.training.optimizers import make_optimizer
@@ -76,6 +77,32 @@ class TrainingSetup:
     context: ComputeContext
     seed: int
     regularizers: Sequence[ActiveRegularizer] = ()
+
+    @property
+    def stateful(self) -> dict[str, Stateful]:
+        """What of a training may remember something, by its key in checkpoints."""
+        return {
+            key("regularizer", active.name, index): active.regularizer
+            for index, active in enumerate(self.regularizers)
+        }
+
+    def gathered(self) -> Tensors:
+        """Return what the regularizers hand to the pruner.
+
+        Raises:
+            RunError: if two of them hand over the same name.
+        """
+        found: Tensors = {}
+        origin: dict[str, str] = {}
+        for active in self.regularizers:
+            for name, tensor in active.regularizer.gathered().items():
+                if name in found:
+                    raise RunError(
+                        f"regularizers '{origin[name]}' and '{active.name}' both hand '{name}' to "
+                        "the pruner; use one of them"
+                    )
+                found[name], origin[name] = tensor, active.name
+        return found
 
 
 class Training:
@@ -229,7 +256,15 @@ class Training:
             answer = self._teacher(active.teacher) if active.teacher is not None else None
             stack.callback(active.regularizer.end)
             view = TrainingView(self.model, self.round, self.device, generator, answer)
+            before = self.model.state_dict().keys()
             active.regularizer.begin(view)
+            if added := self.model.state_dict().keys() - before:
+                raise RunError(
+                    f"regularizer '{active.name}' adds tensors to the network, which a run that is "
+                    f"taken up again would not find there: {', '.join(sorted(added))}; keep them "
+                    "in the regularizer and its state()"
+                )
+        give_back(self.setup.stateful, self._resumed, self.device)
 
     def _teacher(self, model: nn.Module) -> Teacher:
         """Return the teacher's answers: looked up where the input never changes."""

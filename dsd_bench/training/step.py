@@ -6,7 +6,7 @@ once and replayed (:mod:`dsd_bench.training.cuda_graph`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -133,6 +133,7 @@ class Stepper:
         """Do what :meth:`_gradients` does, in smaller and smaller parts until they fit."""
         states = [generator.get_state() for generator in self.generators]
         losses, whole = self.losses.clone(), len(labels)
+        remembered = [(r, _copies(r.state())) for r in self.regularizers]
         part = min(self.context.plan.micro_batch or whole, whole)
         while True:
             try:
@@ -148,6 +149,9 @@ class Stepper:
             for generator, state in zip(self.generators, states):
                 generator.set_state(state)
             self.losses.copy_(losses)
+            for regularizer, tensors in remembered:
+                if tensors:
+                    regularizer.load(_copies(tensors))
             why = f"a batch of {whole} did not fit into memory: {part} images at a time"
             self.context.change(why, micro_batch=part)
         self._fits = whole
@@ -175,6 +179,10 @@ class Stepper:
             parameter.grad = None
         if self.context.device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def _copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in tensors.items()}
 
 
 def out_of_memory(error: BaseException) -> bool:
