@@ -1,24 +1,23 @@
-"""The group of commands: each is imported when it is used, so that ``--help`` answers at once."""
+"""The command line: its commands, and how each of them ends."""
 
 from __future__ import annotations
 
-import importlib
 import io
 import os
 import signal
 import sys
 import traceback
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from dsd_bench import __version__
+from dsd_bench.cli.groups import Commands
 from dsd_bench.cli.saying import complain, say
 from dsd_bench.environment import DISABLE, TRACE, launched
 from dsd_bench.environment.contained import private_streams
-from dsd_bench.errors import DsdError, collect, describe, message, suggest
+from dsd_bench.errors import DsdError, describe, message
 
 COMMANDS = {
     "run": ("dsd_bench.cli.run", "Prune and retrain step by step; with no option, on real data."),
@@ -38,62 +37,7 @@ COMMANDS = {
 """Each command's module and summary; the function is called as the command."""
 
 
-class Commands(click.Group):
-    """A group that imports a command when it is called."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the commands in the order in which one meets them."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import and return one command."""
-        if cmd_name not in COMMANDS:
-            return None
-        module = importlib.import_module(COMMANDS[cmd_name][0])
-        return getattr(module, cmd_name)  # type: ignore[no-any-return]
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Suggest a command's name for a wrong one."""
-        if args and args[0] not in COMMANDS:
-            ctx.fail(f"no such command '{args[0]}'{suggest(args[0], COMMANDS)}")
-        name, command, rest = super().resolve_command(ctx, args)
-        if command is not None:
-            refuse_repeated(command, rest)
-        return name, command, rest
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
-
-
-def refuse_repeated(command: click.Command, args: Sequence[str]) -> None:
-    """Refuse an option that takes one value and is given several: click takes the last.
-
-    Raises:
-        UsageError: naming each of them.
-    """
-    if any(word in ("--help", "-h") for word in args):
-        return
-    parser = command.make_parser(click.Context(command))
-    try:
-        met = Counter(parser.parse_args(list(args))[2])
-    except click.UsageError:
-        return  # the command itself says what is wrong
-    collect(
-        [
-            f"{option.opts[0]} is given {count} times; it takes one value"
-            for option, count in met.items()
-            if isinstance(option, click.Option)
-            and count > 1
-            and not (option.multiple or option.is_flag or option.count)
-        ]
-    )
-
-
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="dsd-bench")
 @click.option("--debug", is_flag=True, help="Show tracebacks of errors.")
 @click.option("--no-plugins", is_flag=True, help=f"Use built-in components only (or {DISABLE}=1).")

@@ -7,16 +7,25 @@ from typing import Any
 import click
 
 from dsd_bench.cli.describe import parameter_lines, usage
+from dsd_bench.cli.groups import Commands
 from dsd_bench.cli.saying import say, say_json
 from dsd_bench.components import KINDS
 from dsd_bench.errors import UsageError, plain, suggest
 from dsd_bench.plugins import Catalogue, Registration, catalogue
 
+COMMANDS = {
+    "test": ("dsd_bench.cli.checking", "Check that plugins keep to what every component must."),
+}
+"""What else can be done with plugins: each command's module and summary."""
 
-@click.command()
+
+@click.group(cls=Commands, lazy=COMMANDS, invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def plugins(as_json: bool) -> None:
+@click.pass_context
+def plugins(context: click.Context, as_json: bool) -> None:
     """List every component by kind, and the plugins that failed to load."""
+    if context.invoked_subcommand is not None:
+        return
     known = catalogue()
     if as_json:
         say_json(listing(known))

@@ -30,7 +30,7 @@ class Taylor(Pruner):
         parameters = dict(view.model.named_parameters(remove_duplicate=False))
         weights = {name: parameters[name] for name in view.masks.weights}
         totals = {name: torch.zeros_like(weight) for name, weight in weights.items()}
-        with _eval_mode(view.model):
+        with _probing(view.model, list(weights.values())):
             for images, labels in view.batches(self.params.batches):
                 loss = functional.cross_entropy(view.model(images), labels)
                 # not backward(): the parameters' own .grad stay as they are
@@ -42,12 +42,21 @@ class Taylor(Pruner):
 
 
 @contextlib.contextmanager
-def _eval_mode(model: nn.Module) -> Iterator[None]:
-    """Put ``model`` into eval mode, so that no buffer moves, and every module's flag back after."""
-    flags = {module: module.training for module in model.modules()}
+def _probing(model: nn.Module, weights: list[nn.Parameter]) -> Iterator[None]:
+    """Put ``model`` into eval mode, so that no buffer moves, and let frozen weights have gradients.
+
+    Every flag is put back after.
+    """
+    training = {module: module.training for module in model.modules()}
+    frozen = [weight for weight in weights if not weight.requires_grad]
     model.eval()
     try:
-        yield
+        for weight in frozen:
+            weight.requires_grad_(True)
+        with torch.enable_grad():
+            yield
     finally:
-        for module, flag in flags.items():
+        for weight in frozen:
+            weight.requires_grad_(False)
+        for module, flag in training.items():
             module.training = flag

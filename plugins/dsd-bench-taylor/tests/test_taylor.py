@@ -86,6 +86,16 @@ def test_scoring_leaves_the_model_as_it_was(model: nn.Module) -> None:
     assert model[4].weight.grad is None
 
 
+def test_a_frozen_layer_is_scored_too(model: nn.Module) -> None:
+    """As it would be if it were trained; it stays frozen."""
+    given = random_batches(2)
+    expected = Taylor(plugin.TaylorParams()).scores(prune_view(model, given))
+    model[1].requires_grad_(False)
+    scores = Taylor(plugin.TaylorParams()).scores(prune_view(model, given))
+    torch.testing.assert_close(scores, expected)
+    assert not model[1].weight.requires_grad
+
+
 def measure(*relu_counts: Tensor) -> dict[str, object]:
     """Return what the metric says of these counts."""
     logits, labels = torch.zeros(4, 2), torch.zeros(4, dtype=torch.int64)

@@ -1,0 +1,202 @@
+"""Checks of pruners."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+from dsd_bench.conformance import runs
+from dsd_bench.conformance.checks import Skipped, blaming, check, demand
+from dsd_bench.conformance.networks import NETWORKS, SHAPE, batches, network
+from dsd_bench.conformance.subjects import Subject
+from dsd_bench.conformance.unchanged import same, unchanged
+from dsd_bench.errors import DsdError
+from dsd_bench.masks import Masks, NothingLeft, prune_count
+from dsd_bench.metrics.prunable import find_prunable
+from dsd_bench.pruners import Pruner, PrunerParams, PruneView
+from dsd_bench.seeds import seeded_globals
+
+ENOUGH = 400
+"""Rounds after which any pruner has come to the end of a network of some hundred weights."""
+
+
+def _view(
+    model: nn.Module, masks: Masks, round: int = 1, dtype: torch.dtype = torch.float32
+) -> PruneView:
+    device = next(model.parameters()).device
+    draw = torch.Generator().manual_seed(round)
+    return PruneView(model, masks, round, device, draw, batches(device, dtype))
+
+
+def _pruned(pruner: Pruner, model: nn.Module, masks: Masks, round: int = 1, seed: int = 7) -> Masks:
+    """Return the next masks, made as the core has them made."""
+    with seeded_globals(seed + round):
+        found = pruner.prune(_view(model, masks, round, next(model.parameters()).dtype))
+    demand(isinstance(found, Masks), f"prune gives a {type(found).__name__}, not Masks")
+    return found
+
+
+def _dense(name: str = "a plain network") -> tuple[nn.Module, Masks]:
+    model = network(name)
+    find_prunable(model, SHAPE)
+    return model, Masks.dense(model)
+
+
+def _checked(before: Masks, after: Masks, params: object) -> None:
+    """Check that a pruning went as the core will demand."""
+    demand(
+        set(after.weights) == set(before.weights),
+        "its masks are not of the weights that it was given: use the names of view.masks.weights",
+    )
+    demand(after.nested_in(before), "it brings pruned weights back")
+    demand(after.nonzero < before.nonzero, "it prunes nothing, and does not raise NothingLeft")
+    if not isinstance(params, PrunerParams):
+        return
+    everything = list(before.weights)
+    for names in [everything] if params.scope == "global" else [[name] for name in everything]:
+        left = [before.counts[name] for name in names]
+        wanted = min(prune_count(params.fraction, sum(left)), sum(max(n - 1, 0) for n in left))
+        gone = sum(left) - sum(after.counts[name] for name in names)
+        demand(gone == wanted, f"{gone} of {sum(left)} weights go, fraction says {wanted}")
+
+
+@check("pruner")
+def same_seed(subject: Subject) -> None:
+    """Asked again, or made anew, it prunes the same weights under the same seed."""
+    model, dense = _dense()
+    pruner = subject.make()
+    first = _pruned(pruner, model, dense)
+    again, other = _pruned(pruner, model, dense), _pruned(subject.make(), model, dense)
+    demand(_equal(first, again), "asked again with the same seed it prunes other weights")
+    demand(_equal(first, other), "made anew it prunes other weights under the same seed")
+
+
+def _equal(one: Masks, other: Masks) -> bool:
+    mine, theirs = one.tensors(), other.tensors()
+    return mine.keys() == theirs.keys() and all(same(mine[name], theirs[name]) for name in mine)
+
+
+@check("pruner")
+def exact_counts(subject: Subject) -> None:
+    """In every round exactly the fraction goes, at least one weight, and masks are nested."""
+    for scope in ("global", "layer"):
+        values = dict(subject.values)
+        if isinstance(subject.params, PrunerParams):
+            values["scope"] = scope
+        pruner = subject.make(values)
+        model, masks = _dense()
+        for round in range(1, 6):
+            try:
+                after = _pruned(pruner, model, masks, round)
+            except NothingLeft:
+                demand(round > 1, "it raises NothingLeft in the first round of a plain network")
+                break
+            _checked(masks, after, pruner.params)
+            masks = after
+            masks.apply(model)
+
+
+@check("pruner")
+def changes_nothing(subject: Subject) -> None:
+    """The network is as it was: weights, buffers, gradients, flags, hooks; the masks too."""
+    for training in (False, True):
+        model, masks = _dense()
+        model.train(training)
+        list(model.children())[2].train(not training)
+        next(model.parameters()).grad = torch.ones_like(next(model.parameters()))
+        given = {name: mask.clone() for name, mask in masks.tensors().items()}
+        with unchanged(model):
+            _pruned(subject.make(), model, masks)
+        demand(
+            all(same(mask, given[name]) for name, mask in masks.tensors().items()),
+            "it changes the masks that it was given, in place",
+        )
+
+
+@check("pruner")
+def odd_networks(subject: Subject) -> None:
+    """Shared weights, grouped convolutions, attention, zeros, frozen layers: pruned or refused."""
+    refused = []
+    for name in NETWORKS:
+        model, masks = _dense(name)
+        pruner = subject.make()
+        for round in (1, 2):
+            with blaming(f"of a network with {name} it raises"):
+                try:
+                    after = _pruned(pruner, model, masks, round)
+                except DsdError:  # said so that its user understands it
+                    refused.append(name)
+                    break
+            _checked(masks, after, pruner.params)
+            masks = after
+            masks.apply(model)
+    demand("a plain network" not in refused, "it refuses a plain network of linear layers")
+
+
+@check("pruner")
+def to_the_end(subject: Subject) -> None:
+    """Pruned on and on, no layer is emptied, and at the end it raises NothingLeft."""
+    for name in ("a plain network", "a layer of one weight"):
+        model, masks = _dense(name)
+        pruner = subject.make()
+        for round in range(1, ENOUGH):
+            try:
+                after = _pruned(pruner, model, masks, round)
+            except NothingLeft:
+                break
+            except DsdError as error:
+                if name == "a plain network" or round > 1:
+                    raise
+                raise Skipped(f"it refuses {name}: {error}") from error
+            _checked(masks, after, None)
+            empty = [layer for layer, count in after.counts.items() if not count]
+            demand(not empty, f"in round {round} it empties the layer '{''.join(empty[:1])}'")
+            masks = after
+            masks.apply(model)
+        else:
+            demand(False, f"after {ENOUGH} rounds it has not come to an end")
+
+
+@check("pruner")
+def any_dtype(subject: Subject) -> None:
+    """Networks in double and in bfloat16 are pruned too, by as many weights."""
+    for dtype in (torch.float64, torch.bfloat16):
+        model, masks = _dense()
+        model.to(dtype)
+        pruner = subject.make()
+        with blaming(f"of a network in {str(dtype).removeprefix('torch.')} it raises"):
+            _checked(masks, _pruned(pruner, model, masks), pruner.params)
+
+
+@check("pruner")
+def any_device(subject: Subject) -> None:
+    """It makes its tensors where the network lives: its scores are had on the device `meta`."""
+    pruner = subject.make()
+    if type(pruner).prune is not Pruner.prune:
+        raise Skipped("it overrides prune, which reads numbers; `meta` has none")
+    model, masks = _dense()
+    model, masks = copy.deepcopy(model).to("meta"), masks.to("meta")
+    try:
+        with seeded_globals(1):
+            scores = pruner.scores(_view(model, masks))
+    except (RuntimeError, NotImplementedError) as error:
+        if "meta tensor" in str(error) and "device" not in str(error).split("meta tensor")[0]:
+            raise Skipped("it reads numbers, of which the device `meta` has none") from error
+        raise
+    for name, mask in masks.weights.items():
+        demand(name in scores, f"it gives no scores for '{name}'")
+        demand(scores[name].shape == mask.shape, f"the scores for '{name}' have another shape")
+
+
+@check("pruner")
+def resumes(subject: Subject) -> None:
+    """A run with it, stopped after every step and round and taken up again, has the same bytes."""
+    runs.resumes(subject, pruner=subject.word)
+
+
+@check("pruner")
+def survives_kill(subject: Subject) -> None:
+    """A run with it that is killed goes on in another process and has the same bytes."""
+    runs.survives_kill(subject, pruner=subject.word)

@@ -1,0 +1,11 @@
+"""Prints when it is registered."""
+
+from dsd_bench import Component, hookimpl
+from dsd_bench.pruners import PrunerParams
+
+print("hello from noisy")
+
+
+@hookimpl
+def register_pruners():
+    return [Component("quiet", "broken.pruner:Good", "prints", PrunerParams)]

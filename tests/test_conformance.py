@@ -1,0 +1,271 @@
+"""The conformance kit: each check can fail, and says why."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from dsd_bench import Component, Params, hookimpl
+from dsd_bench.components import KINDS
+from dsd_bench.conformance import checks, running
+from dsd_bench.conformance.checks import EVERY, Broken, Check, Skipped, checks_of
+from dsd_bench.conformance.running import SOMETHING, report, run_check
+from dsd_bench.conformance.subjects import Subject, select
+from dsd_bench.errors import UsageError
+from dsd_bench.plugins import Registration, build, catalogue
+
+ROOT = Path(__file__).parent.parent
+HERE = Path(__file__).parent
+CHECKED = tuple(k for k in KINDS if any(each.kind == k for each in checks_of(k)))
+
+
+@pytest.fixture(autouse=True)
+def own_catalogue(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Leave no plugin of these tests to others."""
+    monkeypatch.syspath_prepend(HERE)
+    catalogue.cache_clear()
+    yield
+    catalogue.cache_clear()
+
+
+def subject(kind: str, name: str, module: str = "broken.plugin") -> Subject:
+    found = {(each.kind, each.name): each for each in select(catalogue(), module)}
+    return found[kind, name]
+
+
+def reason(kind: str, check: str, module: str = "broken.plugin") -> str:
+    """Return why the component that is called after a check fails it."""
+    of = subject(kind, check, module)
+    [each] = [one for one in checks_of(of.kind) if one.name == check]
+    result = run_check(each, of)
+    assert result.status == "failed", result
+    return result.reason
+
+
+EVERYWHERE = {
+    "implements": "broken.pruner:Implements is no subclass of dsd_bench.pruners.Pruner",
+    "documented": "its class has no docstring: cite its source",
+    "parameters": "parameters of its own are refused",
+    "expectations": "there is no check 'same-sed'; there are: implements, ",
+}
+PRUNER = {
+    "same-seed": "asked again with the same seed it prunes other weights",
+    "exact-counts": "weights go, fraction says",
+    "changes-nothing": "it changes the network's gradients: 1.weight",
+    "odd-networks": "of a network with a layer of zeros it raises: ZeroDivisionError",
+    "to-the-end": "it empties the layer",
+    "any-dtype": "of a network in float64 it raises: RuntimeError",
+    "any-device": "RuntimeError: ",
+    "resumes": "stopped after every step and taken up again differs in",
+    "survives-kill": "killed in round 1 and gone on with in another process differs in",
+}
+REASONS = {"pruner": PRUNER}
+"""What each broken component is told, by kind and check."""
+
+
+@pytest.mark.parametrize("check", EVERYWHERE)
+def test_each_check_of_all_kinds_can_fail(check):
+    assert EVERYWHERE[check] in reason("pruner", check)
+
+
+def test_a_module_that_imports_torch_fails():
+    assert reason("pruner", "light", "broken.heavy").startswith("registering it imports torch:")
+
+
+def test_a_module_that_prints_fails():
+    assert "hello from noisy" in reason("pruner", "quiet", "broken.noisy")
+
+
+@pytest.mark.parametrize(
+    ("kind", "check"), [(kind, check) for kind in REASONS for check in REASONS[kind]]
+)
+def test_each_check_of_a_kind_can_fail(kind, check):
+    assert REASONS[kind][check] in reason(kind, check)
+
+
+@pytest.mark.parametrize("kind", CHECKED)
+def test_every_check_has_a_component_that_breaks_it(kind):
+    own = {each.name for each in checks_of(kind) if each.kind == kind}
+    assert own == set(REASONS[kind])
+
+
+def test_every_check_says_what_it_demands():
+    for kind in KINDS:
+        for each in checks_of(kind):
+            assert each.summary.endswith(".") or each.summary.endswith("`."), each.name
+
+
+@pytest.mark.parametrize("kind", REASONS)
+def test_what_is_not_broken_passes(kind):
+    found = report(subject(kind, "good"))
+    bad = [result for result in found.results if result.status not in ("passed", "skipped")]
+    assert bad == []
+    assert found.passed
+    assert found.results[-1].check == SOMETHING
+
+
+# -- how results are judged
+
+
+def made(
+    expected: dict[str, str] | None = None, monkeypatch: pytest.MonkeyPatch | None = None
+) -> Subject:
+    """Return a component of a module made here."""
+    module = ModuleType("made")
+
+    class Made(Params):
+        """Not used."""
+
+    if expected is not None:
+        Made.expected_failed_checks = expected  # type: ignore[attr-defined]
+    module.Made = Made  # type: ignore[attr-defined]
+    assert monkeypatch is not None
+    monkeypatch.setitem(sys.modules, "made", module)
+    return Subject(Registration("pruner", Component("made", "made:Made", "made"), "made"))
+
+
+def fails(subject: Subject) -> None:
+    raise Broken("it does")
+
+
+def passes(subject: Subject) -> None:
+    pass
+
+
+def skips(subject: Subject) -> None:
+    raise Skipped("nothing to see")
+
+
+@pytest.mark.parametrize(
+    ("act", "expected", "since", "status", "text"),
+    [
+        (fails, {}, None, "failed", "it does"),
+        (fails, {"each": "so be it"}, None, "expected", "so be it (it does)"),
+        (passes, {"each": "so be it"}, None, "unexpected", "it passes; take it out"),
+        (skips, {"each": "so be it"}, None, "failed", "but does not apply: nothing to see"),
+        (passes, {}, None, "passed", ""),
+        (skips, {}, None, "skipped", "nothing to see"),
+        (fails, {}, "0.2.0", "warned", "new in 0.2.0; counts from the next version on"),
+        (fails, {}, "0.1.0", "failed", "it does"),
+        (fails, {"each": "so be it"}, "0.2.0", "expected", "so be it"),
+    ],
+)
+def test_a_result_is_judged_by_what_was_expected(monkeypatch, act, expected, since, status, text):
+    monkeypatch.setattr(checks, "__version__", "0.2.1")
+    result = run_check(Check("each", "pruner", act, since), made(expected, monkeypatch))
+    assert (result.status, result.check) == (status, "each")
+    assert text in result.reason
+
+
+def test_what_hangs_exits_or_raises_is_one_failed_check(monkeypatch):
+    def hang(subject: Subject) -> None:
+        while True:
+            pass
+
+    def leave(subject: Subject) -> None:
+        sys.exit(3)
+
+    def fail(subject: Subject) -> None:
+        raise ValueError("\x1b[31mred")
+
+    monkeypatch.setattr(running, "SECONDS", 0.2)
+    of = made({}, monkeypatch)
+    hung, left, failed = (
+        run_check(Check("each", "pruner", act), of) for act in (hang, leave, fail)
+    )
+    assert (hung.status, left.status, failed.status) == ("failed",) * 3
+    assert hung.reason == "Hung: the check 'each' has not come to an end after 0.2 s"
+    assert left.reason == "SystemExit: 3"
+    assert failed.reason == r"ValueError: \x1b[31mred"
+
+
+def test_everything_skipped_is_a_failure(monkeypatch):
+    monkeypatch.setattr(
+        running, "checks_of", lambda kind: (Check("a", EVERY, passes), Check("b", kind, skips))
+    )
+    found = report(made({}, monkeypatch))
+    assert not found.passed
+    assert found.results[-1].check == SOMETHING
+    assert found.results[-1].reason == "every check of its kind was skipped: nothing to see"
+
+
+# -- what is checked
+
+
+def test_a_distribution_is_found_by_its_name_and_by_its_short_name():
+    known = build(third_party=False)
+    module = ModuleType("mine")
+    module.register_pruners = hookimpl(  # type: ignore[attr-defined]
+        lambda: [Component("mine", "m:C", "s")]
+    )
+    known.add(module, "dsd-bench-mine")
+    for name in ("dsd-bench-mine", "mine", "dsd_bench_mine", None):
+        assert [each.name for each in select(known, name)] == ["mine"]
+
+
+def test_without_plugins_the_next_step_is_named():
+    with pytest.raises(UsageError, match="plugins new NAME --kind"):
+        select(build(third_party=False), None)
+
+
+@pytest.mark.parametrize("name", ["taylr", "no.such.module", "../x", "-"])
+def test_an_unknown_plugin_is_refused(name):
+    with pytest.raises(UsageError, match="there is no plugin"):
+        select(build(third_party=False), name)
+
+
+# -- the command, and pytest
+
+BAD = """
+from dsd_bench import Component, hookimpl
+from dsd_bench.pruners import PrunerParams
+@hookimpl
+def register_pruners():
+    return [Component("bad", "broken.pruner:Documented", "short", PrunerParams)]
+"""
+
+
+def python(cwd: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    (cwd / "bad.py").write_text(BAD)
+    path = os.pathsep.join([str(ROOT), str(HERE), str(cwd)])
+    env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "COLUMNS": "80"}
+    command = [sys.executable, "-m", *words]
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+
+
+def test_the_command_prints_a_table_of_80_columns(tmp_path):
+    done = python(tmp_path, "dsd_bench", "plugins", "test", "bad")
+    assert done.returncode == 1, done.stderr
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert "pruner bad" in done.stdout
+    assert "✓ same-seed" in done.stdout
+    assert "✗ documented  its class has no docstring: cite its source" in done.stdout
+    assert done.stdout.rstrip().endswith("1 component: 15 passed, 1 failed")
+
+
+def test_the_command_prints_json(command):
+    code, out, err = command("plugins", "test", "broken.noisy", "--json")
+    assert (code, err) == (1, "")
+    found = json.loads(out)
+    assert found["passed"] is False
+    [component] = found["components"]
+    assert (component["kind"], component["name"], component["passed"]) == ("pruner", "quiet", False)
+    bad = [each for each in component["checks"] if each["status"] == "failed"]
+    assert [each["check"] for each in bad] == ["quiet"]
+    assert set(bad[0]) == {"check", "status", "reason", "seconds"}
+
+
+def test_pytest_runs_the_same_checks(tmp_path):
+    options = ("-p", "dsd_bench.conformance.options", "-p", "no:cacheprovider", "-rfs")
+    named = ("--pyargs", "dsd_bench.conformance", "--dsd-plugin", "bad")
+    done = python(tmp_path, "pytest", *options, *named)
+    assert done.returncode == 1, done.stderr
+    assert "test_keeps_to[pruner-bad-documented]" in done.stdout
+    assert "1 failed, 15 passed, 1 skipped" in done.stdout
