@@ -39,6 +39,8 @@ TABLE = (
     Kind("pruner", "register_pruners", "pruners.Pruner", "pruners"),
     Kind("perturber", "register_perturbers", "perturbers.Perturber", "perturbers"),
     Kind("regularizer", "register_regularizers", "regularizers.Regularizer", "regularizers"),
+    Kind("optimizer", "register_optimizers", "optimizers.Optimizer", "optimisers"),
+    Kind("schedule", "register_schedules", "schedules.Schedule", "schedules"),
     Kind("stop", "register_stop_criteria", "stopping.StopCriterion", "stop criteria"),
     Kind("model", "register_models", "models.ModelFactory", "model factories"),
     Kind("dataset", "register_datasets", "data.Dataset", "data sets"),

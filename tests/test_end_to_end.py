@@ -44,6 +44,8 @@ POLICIES = [
     *("autoaugment+cutout", "rand-m9-mstd0.5-inc1"),
 ]
 TEACHERS = ["kd", "kd:teacher=dense", "kd:alpha=0.5,temperature=4"]
+OPTIMIZERS = ["sgd", "adam", "adamw"]
+SCHEDULES = ["step"]
 STOPS = ["never", "target:0.3", "patience:tolerance=0", "entropy-gate:drop=0,tolerance=0"]
 NOISES = {
     "none": 0.0,
@@ -83,6 +85,8 @@ COVERED = {
     "pruner": PRUNERS,
     "perturber": PERTURBERS,
     "regularizer": [*REGULARIZERS, *(f"augment:{policy}" for policy in POLICIES), *TEACHERS],
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
     "stop": STOPS,
     "model": MODELS,
     "dataset": DATASETS,
@@ -359,8 +363,7 @@ def test_reporters(word: str, command: Command, plain: StoredRun) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        ("--optimizer", "adam", "--lr", "0.01"),
-        ("--optimizer", "adamw", "--lr", "0.01"),
+        *(("--optimizer", word, "--lr", "0.01") for word in OPTIMIZERS),
         ("--momentum", "0"),
         ("--weight-decay", "0.1"),
         ("--milestones", ""),
@@ -374,6 +377,12 @@ def test_options_of_the_training_change_the_numbers(
     run = only(tiny_run(*words))
     assert run.rows[0]["train_loss"] != plain.rows[0]["train_loss"]
     assert [row["nonzero"] for row in run.rows] == PRUNERS["magnitude"]
+
+
+@pytest.mark.parametrize("word", SCHEDULES)
+def test_schedules(word: str, tiny_run: TinyRun, plain: StoredRun) -> None:
+    run = only(tiny_run("--schedule", word))
+    assert (run.rows == plain.rows) == (run.run_id == plain.run_id) == (word == "step")
 
 
 def test_a_scaled_learning_rate_leaves_the_dense_training_alone(

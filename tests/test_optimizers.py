@@ -11,7 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from dsd_bench.config.run import ProtocolConfig
-from dsd_bench.training.optimizers import SGD, Optimizer, Torch, make_optimizer
+from dsd_bench.optimizers import Optimizer, Stepping
+from dsd_bench.optimizers.plain import Adam, AdamW, Sgd, make_stepping
+from dsd_bench.optimizers.sgd import SGD
+from dsd_bench.optimizers.wrapping import Torch
+from dsd_bench.params import Params
 
 RATES = [0.1, 0.1, 0.03, 0.03, 0.007]
 
@@ -35,7 +39,7 @@ def model() -> Partly:
     return Partly()
 
 
-def train(net: Partly, optimizer: Optimizer, steps: range) -> None:
+def train(net: Partly, optimizer: Stepping, steps: range) -> None:
     for step in steps:
         optimizer.set_rate(RATES[step])
         net.loss(step).backward()
@@ -67,16 +71,16 @@ def test_a_rate_in_a_tensor_differs_by_a_rounding_only() -> None:
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
-def test_it_goes_on_from_its_state(name: str) -> None:
-    protocol = ProtocolConfig(rounds=1, optimizer=name, weight_decay=1e-2)
+@pytest.mark.parametrize("kind", [Sgd, Adam, AdamW])
+def test_it_goes_on_from_its_state(kind: type[Optimizer]) -> None:
+    protocol, made = ProtocolConfig(rounds=1, weight_decay=1e-2), kind(Params())
     whole, cut, again = model(), model(), model()
-    train(whole, make_optimizer(protocol, whole), range(5))
-    before = make_optimizer(protocol, cut)
+    train(whole, make_stepping(made, whole, protocol), range(5))
+    before = make_stepping(made, cut, protocol)
     train(cut, before, range(3))
     state = {k: v.clone() if isinstance(v, Tensor) else v for k, v in before.state().items()}
     again.load_state_dict(cut.state_dict())
-    after = make_optimizer(protocol, again)
+    after = make_stepping(made, again, protocol)
     after.load(state)
     train(again, after, range(3, 5))
     assert same(whole, again)

@@ -22,13 +22,13 @@ from dsd_bench.errors import Interrupted, RunError
 from dsd_bench.experiment.ending import ended
 from dsd_bench.masks import Masks
 from dsd_bench.metrics import MeasureView, Metric
+from dsd_bench.optimizers.sgd import SGD
 from dsd_bench.perturbers import Perturber, PerturbView
 from dsd_bench.plugins import catalogue
 from dsd_bench.pruners import Pruner, PruneView
 from dsd_bench.seeds import stream
 from dsd_bench.training.distributed import Team
 from dsd_bench.training.loop import Training
-from dsd_bench.training.optimizers import SGD
 
 Make = Callable[..., RunConfig]
 
@@ -329,13 +329,13 @@ def test_what_a_component_changed_of_torch_is_undone_before_the_next(
 ) -> None:
     run = make_run(tiny(rounds=1, epochs=1), tmp_path)
     made, seen = run.experiment, list[torch.dtype]()
-    sparse = run._sparse
+    phase = run._phase
 
     def look(round: int) -> Training:
         seen.append(torch.get_default_dtype())
-        return sparse(round)
+        return phase(round)
 
-    monkeypatch.setattr(run, "_sparse", look)
+    monkeypatch.setattr(run, "_phase", look)
     given(run, pruner=Untidy(made.pruner), perturber=Looking(made.perturber, seen))
     try:
         run.follow()

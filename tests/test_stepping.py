@@ -14,13 +14,13 @@ from torch.nn import functional
 from dsd_bench import RunConfig
 from dsd_bench.errors import RunError
 from dsd_bench.masks import Masks
+from dsd_bench.optimizers.sgd import SGD
 from dsd_bench.plugins import catalogue
 from dsd_bench.regularizers import Regularizer, TrainingView
 from dsd_bench.training import device
 from dsd_bench.training import step as stepping
 from dsd_bench.training.cuda_graph import WARM, GraphedStep
 from dsd_bench.training.distributed import Team
-from dsd_bench.training.optimizers import SGD
 from dsd_bench.training.step import Stepper, out_of_memory
 
 Make = Callable[..., RunConfig]

@@ -14,7 +14,6 @@ from torch.nn import functional
 from torch.nn.utils import prune
 
 from dsd_bench import RunConfig
-from dsd_bench.config.run import ProtocolConfig
 from dsd_bench.errors import Diverged
 from dsd_bench.experiment.assemble import Sources, assemble
 from dsd_bench.experiment.parts import Experiment
@@ -23,7 +22,7 @@ from dsd_bench.seeds import torch_stream
 from dsd_bench.training import device
 from dsd_bench.training.distributed import Team
 from dsd_bench.training.loop import Training
-from dsd_bench.training.schedule import learning_rate, smallest_batch, steps_per_epoch
+from dsd_bench.training.schedule import smallest_batch, steps_per_epoch
 
 Make = Callable[..., RunConfig]
 
@@ -148,20 +147,6 @@ def test_steps_per_epoch(samples: int, batch: int, steps: int) -> None:
     assert steps_per_epoch(samples, min(batch, samples)) == steps
     seen = torch.arange(samples).split(batch)[:steps]
     assert smallest_batch(samples, batch) == min(len(some) for some in seen)
-
-
-def test_learning_rate_is_multi_step() -> None:
-    protocol = ProtocolConfig(
-        rounds=1, dense_epochs=10, retrain_epochs=4, lr=1.0, retrain_lr_scale=0.5
-    )
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
-    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [5, 8], gamma=0.1)
-    for epoch in range(10):
-        assert learning_rate(protocol, 0, epoch) == pytest.approx(schedule.get_last_lr()[0])
-        optimizer.step()
-        schedule.step()
-    rates = [learning_rate(protocol, 3, epoch) for epoch in range(4)]
-    assert rates == pytest.approx([0.5, 0.5, 0.05, 0.005])
 
 
 def test_cached_teacher_answers_equal_computed_ones(tiny: Make, tmp_path: Path) -> None:

@@ -6,6 +6,9 @@ import hashlib
 
 from benchmarks.speed.cases import Case, half_masks
 from dsd_bench.config.run import ProtocolConfig
+from dsd_bench.optimizers.plain import Sgd
+from dsd_bench.params import Params
+from dsd_bench.schedules.step import Step
 from dsd_bench.training.device import ComputeContext
 from dsd_bench.training.loop import Training, TrainingSetup
 
@@ -27,7 +30,8 @@ class Engine:
         )
         masks = half_masks(self.model)
         masks.apply(self.model)
-        setup = TrainingSetup(protocol, case.resident(context), context, seed=0)
+        how = Sgd(Params()), Step(Params())
+        setup = TrainingSetup(protocol, case.resident(context), context, 0, *how)
         self.training = Training(setup, self.model, masks, 1)
 
     def epoch(self) -> None:

@@ -154,13 +154,15 @@ def dense_key(config: Config) -> str:
     """Return a text that is equal for configurations with the same undistilled dense network.
 
     Read are ``dataset`` (but where it lies), ``fingerprint``, ``noise``, ``model`` and what of
-    ``protocol`` the dense training depends on; seeds are not.
+    ``protocol`` the dense training depends on, ``optimizer`` and ``schedule`` where there are any;
+    seeds are not.
     """
     dataset = config["dataset"]
     places = dataset.get("places", ())
     params = {key: value for key, value in dataset["params"].items() if key not in places}
     protocol = {key: value for key, value in config["protocol"].items() if key not in _LATER}
     told = {key: config[key] for key in ("fingerprint", "noise", "model")}
+    told |= {key: config.get(key) for key in ("optimizer", "schedule")}
     told |= {"dataset": [dataset["name"], dataset["version"], params], "protocol": protocol}
     return json.dumps(told, sort_keys=True)
 

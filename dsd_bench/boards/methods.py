@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from dsd_bench.boards.schema import MethodConfig, Track
-from dsd_bench.config.run import ADDED, RegularizerConfig, RunConfig, TeacherConfig
+from dsd_bench.config.run import ADDED, LATER, RegularizerConfig, RunConfig, TeacherConfig
 from dsd_bench.config.run import SCHEMA as CONFIG_SCHEMA
 
 METHOD_OPTIONS = ("retrain_lr_scale", "redense_epochs", "rounds", "target_sparsity")
 """Options of the protocol that belong to the method; all others are the track's schedule."""
+
+TRAINING = ("optimizer", "schedule")
+"""Components that belong to the track."""
 
 
 def track_of(config: RunConfig) -> Track:
@@ -25,6 +28,7 @@ def track_of(config: RunConfig) -> Track:
             "config_schema": CONFIG_SCHEMA,
             "data_seed": None if config.data_seed == config.seed else config.data_seed,
             "schedule": {k: v for k, v in value["protocol"].items() if k not in apart},
+            "training": {kind: value[kind] for kind in TRAINING if kind in value},
             **{key: value["protocol"][key] for key in ("selection", "precision")},
             "dataset": config.dataset.placeless(),
             **{key: value[key] for key in ("fingerprint", "noise", "model")},
@@ -85,7 +89,9 @@ def _differences(teacher: RunConfig, student: RunConfig) -> dict[str, Any]:
     expected = _parts(student.model_copy(update={"regularizers": plain}))
     if teacher.stop.name == "never":
         expected["stop"] = teacher.stop.model_dump(mode="json")
-    return {key: value for key, value in _parts(teacher).items() if value != expected[key]}
+    found = _parts(teacher)
+    found |= {kind: usual[0] for kind, usual in LATER.items() if kind in expected.keys() - found}
+    return {key: value for key, value in found.items() if value != expected.get(key)}
 
 
 def _parts(config: RunConfig) -> dict[str, Any]:
@@ -93,7 +99,7 @@ def _parts(config: RunConfig) -> dict[str, Any]:
     value = config.model_dump(mode="json", exclude={"metrics", "protocol", "regularizers"})
     protocol = config.protocol.model_dump(mode="json")
     value["dataset"] = config.dataset.placeless().model_dump(mode="json")
-    return {**value, **protocol, "regularizers": method_of(config).model_dump()["regularizers"]}
+    return {**protocol, **value, "regularizers": method_of(config).model_dump()["regularizers"]}
 
 
 def teacher_ids(config: RunConfig) -> list[str]:

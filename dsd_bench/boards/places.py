@@ -20,6 +20,7 @@ def track_slug(track: Track) -> str:
     words = [track.dataset.name, _value(track.dataset.params.get("train_size"))]
     for part in (track.noise, track.model):
         words += short_words(part)
+    words += [part.name for _, part in sorted(track.training.items())]
     words += ["test"] if track.selection == "test" else []
     words += [track.precision] if track.precision != "fp32" else []
     words += [] if track.data_seed is None else ["data", str(track.data_seed)]

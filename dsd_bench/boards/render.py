@@ -160,6 +160,7 @@ def _track(track: Track) -> list[str]:
         "Split and noise drawn from": follow,
         "Model": part_words("model", track.model),
         "Schedule": plain(track.schedule),
+        **{f"Other {kind}": part_words(kind, part) for kind, part in track.training.items()},
     }
     return [
         *(f"- {name}: {escape(text)}" for name, text in facts.items()),

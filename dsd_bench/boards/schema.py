@@ -53,6 +53,8 @@ class Track(_Value):
         fingerprint: of the data.
         data_seed: of split and noise; None: it is each run's own seed.
         schedule: the protocol but for what belongs to the method.
+        training: optimiser and schedule by kind, where they are not those that ``schedule`` is
+            about; left out of the file where it is empty.
         selection: the part that selects and stops, ``val`` or ``test``.
         precision: ``fp32``, ``tf32`` or ``bf16``.
     """
@@ -64,8 +66,14 @@ class Track(_Value):
     noise: ComponentConfig
     model: ComponentConfig
     schedule: dict[str, JsonValue]
+    training: dict[Literal["optimizer", "schedule"], ComponentConfig] = {}
     selection: Selection
     precision: Precision
+
+    @model_serializer(mode="wrap")
+    def _without_usual(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        value: dict[str, Any] = handler(self)
+        return {k: v for k, v in value.items() if k != "training" or v}
 
 
 class Teacher(_Value):

@@ -13,6 +13,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from dsd_bench.config.training import planned_epochs
 from dsd_bench.config.words import build_component
 from dsd_bench.costs import macs_word
 from dsd_bench.errors import DsdError, UsageError
@@ -84,13 +85,12 @@ def left_of(item: Planned) -> float:
     """Return the share of a run's epochs that is still to be trained, 0..1."""
     if item.reused:
         return 0.0
-    protocol, rounds = item.config.protocol, planned_rounds(item.config.to_json())
-    done = rounds_done(item)
+    config = item.config.to_json()
+    rounds, done = planned_rounds(config), rounds_done(item)
     if rounds is None or not done:
         return 1.0
-    later = protocol.retrain_epochs + protocol.redense_epochs
-    whole = protocol.dense_epochs + rounds * later
-    return max(0.0, 1.0 - (protocol.dense_epochs + (done - 1) * later) / whole)
+    epochs = [planned_epochs(config, round) for round in range(rounds + 1)]
+    return max(0.0, 1.0 - sum(epochs[:done]) / max(1, sum(epochs)))
 
 
 def estimate(planned: Sequence[Planned], costs: Budget, settings: Settings) -> Estimate:

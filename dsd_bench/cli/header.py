@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from dsd_bench.config.naming import label, method_words
-from dsd_bench.config.run import ProtocolConfig, RunConfig
+from dsd_bench.config.run import RunConfig
 from dsd_bench.errors import plain
 from dsd_bench.executors.planning import Planned
 from dsd_bench.plugins import catalogue
@@ -66,23 +66,26 @@ def describe(config: RunConfig) -> list[tuple[str, str]]:
     """Return the resolved configuration as lines of (what, words)."""
     words = method_words(config.to_json(), catalogue().find)
     lines = [(name, text) for name, text in words.items() if text != "none"]
-    return [*lines, ("protocol", protocol_words(config.protocol))]
+    return [*lines, ("protocol", protocol_words(config))]
 
 
-def protocol_words(protocol: ProtocolConfig) -> str:
-    """Return a protocol in words."""
+def protocol_words(config: RunConfig) -> str:
+    """Return a run's protocol in words."""
+    protocol = config.protocol
     end = (
         f"{protocol.rounds} rounds"
         if protocol.rounds is not None
         else f"to sparsity {protocol.target_sparsity:g}"
     )
-    drops = ", ".join(f"{fraction:g}" for fraction in protocol.milestones)
+    optimizer = config.chosen("optimizer").name
+    places = ", ".join(f"{fraction:g}" for fraction in protocol.milestones)
+    drops = f" x{protocol.lr_drop:g} at {places}" if config.schedule is None else ""
     scale = f" (x{protocol.retrain_lr_scale:g} after)" if protocol.retrain_lr_scale != 1 else ""
     redense = f" + {protocol.redense_epochs} re-dense" if protocol.redense_epochs else ""
     return (
         f"{end}; {protocol.dense_epochs} + {protocol.retrain_epochs}{redense} epochs, "
-        f"batch {protocol.batch_size}, {protocol.optimizer} lr {protocol.lr:g}{scale} "
-        f"x{protocol.lr_drop:g} at {drops}, momentum {protocol.momentum:g}, "
+        f"batch {protocol.batch_size}, {optimizer} lr {protocol.lr:g}{scale}"
+        f"{drops}, momentum {protocol.momentum:g}, "
         f"weight decay {protocol.weight_decay:g}; select on {protocol.selection}, "
         f"{protocol.precision}"
     )

@@ -21,13 +21,17 @@ COMPONENTS = {
     "pruner": "Pruner, such as magnitude:fraction=0.2.",
     "perturber": "What happens to surviving weights: none, rewind:step=K, reinit.",
     "reg": "Regularizer, such as kd or l1:weight=1e-5; repeat it to chain several, in order.",
+    "optimizer": "Optimiser, made afresh for each training: sgd (default), adam, adamw, ...",
+    "schedule": "Schedule of learning rates and phases: step (default), ...",
     "stop": "Stop criterion, such as entropy-gate.",
     "metric": "A further metric; repeat it for several.",
 }
 """Options that choose components, with their help."""
 
 MANY = ("reg", "metric")
-LAYER = (*COMPONENTS, *ProtocolConfig.model_fields, "epochs", "seeds", "data_seed")
+OPTIONS = {k: v for k, v in ProtocolConfig.model_fields.items() if k not in COMPONENTS}
+"""The protocol's options that are no components."""
+LAYER = (*COMPONENTS, *OPTIONS, "epochs", "seeds", "data_seed")
 """The options that say what is run."""
 TEACHER = tuple(key for key in LAYER if key not in ("dataset", "seeds", "data_seed", "metric"))
 """Those that a teacher can have of its own, as ``--teacher-...``."""
@@ -63,7 +67,7 @@ def layer_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for key, text in COMPONENTS.items():
         many = key in MANY
         made.append(_option(key, "What is run", text, "NAME[:KEY=VALUE,...]", many))
-    for key, field in ProtocolConfig.model_fields.items():
+    for key, field in OPTIONS.items():
         made.append(_option(key, "Protocol", field_help(field), metavar(field)))
     text = "Length of both trainings."
     made.append(_option("epochs", "Protocol", text, "N"))

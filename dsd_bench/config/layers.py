@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dsd_bench.config.run import ProtocolConfig, RunConfig
+from dsd_bench.config.run import LATER, ProtocolConfig, RunConfig
 from dsd_bench.errors import UsageError, collect, suggest
 from dsd_bench.store.reading import read_json, read_toml
 
@@ -26,7 +26,7 @@ SINGLE = {
 
 PROTOCOL = tuple(ProtocolConfig.model_fields)
 OTHER = ("reg", "metric", "seeds", "data_seed", "epochs", "teacher", "data_dir", "runs_dir")
-KEYS = (*SINGLE, *PROTOCOL, *OTHER)
+KEYS = tuple(dict.fromkeys((*SINGLE, *LATER, *PROTOCOL, *OTHER)))
 """Every option of a layer."""
 
 
@@ -97,6 +97,7 @@ def _layer_of_run(config: RunConfig) -> Layer:
     value = config.model_dump(mode="json")
     layer = {key: value[key] for key in SINGLE}
     layer |= {key: item for key, item in value["protocol"].items() if item is not None}
+    layer |= {kind: value[kind] for kind in LATER if kind in value}
     layer |= {"reg": value["regularizers"], "metric": value["metrics"]}
     layer["seeds"] = str(config.seed)
     if config.data_seed != config.seed:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dsd_bench.components import Component
 from dsd_bench.config.layers import SINGLE
+from dsd_bench.config.run import LATER
 from dsd_bench.params import format_word, main_field
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ Config = Mapping[str, Any]
 Lookup = Callable[[str, str], Component | None]
 """Finds a component by kind and name; None where it is not installed here."""
 
+_SETTING = ("dataset", "noise", "model", "optimizer", "schedule")
 _LONG_ID = re.compile(r"\b([0-9a-f]{8})[0-9a-f]{8}\b")
 
 
@@ -52,12 +54,14 @@ def method_words(config: Config, lookup: Lookup | None = None) -> dict[str, str]
     """Return the component words of a run by kind.
 
     The keys are ``dataset``, ``noise``, ``model``, ``pruner``, ``perturber``, ``regularizers``
-    (joined by `` + `` in their order, ``none`` if there is none) and ``stop``.
+    (joined by `` + `` in their order, ``none`` if there is none) and ``stop``; ``optimizer`` and
+    ``schedule`` only where they are not what the protocol's options describe.
     """
     words = {kind: component_word(kind, config[kind], lookup) for kind in SINGLE}
     chain = [component_word("regularizer", part, lookup) for part in config["regularizers"]]
     stop = words.pop("stop")
-    return words | {"regularizers": " + ".join(chain) or "none", "stop": stop}
+    later = {kind: component_word(kind, config[kind], lookup) for kind in LATER if config.get(kind)}
+    return words | {"regularizers": " + ".join(chain) or "none", "stop": stop} | later
 
 
 def label(config: Config, lookup: Lookup | None = None) -> str:
@@ -75,9 +79,12 @@ def label(config: Config, lookup: Lookup | None = None) -> str:
 
 
 def setting(config: Config, lookup: Lookup | None = None) -> str:
-    """Return what the method works on, such as ``digits, symmetric:rate=0.4, mlp``."""
+    """Return what the method works on, such as ``digits, symmetric:rate=0.4, mlp``.
+
+    An optimiser and a schedule that are not the usual ones belong to it.
+    """
     words = method_words(config, lookup)
-    parts = [words[kind] for kind in ("dataset", "noise", "model")]
+    parts = [words[kind] for kind in _SETTING if kind in words]
     return ", ".join(part for part in parts if part != "none")
 
 
@@ -110,7 +117,7 @@ def _differs(index: int, labels: Sequence[str], values: Sequence[str]) -> bool:
 
 def _details(config: Config, lookup: Lookup | None) -> dict[str, str]:
     words = method_words(config, lookup)
-    found = {kind: words[kind] for kind in ("dataset", "noise", "model")}
+    found = {kind: words[kind] for kind in _SETTING if kind in words}
     protocol = {key: f"{key}={value}" for key, value in config["protocol"].items()}
     own = {key: f"{key} {config[key]}" for key in ("data_seed", "seed")}
     return found | protocol | own | {"run_id": config["run_id"][:8]}

@@ -26,6 +26,7 @@ from dsd_bench.config.layers import (
     parse_seeds,
 )
 from dsd_bench.config.run import (
+    LATER,
     ComponentConfig,
     DatasetConfig,
     ProtocolConfig,
@@ -194,6 +195,7 @@ class _Reading:
             for kind, default in SINGLE.items()
             if kind != "dataset"
         }
+        chosen |= {kind: self._later(kind) for kind in LATER}
         dataset = self._dataset()
         protocol = self._protocol()
         links = tuple(self._links())
@@ -237,6 +239,11 @@ class _Reading:
         component, values = found
         return ComponentConfig(name=component.name, version=component.version, params=values)
 
+    def _later(self, kind: str) -> ComponentConfig | None:
+        """Return a component of a kind that came later, None for what was always there of it."""
+        made = self._component(kind, self.options.get(kind, LATER[kind][0]))
+        return None if made is None or made.name in LATER[kind] else made
+
     def _dataset(self) -> DatasetConfig | None:
         made = self._component("dataset", self.options.get("dataset", SINGLE["dataset"]))
         if made is None:
@@ -247,12 +254,21 @@ class _Reading:
 
     def _protocol(self) -> ProtocolConfig | None:
         values = {key: self.options[key] for key in PROTOCOL if self.options.get(key) is not None}
+        if (name := self._name(values.pop("optimizer", None))) in LATER["optimizer"]:
+            values["optimizer"] = name  # any other is a component
         if "rounds" not in values and "target_sparsity" not in values:
             values["rounds"] = DEFAULT_ROUNDS
         try:
             return ProtocolConfig.model_validate(values)
         except ValidationError as error:
             self.problems += params.messages(ProtocolConfig, error, f"{self.where}protocol")
+            return None
+
+    def _name(self, word: Any) -> str | None:
+        """Return the component that a word names; what is wrong with it is told elsewhere."""
+        try:
+            return None if word is None else component_name(word, "")
+        except UsageError:
             return None
 
     def _links(self) -> Iterable[_Link]:

@@ -7,7 +7,15 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from dsd_bench.errors import UsageError
 from dsd_bench.params import Params, param
@@ -32,7 +40,9 @@ class ProtocolConfig(Params):
     dense_epochs: int = param(160, help="length of the dense training", ge=1, unit="epochs")
     retrain_epochs: int = param(160, help="length of each later training", ge=1, unit="epochs")
     batch_size: int = param(128, help="samples a step", ge=1, unit="samples")
-    optimizer: Literal["sgd", "adam", "adamw"] = param("sgd", help="made afresh for each training")
+    optimizer: Literal["sgd", "adam", "adamw"] = param(
+        "sgd", help="one of the first release's; another is a component"
+    )
     lr: float = param(0.1, help="learning rate at the start of each training", gt=0)
     momentum: float = param(0.9, help="momentum of sgd; beta1 of adam and adamw", ge=0, lt=1)
     weight_decay: float = param(1e-4, help="the optimiser's own weight decay", ge=0)
@@ -76,6 +86,10 @@ class ProtocolConfig(Params):
 
 ADDED = {"redense_epochs": 0}
 """Options that came after the first release: hashed unless they say what was always done."""
+
+LATER = {"optimizer": ("sgd", "adam", "adamw"), "schedule": ("step",)}
+"""Kinds of component that came after the first release, and what was always there of each, the
+default first: a configuration names another one only, so that ids and files stay."""
 
 
 class _Value(BaseModel):
@@ -138,6 +152,22 @@ class RunConfig(_Value):
     stop: ComponentConfig
     regularizers: tuple[RegularizerConfig, ...] = ()
     metrics: tuple[str, ...] = ()
+    optimizer: ComponentConfig | None = None
+    schedule: ComponentConfig | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_later(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out kinds that came later where a run has what was always done."""
+        value: dict[str, Any] = handler(self)
+        return {k: v for k, v in value.items() if k not in LATER or v is not None}
+
+    def chosen(self, kind: str) -> ComponentConfig:
+        """Return the component of a kind of which a run has one, whatever it says of it."""
+        found = getattr(self, kind)
+        if isinstance(found, ComponentConfig):
+            return found
+        name = self.protocol.optimizer if kind == "optimizer" else LATER[kind][0]
+        return ComponentConfig(name=name, version=1, params={})
 
     def identity(self) -> dict[str, Any]:
         """Return exactly what :attr:`run_id` hashes.

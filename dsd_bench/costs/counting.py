@@ -5,6 +5,7 @@ Needs no torch for a model that was counted before.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from dsd_bench.config.run import ComponentConfig, RunConfig
+from dsd_bench.config.training import planned_phases
 from dsd_bench.config.words import build_component
 from dsd_bench.costs.counted import Counted
 from dsd_bench.costs.remembered import remembered
@@ -71,21 +73,26 @@ def read_sizes(config: RunConfig, data_dir: Path) -> Sizes:
     return Sizes((channels, height, width), data.classes, len(data.train), measured)
 
 
-def images_of_training(config: RunConfig, round: int, samples: int) -> tuple[int, int]:
+def images_of_training(
+    config: RunConfig, round: int, samples: int, took: Sequence[int] = ()
+) -> tuple[int, int]:
     """Return the images that pass the network in the training of ``round``.
 
-    The second number is of those that pass it once more after its pruned weights came back
-    (``redense_epochs``), 0 where they do not.
+    The second number is of those that pass it while its pruned weights are back (dense phases of
+    the schedule), 0 where they do not come back.
 
     Args:
         config: the run.
         round: the dense training may have another length than the rest.
         samples: size of the train part.
+        took: the epochs of each of its phases, where they are not the planned ones.
     """
-    protocol = config.protocol
-    batch = min(protocol.batch_size, samples)
+    batch = min(config.protocol.batch_size, samples)
     epoch = min(samples, steps_per_epoch(samples, batch) * batch)
-    return epoch * protocol.epochs(round), epoch * protocol.redense_epochs if round else 0
+    phases = planned_phases(config, round)
+    took = took or [phase.epochs for phase in phases]
+    dense = sum(n for n, phase in zip(took, phases) if round and phase.masks == "dense")
+    return epoch * (sum(took) - dense), epoch * dense
 
 
 def count_model(config: ComponentConfig, shape: tuple[int, int, int], classes: int) -> Counted:

@@ -74,7 +74,7 @@ def training_cost(
         sizes: of its data.
         teaching: MACs of one image's forward pass through all teachers, dense and effective.
     """
-    sparse, redense = images_of_training(config, row["round"], sizes.train)
+    sparse, redense = images_of_training(config, row["round"], sizes.train, row.get("epochs", ()))
     images, step = sparse + redense, counted.step
     forward, backward = step.effective(row["sparsity_per_layer"])
     dense, effective = teaching

@@ -20,6 +20,7 @@ import numpy
 import torch
 
 from dsd_bench.config.run import RegularizerConfig, RunConfig, digest
+from dsd_bench.config.training import optimizer_of
 from dsd_bench.config.words import build_component
 from dsd_bench.costs.counting import Sizes
 from dsd_bench.costs.expected import planned_work
@@ -32,6 +33,7 @@ from dsd_bench.experiment.assemble import build_model, lay_out
 from dsd_bench.experiment.measure import measure_view
 from dsd_bench.masks import Masks
 from dsd_bench.plugins import catalogue
+from dsd_bench.schedules.flat import Flat
 from dsd_bench.seeds import preserved_globals
 from dsd_bench.store.files import write_atomic
 from dsd_bench.store.reading import read_json
@@ -106,7 +108,7 @@ def timed_part(config: RunConfig, sizes: Sizes, context: device.ComputeContext) 
         "shape": list(sizes.shape),
         "classes": sizes.classes,
         "batch": _batch(config, sizes),
-        "optimizer": config.protocol.optimizer,
+        "optimizer": config.chosen("optimizer").model_dump(mode="json"),
         "augmented": _augmented(config, sizes),
         "regularizers": [
             {
@@ -150,12 +152,13 @@ def measure_pace(config: RunConfig, sizes: Sizes, context: device.ComputeContext
 
 def _setup(config: RunConfig, sizes: Sizes, context: device.ComputeContext) -> TrainingSetup:
     """Return the setup of a training like ``config``'s that never ends, on random images."""
-    long = {"dense_epochs": 10**6, "lr": 1e-9}  # so small that no loss diverges
     return TrainingSetup(
-        protocol=config.protocol.model_copy(update=long),
+        protocol=config.protocol,
         data=_synthetic(sizes, _batch(config, sizes), _augmented(config, sizes), context),
         context=context,
         seed=0,
+        optimizer=optimizer_of(config),
+        schedule=Flat(10**6, 1e-9),  # so small a rate that no loss diverges
         regularizers=[_active(chosen, sizes, context) for chosen in config.regularizers],
     )
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from dsd_bench.config.naming import command, component_word
 from dsd_bench.config.run import ComponentConfig, DatasetConfig, RunConfig, TeacherConfig
+from dsd_bench.config.training import optimizer_of, planned_phases, schedule_of
 from dsd_bench.config.words import build_component
 from dsd_bench.data import Dataset, DatasetParams, RawData
 from dsd_bench.data.on_device import DeviceData
@@ -69,6 +70,11 @@ def assemble(
         prepared, context.device, context.memory_format, context.team.share
     )
 
+    optimizer = optimizer_of(config)
+    if context.plan.engine == "graph" and not optimizer.recordable:
+        name = config.chosen("optimizer").name
+        context.change(f"optimizer '{name}' cannot be recorded: no graph", engine="eager")
+
     def build(seed: int) -> nn.Module:
         return build_model(config.model, seed, data.shape, data.classes, context, sources.download)
 
@@ -77,6 +83,8 @@ def assemble(
         data=data,
         context=context,
         seed=config.seed,
+        optimizer=optimizer,
+        schedule=schedule_of(config),
         regularizers=[
             ActiveRegularizer(
                 chosen.name,
@@ -171,8 +179,8 @@ def check_snapshots(config: RunConfig, steps: Collection[int], samples: int) -> 
         steps: those whose state the perturber needs.
         samples: size of the train part.
     """
-    protocol = config.protocol
-    last = protocol.dense_epochs * steps_per_epoch(samples, min(protocol.batch_size, samples))
+    epochs = sum(phase.epochs for phase in planned_phases(config, 0))
+    last = epochs * steps_per_epoch(samples, min(config.protocol.batch_size, samples))
     if steps and max(steps) > last:
         raise UsageError(
             f"perturber '{config.perturber.name}' wants the state after step {max(steps)}, but "

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from torch import nn
 
 from dsd_bench.config.run import ComponentConfig, Layout, RegularizerConfig, RunConfig
+from dsd_bench.config.training import check_schedule
 from dsd_bench.config.words import build_component
 from dsd_bench.environment.contained import contained
 from dsd_bench.errors import DataError, UsageError, collect
@@ -92,6 +93,7 @@ class _Checks:
         known, context = catalogue(), self._context(config)
         for kind in ("stop", "noise"):
             build_component(known, kind, getattr(config, kind))
+        self._once(("schedule", config.model_dump_json()), lambda: check_schedule(config))
         for name in config.metrics:
             known.get("metric", name).component.create()
         perturber: Perturber = build_component(known, "perturber", config.perturber)
@@ -116,6 +118,7 @@ class _Checks:
         )
         self._columns(config, found, probed)
         method = [_without_seeds(chosen) for chosen in config.regularizers]
+        method.append(config.chosen("optimizer").model_dump_json())
         self._once(
             ("method", *model, batch, *method, config.pruner.model_dump_json()),
             lambda: self._dry_round(config, found, context, batch),

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dsd_bench.config.run import ComponentConfig, RegularizerConfig, RunConfig
+from dsd_bench.config.training import optimizer_of
 from dsd_bench.config.words import build_component
 from dsd_bench.data.on_device import DeviceData
 from dsd_bench.data.prepare import Prepared, Split
@@ -21,6 +22,7 @@ from dsd_bench.metrics.prunable import find_prunable
 from dsd_bench.models.building import Shape, in_one_line
 from dsd_bench.plugins import catalogue
 from dsd_bench.pruners import Pruner, PruneView
+from dsd_bench.schedules.flat import Flat
 from dsd_bench.stateful import Stateful, give_back, key, states
 from dsd_bench.training.device import ComputeContext
 from dsd_bench.training.distributed import Team
@@ -38,7 +40,7 @@ def dry_round(
     context: ComputeContext,
     batch: int,
 ) -> None:
-    """Train one step with the regularizers, if there are any, and prune once.
+    """Train one step with the regularizers and the optimiser, unless usual, and prune once.
 
     It draws from the global generators.
 
@@ -60,8 +62,9 @@ def dry_round(
     find_prunable(model, shape)
     masks = Masks.dense(model)
     gathered: dict[str, Tensor] = {}
-    if config.regularizers:
-        names = ", ".join(f"'{chosen.name}'" for chosen in config.regularizers)
+    used = [*config.regularizers, *([config.optimizer] if config.optimizer else [])]
+    if used:
+        names = ", ".join(f"'{chosen.name}'" for chosen in used)
         with _blaming(f"{where} cannot be trained with {names}"):
             gathered = _step(config, build, data, alone, model, masks)
     pruner: Pruner = build_component(catalogue(), "pruner", config.pruner)
@@ -119,9 +122,9 @@ def _step(
         teacher = build(chosen.teacher.config.model).eval().requires_grad_(False)
         return ActiveRegularizer(chosen.name, made, teacher)
 
-    protocol = config.protocol.model_copy(update={"dense_epochs": 1, "lr": 1e-9})
     regularizers = [active(chosen) for chosen in config.regularizers]
-    setup = TrainingSetup(protocol, data, context, 0, regularizers)
+    how = optimizer_of(config), Flat(1, 1e-9)
+    setup = TrainingSetup(config.protocol, data, context, 0, *how, regularizers)
     Training(setup, model, masks, 0).run(lambda training: None)
     for place, component in setup.stateful.items():
         _check_state(place, component, context.device)

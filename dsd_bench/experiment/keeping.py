@@ -22,15 +22,21 @@ def chosen(
     pruner: Pruner,
     state: Mapping[str, Tensor],
     masks: Masks,
+    whole: bool = False,
 ) -> Keep:
     """Return which rounds to keep: as told, else all while they are expected to fit MOST."""
     if keep is not None:
         return keep
-    return "all" if curve_bytes(protocol, pruner, state, masks) <= MOST else "records"
+    fits = curve_bytes(protocol, pruner, state, masks, whole) <= MOST
+    return "all" if fits else "records"
 
 
 def curve_bytes(
-    protocol: ProtocolConfig, pruner: Pruner, state: Mapping[str, Tensor], masks: Masks
+    protocol: ProtocolConfig,
+    pruner: Pruner,
+    state: Mapping[str, Tensor],
+    masks: Masks,
+    whole: bool = False,
 ) -> float:
     """Return about how many bytes the packed weights of all pruned rounds take.
 
@@ -42,6 +48,7 @@ def curve_bytes(
         pruner: its fraction.
         state: the network's tensors by name.
         masks: masks of its prunable weights.
+        whole: whether networks are kept with their pruned weights back.
     """
     left = 1 - pruner.params.fraction if isinstance(pruner.params, PrunerParams) else 1.0
     rounds = float(protocol.rounds) if protocol.rounds is not None else math.inf
@@ -49,10 +56,10 @@ def curve_bytes(
         rounds = min(rounds, math.ceil(math.log(1 - protocol.target_sparsity) / math.log(left)))
     if math.isinf(rounds):
         return rounds
-    whole = sum(tensor.nbytes for tensor in state.values())
+    total = sum(tensor.nbytes for tensor in state.values())
     prunable = sum(state[name].nbytes for name in masks.weights)
     bits = sum(mask.numel() for mask in masks.weights.values()) / 8
-    if protocol.redense_epochs:
-        left = 1.0  # what is kept has all its weights
+    if whole:
+        left = 1.0
     dense = rounds if left == 1 else left * (1 - left**rounds) / (1 - left)
-    return rounds * (whole - prunable + bits) + prunable * dense
+    return rounds * (total - prunable + bits) + prunable * dense

@@ -49,7 +49,7 @@ def measure_view(setup: TrainingSetup, model: nn.Module, masks: Masks, round: in
 
 
 def refuse_other_counts(
-    model: nn.Module, shape: Sequence[int], rows: Sequence[Row], redense: bool = False
+    model: nn.Module, shape: Sequence[int], rows: Sequence[Row], whole: bool = False
 ) -> None:
     """Refuse to go on from rounds whose costs were counted otherwise than they would be now.
 
@@ -57,7 +57,7 @@ def refuse_other_counts(
         model: the run's.
         shape: one image's ``(C, H, W)``.
         rows: the rounds so far.
-        redense: whether later rounds measure a network with all its weights.
+        whole: whether the last one measured a network with its pruned weights back.
 
     Raises:
         UsageError: if the last one's multiply-accumulates are not what this version counts.
@@ -67,7 +67,7 @@ def refuse_other_counts(
     device = next(model.parameters()).device
     total, layers = count_macs(model, torch.zeros(1, *shape, device=device))
     sparse = effective_macs(total, layers, rows[-1]["sparsity_per_layer"])
-    now = total, total if redense and rows[-1]["round"] else sparse
+    now = total, total if whole else sparse
     recorded = rows[-1]["macs_dense"], rows[-1]["macs_effective"]
     if recorded != now:
         raise UsageError(

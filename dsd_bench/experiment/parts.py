@@ -75,6 +75,7 @@ class Experiment:
         """Every component that may remember something, by its key in checkpoints."""
         return {
             **self.setup.stateful,
+            key("schedule", self.config.chosen("schedule").name): self.setup.schedule,
             key("pruner", self.config.pruner.name): self.pruner,
             key("perturber", self.config.perturber.name): self.perturber,
         }

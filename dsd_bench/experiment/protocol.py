@@ -3,7 +3,7 @@
     train dense                                        round 0
     until the target sparsity or the last round:
         prune, perturb, train again, evaluate          rounds 1, 2, ...
-        (re-dense training: after it, train once more with all weights, then evaluate)
+        (train again: in the phases of the schedule, which may bring all weights back)
         stop if the stop criterion says so             Algorithm 2's gate is such a criterion
     return the weights that are best on the selecting part
 
@@ -16,7 +16,7 @@ uninterrupted one would have done.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -39,6 +39,7 @@ from dsd_bench.masks import Masks, NothingLeft
 from dsd_bench.metrics.prunable import LeftOut, find_prunable
 from dsd_bench.perturbers import PerturbView
 from dsd_bench.pruners import PruneView
+from dsd_bench.schedules import phases_of
 from dsd_bench.seeds import seeded_globals, stream, torch_stream
 from dsd_bench.stateful import give_back, states
 from dsd_bench.store.checkpoint import (
@@ -102,24 +103,43 @@ class Run:
         if checkpoint is not None:
             self._load(checkpoint.tensors)
             if checkpoint.training:
-                training = self._redense(round) if self.sparse else self._sparse(round)
-                training.resume(checkpoint.cursor, checkpoint.tensors)
+                cursor = self._with_phase(checkpoint.cursor)
+                training = self._phase(round, cursor["before"])
+                training.resume(cursor, checkpoint.tensors)
                 return training
         elif round == 0:
             self._initialise()
         if round > 0:
             self._prune(round)
             self._perturb(round)
-        return self._sparse(round)
+        return self._phase(round)
 
-    def _sparse(self, round: int) -> Training:
-        return Training(self.setup, self.model, self.masks, round)
+    def _phase(self, round: int, before: Sequence[int] = ()) -> Training:
+        """Return the phase of a round that follows those that took ``before`` epochs.
 
-    def _redense(self, round: int) -> Training:
-        """Let pruned weights train again, from zero; the next round prunes the sparse state."""
-        if not self.sparse:
-            self.sparse = {k: v.clone() for k, v in self.model.state_dict().items()}
-        return Training(self.setup, self.model, Masks.dense(self.model), round, redense=True)
+        Where it is dense, pruned weights train again, from zero; the next round prunes the sparse
+        state unless a sparse phase follows.
+        """
+        phase = phases_of(self.setup.schedule, round, self.config.protocol)[len(before)]
+        masks = self.masks
+        if round and phase.masks == "dense":
+            masks = Masks.dense(self.model)
+            if not self.sparse:
+                self.sparse = {k: v.clone() for k, v in self.model.state_dict().items()}
+        elif self.sparse:
+            self.sparse = {}
+            masks.apply(self.model)
+        return Training(self.setup, self.model, masks, round, before)
+
+    def _ends_whole(self, round: int) -> bool:
+        """Whether the pruned weights are back at the end of a round."""
+        last = phases_of(self.setup.schedule, round, self.config.protocol)[-1]
+        return round > 0 and last.masks == "dense"
+
+    def _with_phase(self, cursor: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a cursor of any release; the first one's said of the phase only if it is dense."""
+        first = [self.config.protocol.epochs(len(self.rows))] if self.sparse else []
+        return {"before": first, **cursor}
 
     def _initialise(self) -> None:
         self.model, left_out = self._prunable_model()
@@ -178,10 +198,8 @@ class Run:
 
     def _train_and_evaluate(self, training: Training) -> None:
         """Lines 20 and 21 of Algorithm 1, then make the round safe."""
-        timing = self._train(training)
-        self.rows.append(
-            self.team.broadcast(self._row(training.round) if self.team.leads else None)
-        )
+        training, timing = self._train(training)
+        self.rows.append(self.team.broadcast(self._row(training) if self.team.leads else None))
         row = self.rows[-1]
         self._keep_round(training.round)
         if self.sparse:
@@ -193,25 +211,27 @@ class Run:
         if stopping and not ended(self.config, self.experiment.stop, self.rows):
             raise Interrupted(f"stopped after round {training.round}")
 
-    def _train(self, training: Training) -> dict[str, float]:
-        """Train, and again with all weights where the protocol says so; return the timing."""
+    def _train(self, training: Training) -> tuple[Training, dict[str, float]]:
+        """Train to the end of the round's last phase; return that and the timing."""
         pace = _Pace(self, training)
         pace.start()
         training.run(pace.after_step)
-        if training.round and not self.sparse and self.config.protocol.redense_epochs:
-            pace.go_on_with(training := self._redense(training.round))
+        while len(training.took) < len(training.phases):
+            pace.go_on_with(training := self._phase(training.round, training.took))
             training.run(pace.after_step)
         self._note_plan(training.round)  # what did not fit, or could not be recorded, changed it
-        return pace.timing()
+        return training, pace.timing()
 
-    def _row(self, round: int) -> dict[str, Any]:
+    def _row(self, training: Training) -> dict[str, Any]:
         """Measure the network as it is."""
         self.setup.context.settle()
-        view = measure_view(self.setup, self.model, self.masks, round)
+        view = measure_view(self.setup, self.model, self.masks, training.round)
         row = measure(view, self.experiment.measured)
         row["correct"] = measure_correct(view)
         if self.sparse:  # the network that is measured has all its weights
             row["macs_effective"] = row["macs_dense"]
+        if training.took != [phase.epochs for phase in training.phases]:
+            row["epochs"] = training.took
         if further := self.experiment.further:
             row["metrics"] = measure_further(view, further)
         return row
@@ -242,7 +262,8 @@ class Run:
         masks = Masks.dense(self.model) if self.sparse else self.masks
         if self.keep is None:
             protocol, pruner = self.config.protocol, self.experiment.pruner
-            self.keep = chosen(self.experiment.keep, protocol, pruner, state, masks)
+            whole = self._ends_whole(1)
+            self.keep = chosen(self.experiment.keep, protocol, pruner, state, masks, whole)
         if self.keep == "all" or best_round(self.rows, self.config.score) == round:
             self._keep(weights_name(round), {**state, **_prefixed("masks", masks.tensors())})
 
@@ -326,8 +347,8 @@ class Run:
         self.model.eval()  # as a training leaves it
         masks = Masks.from_tensors(self._on_device(part(tensors, "masks")))
         self.masks = masks.ordered(self.model)
-        redense = self.config.protocol.redense_epochs > 0
-        refuse_other_counts(self.model, self.setup.data.shape, self.rows, redense)
+        whole = bool(self.rows) and self._ends_whole(len(self.rows) - 1)
+        refuse_other_counts(self.model, self.setup.data.shape, self.rows, whole)
         self.sparse = self._on_device(part(tensors, "sparse"))
         give_back(self.experiment.stateful, tensors, self.setup.context.device)
 
@@ -350,7 +371,7 @@ class _Pace:
             self.run.snapshot(self.training)
 
     def go_on_with(self, training: Training) -> None:
-        """Another training of the same round follows."""
+        """Another phase of the same round follows."""
         self.training = training
 
     def after_step(self, training: Training) -> None:
@@ -359,10 +380,10 @@ class _Pace:
         run = self.run
         run.snapshot(training)
         now = time.monotonic()
-        done = training.cursor.epoch >= training.epochs
+        done = training.done
         if not done and run.told_to_stop(training):
             run.save_within(training)
-            raise Interrupted(f"stopped in round {training.round}, epoch {training.cursor.epoch}")
+            raise Interrupted(f"stopped in round {training.round}, epoch {sum(training.took)}")
         if now - self.saved > run.experiment.checkpoint_seconds and not done:
             run.save_within(training)
             self.saved = now
@@ -370,9 +391,8 @@ class _Pace:
             speed = (self.steps - self.told_steps) * training.batch / max(now - self.told, 1e-9)
             self.told, self.told_steps = now, self.steps
             within = training.cursor.step / training.steps_per_epoch
-            run.watcher.progress(
-                training.round, training.cursor.epoch, training.epochs, speed, within
-            )
+            epoch, epochs = sum(training.took), sum(phase.epochs for phase in training.phases)
+            run.watcher.progress(training.round, epoch, epochs, speed, within)
 
     def timing(self) -> dict[str, float]:
         """Return what the training took, as it was run here."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dsd_bench.config.layers import SINGLE
-from dsd_bench.config.run import RunConfig
+from dsd_bench.config.run import LATER, RunConfig
 from dsd_bench.errors import DamagedFile, DsdError, UsageError
 from dsd_bench.plugins import catalogue
 from dsd_bench.plugins.digest import digest, version
@@ -39,6 +39,7 @@ def distributions(config: RunConfig) -> list[str]:
 def components(config: RunConfig) -> dict[str, dict[str, str]]:
     """Return the distribution of each third-party component that a run uses, by kind and name."""
     chosen = [(kind, getattr(config, kind).name) for kind in SINGLE]
+    chosen += [(kind, config.chosen(kind).name) for kind in LATER if getattr(config, kind)]
     chosen += [("metric", name) for name in config.metrics]
     for regularizer in config.regularizers:
         chosen.append(("regularizer", regularizer.name))

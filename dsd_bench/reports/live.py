@@ -19,6 +19,7 @@ from rich.segment import Segment, Segments
 from rich.text import Text
 
 from dsd_bench.analysis import mean_curve
+from dsd_bench.config.training import planned_epochs
 from dsd_bench.errors import plain
 from dsd_bench.executors import Event, Job
 from dsd_bench.reports.plot import Plot, Series
@@ -289,10 +290,7 @@ def _columns(states: Sequence[RunState], accuracy: str, width: int, bar: str) ->
 
 def _least_widths(states: Sequence[RunState]) -> tuple[int, ...]:
     """Return widths that hold what is to come too, so that nothing moves sideways."""
-    longest = [
-        max(run.config["protocol"][key] for key in ("dense_epochs", "retrain_epochs"))
-        for run in states
-    ]
+    longest = [max(planned_epochs(run.config, round) for round in (0, 1)) for run in states]
     epochs = len(str(max(longest, default=0)))
     return 0, len("waiting"), 0, len("99.9 %"), 2 * epochs + 1, 0
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from dsd_bench.config.training import planned_epochs
 from dsd_bench.executors import Event, Job
 
 _SETTLED = 3.0
@@ -66,6 +67,7 @@ class RunState:
     resumed: bool = False
     started_from: float | None = None
     alone: bool = True
+    ends: list[int] = field(default_factory=lambda: [0], repr=False)
 
     @property
     def name(self) -> str:
@@ -82,10 +84,9 @@ class RunState:
 
     def epochs_before(self, index: int) -> int:
         """Return the epochs of all trainings before round ``index``."""
-        protocol = self.config["protocol"]
-        dense = protocol["dense_epochs"]
-        retrain = protocol["retrain_epochs"] + protocol.get("redense_epochs", 0)
-        return 0 if index == 0 else int(dense + (index - 1) * retrain)
+        while len(self.ends) <= index:
+            self.ends.append(self.ends[-1] + planned_epochs(self.config, len(self.ends) - 1))
+        return self.ends[index]
 
     @property
     def epochs_done(self) -> float:

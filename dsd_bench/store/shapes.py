@@ -130,6 +130,8 @@ class Config(_Shape):
     perturber: Component
     stop: Component
     regularizers: list[Regularizer]
+    optimizer: Component | None = None
+    schedule: Component | None = None
     metrics: list[str] = Field(default_factory=list)
 
 

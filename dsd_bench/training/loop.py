@@ -17,13 +17,15 @@ from dsd_bench.config.run import ProtocolConfig
 from dsd_bench.data.on_device import DeviceData
 from dsd_bench.errors import Diverged, RunError
 from dsd_bench.masks import Masks
+from dsd_bench.optimizers import Optimizer
+from dsd_bench.optimizers.plain import make_stepping
 from dsd_bench.regularizers import Regularizer, TrainingView
+from dsd_bench.schedules import REDENSE, EndView, RateView, Schedule, phases_of
 from dsd_bench.seeds import capture_globals, restore_globals, seed_globals, stream, torch_stream
 from dsd_bench.stateful import Stateful, give_back, key
 from dsd_bench.training.cuda_graph import GraphedStep
 from dsd_bench.training.device import ComputeContext
-from dsd_bench.training.optimizers import make_optimizer
-from dsd_bench.training.schedule import learning_rate, steps_per_epoch
+from dsd_bench.training.schedule import steps_per_epoch
 from dsd_bench.training.step import Stepper
 
 Tensors = dict[str, Tensor]
@@ -38,10 +40,18 @@ CHUNK = 2**23
 
 @dataclass
 class Cursor:
-    """The place in a training: ``step`` batches of ``epoch`` are done."""
+    """The place in a training: ``step`` batches of ``epoch`` of its phase are done.
+
+    Attributes:
+        epoch: epochs of the phase that are done.
+        step: batches of the next one that are done.
+        before: the epochs that each phase before it took.
+        scalars: what of the optimiser's state is a number.
+    """
 
     epoch: int = 0
     step: int = 0
+    before: list[int] = field(default_factory=list)
     scalars: dict[str, Any] = field(default_factory=dict)
 
 
@@ -65,10 +75,12 @@ class TrainingSetup:
     """What a training is made of, beside the model and its masks.
 
     Attributes:
-        protocol: schedule, optimiser, batch size.
+        protocol: epochs, learning rate, batch size.
         data: the data on the device.
         context: device, layout and precision.
         seed: the run's seed; every stream of the training is keyed by it and the round.
+        optimizer: makes a fresh optimiser for each phase.
+        schedule: the phases of each round and their learning rates.
         regularizers: the chain, in order.
     """
 
@@ -76,6 +88,8 @@ class TrainingSetup:
     data: DeviceData
     context: ComputeContext
     seed: int
+    optimizer: Optimizer
+    schedule: Schedule
     regularizers: Sequence[ActiveRegularizer] = ()
 
     @property
@@ -106,15 +120,14 @@ class TrainingSetup:
 
 
 class Training:
-    """One training of one round, which can be stopped and taken up again after any step.
+    """One phase of one round's training, which can be stopped and taken up again after any step.
 
     Args:
         setup: data, schedule and how to compute.
         model: the network as it is before the training.
         masks: what is pruned.
         round: keys the streams and the schedule.
-        redense: whether it is the training in which pruned weights come back (``masks`` are
-            dense then): it has streams of its own and keeps the round's last learning rate.
+        before: the epochs that each phase before it took; they are the round's first ones.
     """
 
     def __init__(
@@ -123,18 +136,20 @@ class Training:
         model: nn.Module,
         masks: Masks,
         round: int,
-        redense: bool = False,
+        before: Sequence[int] = (),
     ) -> None:
         self.setup, self.model, self.masks, self.round = setup, model, masks, round
-        self.key: tuple[str | int, ...] = ("round", round, *(["redense"] if redense else []))
-        self.redense = redense
+        self.phases = phases_of(setup.schedule, round, setup.protocol)
+        self.phase = self.phases[len(before)]
+        names = _phase_key(self.phase.name, first=not before)
+        self.key: tuple[str | int, ...] = ("round", round, *names)
         self.train = setup.data.train
         self.device, self.team = setup.context.device, setup.context.team
-        self.cursor = Cursor()
-        self.epochs = setup.protocol.redense_epochs if redense else setup.protocol.epochs(round)
+        self.cursor = Cursor(before=list(before))
+        self.epochs, self.ended = self.phase.epochs, False
         self.batch = min(setup.protocol.batch_size, len(self.train))
         graph = setup.context.plan.engine == "graph"
-        self.optimizer = make_optimizer(setup.protocol, model, device_rate=graph)
+        self.optimizer = make_stepping(setup.optimizer, model, setup.protocol, graph)
         self.transform = self._stream("transform")
         self.generators = [
             self._stream("regularizer", index, active.name)
@@ -158,8 +173,19 @@ class Training:
 
     @property
     def steps_done(self) -> int:
-        """Steps since the training began."""
-        return self.cursor.epoch * self.steps_per_epoch + self.cursor.step
+        """Steps since the round's training began."""
+        epochs = sum(self.cursor.before) + self.cursor.epoch
+        return epochs * self.steps_per_epoch + self.cursor.step
+
+    @property
+    def done(self) -> bool:
+        """Whether the phase has ended."""
+        return self.ended or self.cursor.epoch >= self.epochs
+
+    @property
+    def took(self) -> list[int]:
+        """The epochs of each phase of the round so far, this one's included."""
+        return [*self.cursor.before, self.cursor.epoch]
 
     def run(self, after_step: Callable[[Training], None]) -> None:
         """Train to the end; ``after_step`` is called after every step and may raise to stop.
@@ -171,16 +197,17 @@ class Training:
         with ExitStack() as stack:
             self._begin_regularizers(stack)
             self._restore_generators()
-            while self.cursor.epoch < self.epochs:
+            while not self.done:
                 self._epoch(after_step)
         self.model.eval()
 
     def _epoch(self, after_step: Callable[[Training], None]) -> None:
         epoch, steps = self.cursor.epoch, self.steps_per_epoch
-        last = self.setup.protocol.epochs(self.round)
-        at = last if self.redense else epoch
-        self.optimizer.set_rate(learning_rate(self.setup.protocol, self.round, at))
         batches = self._batches(epoch, self.cursor.step)
+        if self.setup.schedule.per_step:
+            batches = self._paced(batches)
+        else:
+            self._set_rate()
         for batch in self._shares(batches) if self.team.size > 1 else batches:
             self.step(*batch)
             self.cursor.step += 1
@@ -193,7 +220,30 @@ class Training:
                 f"round {self.round}, epoch {epoch + 1}: the loss is no longer finite; "
                 f"try a smaller --lr (it is {self.setup.protocol.lr}) or weaker regularizers"
             )
+        self.ended = not self.done and self._ends()
         after_step(self)
+
+    def _set_rate(self) -> None:
+        """Use the schedule's learning rate for the next step, or for the whole epoch."""
+        schedule, cursor = self.setup.schedule, self.cursor
+        step = cursor.step if schedule.per_step else 0
+        place = (self.round, self.phase, cursor.epoch, step, self.steps_per_epoch)
+        self.optimizer.set_rate(schedule.rate(RateView(self.setup.protocol, *place)))
+
+    def _paced(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """Set the learning rate before each batch."""
+        for batch in batches:
+            self._set_rate()
+            yield batch
+
+    def _ends(self) -> bool:
+        """Ask the schedule, if it ever ends a phase early, whether this one ends now."""
+        schedule, place = self.setup.schedule, (self.round, self.phase, self.cursor.epoch)
+        if type(schedule).ends is Schedule.ends:
+            return False
+        ends = self.team.leads and bool(schedule.ends(EndView(self.model, self.masks, *place)))
+        self.setup.context.settle()
+        return bool(self.team.broadcast(ends))
 
     def _batches(self, epoch: int, first: int) -> Iterator[Batch]:
         """Yield the epoch's batches from batch number ``first`` on."""
@@ -329,6 +379,16 @@ def remembered(model: nn.Module, inputs: Tensor, context: ComputeContext) -> Tea
             [model(b).float() for b in torch.split(inputs, context.eval_batch(shape))]
         )
     return lambda images, index: logits.index_select(0, index)
+
+
+def _phase_key(name: str, first: bool) -> tuple[str, ...]:
+    """Return what sets a phase's streams apart from those of the round's others.
+
+    Re-dense training is older than phases and has its streams from then.
+    """
+    if first:
+        return ()
+    return (name,) if name == REDENSE else ("phase", name)
 
 
 def part(tensors: Tensors, prefix: str) -> Tensors:

@@ -14,10 +14,10 @@ from torch.nn import functional
 
 from dsd_bench.errors import RunError, message
 from dsd_bench.masks import Masks
+from dsd_bench.optimizers import Stepping
 from dsd_bench.regularizers import Regularizer, Step
 from dsd_bench.training.device import ComputeContext
 from dsd_bench.training.distributed import BATCH_NORMS
-from dsd_bench.training.optimizers import Optimizer
 
 _engine = getattr(torch.autograd.Variable, "_execution_engine", None)
 
@@ -56,7 +56,7 @@ class Stepper:
         context: ComputeContext,
         model: nn.Module,
         masks: Masks,
-        optimizer: Optimizer,
+        optimizer: Stepping,
         regularizers: Sequence[Regularizer] = (),
         generators: Sequence[torch.Generator] = (),
     ) -> None:

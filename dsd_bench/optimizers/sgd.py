@@ -1,69 +1,24 @@
-"""The optimisers, with what a training needs of them: a rate, a step, and state for checkpoints.
+"""SGD of our own, because a step of a small network is mostly the overhead of its parts.
 
-SGD is our own, because a step of a small network is mostly the overhead of its parts: it does the
-operations of ``torch.optim.SGD`` in their order, for the same bits, and constructing it does not
-import torch's compiler (2 s).
+It does the operations of ``torch.optim.SGD`` in their order, for the same bits, and constructing it
+does not import torch's compiler (2 s).
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dsd_bench.config.run import ProtocolConfig
+from dsd_bench.optimizers.wrapping import Masked
 
-State = dict[str, Tensor | float]
 SMALL = 2**16
 """Parameters up to which a step on one vector is faster than one on a list of tensors."""
 CACHE_LINE = 64
 """Bytes."""
-
-
-class Optimizer(Protocol):
-    """What a training needs of an optimiser."""
-
-    def hold(self, masks: Mapping[nn.Parameter, Tensor]) -> None:
-        """Multiply gradients by ``masks`` in every step: neither those weights nor their momentum
-        leave zero.
-        """
-
-    def set_rate(self, rate: float) -> None:
-        """Use the learning rate ``rate`` from the next step on."""
-
-    def step(self) -> None:
-        """Update the parameters by their gradients, and drop the gradients."""
-
-    def state(self) -> State:
-        """Return what changes from step to step, as ``INDEX/NAME`` by the parameters' order."""
-
-    def load(self, state: Mapping[str, Tensor | float]) -> None:
-        """Undo :meth:`state`; what is missing stays as it is."""
-
-
-class Masked:
-    """Parameters and the masks of their gradients.
-
-    Args:
-        masks: by parameter, of the gradient's dtype and layout.
-    """
-
-    def __init__(self, masks: Mapping[nn.Parameter, Tensor]) -> None:
-        self.parameters, self.masks = list(masks), list(masks.values())
-
-    def apply(self) -> None:
-        """Zero the gradients of pruned weights."""
-        grads = [p.grad for p in self.parameters if p.grad is not None]
-        if len(grads) == len(self.parameters):
-            if grads:
-                torch._foreach_mul_(grads, self.masks)
-            return
-        for parameter, mask in zip(self.parameters, self.masks):
-            if parameter.grad is not None:
-                parameter.grad.mul_(mask)
 
 
 class SGD:
@@ -167,7 +122,7 @@ class SGD:
         buffers = [self.buffers[i] for i in there] if self.momentum else []
         return grads, [self._weights[i] for i in there], buffers
 
-    def state(self) -> State:
+    def state(self) -> dict[str, Tensor | float]:
         """Return the momentum buffers, named as torch names them."""
         return {f"{index}/momentum_buffer": buffer for index, buffer in enumerate(self.buffers)}
 
@@ -209,62 +164,3 @@ def _views(vector: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
     """Return ``vector``'s parts in the shapes of ``parameters``."""
     parts = torch.split(vector, [p.numel() for p in parameters])
     return [part.view(p.shape) for part, p in zip(parts, parameters)]
-
-
-class Torch:
-    """An optimiser of torch."""
-
-    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
-        self.optimizer = optimizer
-        self._masks = Masked({})
-
-    def hold(self, masks: Mapping[nn.Parameter, Tensor]) -> None:
-        """Multiply the gradients of these parameters by their masks."""
-        self._masks = Masked(masks)
-
-    def set_rate(self, rate: float) -> None:
-        """Use the learning rate ``rate`` from the next step on."""
-        for group in self.optimizer.param_groups:
-            if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(rate)
-            else:
-                group["lr"] = rate
-
-    def step(self) -> None:
-        """Update the parameters by their gradients, and drop the gradients."""
-        self._masks.apply()
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-
-    def state(self) -> State:
-        """Return every parameter's state."""
-        slots = self.optimizer.state_dict()["state"]
-        return {f"{index}/{name}": v for index, slot in slots.items() for name, v in slot.items()}
-
-    def load(self, state: Mapping[str, Tensor | float]) -> None:
-        """Undo :meth:`state`."""
-        slots: dict[int, dict[str, Any]] = {}
-        for key, value in state.items():
-            index, _, name = key.partition("/")
-            slots.setdefault(int(index), {})[name] = value
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": slots})
-
-
-def make_optimizer(
-    protocol: ProtocolConfig, model: nn.Module, device_rate: bool = False
-) -> Optimizer:
-    """Return a fresh optimiser over all parameters of ``model``.
-
-    Args:
-        protocol: names the optimiser, its momentum (beta 1) and its weight decay.
-        model: the network.
-        device_rate: make a step that can be recorded; see :class:`SGD`.
-    """
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    decay = protocol.weight_decay
-    if protocol.optimizer == "sgd":
-        return SGD(parameters, protocol.momentum, decay, device_rate)
-    kind = torch.optim.Adam if protocol.optimizer == "adam" else torch.optim.AdamW
-    rate = torch.tensor(protocol.lr, device=parameters[0].device) if device_rate else protocol.lr
-    betas = (protocol.momentum, 0.999)
-    return Torch(kind(parameters, lr=rate, betas=betas, weight_decay=decay, capturable=device_rate))

@@ -1,0 +1,83 @@
+"""Optimisers: what turns gradients into new weights. Each training gets a fresh one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from dsd_bench.params import Params
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    State = dict[str, Tensor | float]
+
+
+@dataclass(frozen=True)
+class OptimizerView:
+    """What an optimiser is made of.
+
+    Attributes:
+        parameters: what to train, in the model's order.
+        rate: the protocol's learning rate (``--lr``); the core sets each step's own before it.
+            Where steps are recorded it is a tensor on the device, to be kept as it is.
+        momentum: the protocol's, 0 <= momentum < 1 (of Adam it is beta 1).
+        weight_decay: the protocol's, >= 0.
+        recorded: whether steps are recorded and replayed as a CUDA graph; only where the component
+            declares :attr:`Optimizer.recordable`.
+    """
+
+    parameters: Sequence[nn.Parameter]
+    rate: float | Tensor
+    momentum: float
+    weight_decay: float
+    recorded: bool = False
+
+
+class Stepping(Protocol):
+    """What a training needs of an optimiser; :class:`.wrapping.Torch` makes one of any of torch."""
+
+    def hold(self, masks: Mapping[nn.Parameter, Tensor]) -> None:
+        """Multiply gradients by ``masks`` in every step: neither those weights nor their momentum
+        leave zero.
+        """
+
+    def set_rate(self, rate: float) -> None:
+        """Use the learning rate ``rate`` from the next step on."""
+
+    def step(self) -> None:
+        """Update the parameters by their gradients, and drop the gradients."""
+
+    def state(self) -> State:
+        """Return what changes from step to step, as ``INDEX/NAME`` by the parameters' order."""
+
+    def load(self, state: Mapping[str, Tensor | float]) -> None:
+        """Undo :meth:`state`; what is missing stays as it is."""
+
+
+class Optimizer:
+    """Base of all optimisers.
+
+    Gradients are multiplied by the masks before every step. What a step then does to a weight may
+    depend on its gradient and on state that begins at zero; a weight with neither must stay as it
+    is, but for weight decay, so that pruned weights stay zero.
+
+    The step must not wait for the host (no ``.item()``).
+    """
+
+    recordable = False
+    """Whether a step can be recorded as a CUDA graph; else steps run one by one on a GPU."""
+
+    def __init__(self, params: Params) -> None:
+        self.params = params
+
+    def build(self, view: OptimizerView) -> torch.optim.Optimizer:
+        """Return a fresh optimiser over ``view.parameters``.
+
+        The learning rate of its parameter groups is set by the core. Its ``state`` must hold
+        everything that changes from step to step, as tensors or numbers: it is saved in every
+        checkpoint.
+        """
+        raise NotImplementedError
