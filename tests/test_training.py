@@ -21,6 +21,7 @@ from dsd_bench.masks import Masks
 from dsd_bench.seeds import torch_stream
 from dsd_bench.training import device
 from dsd_bench.training.distributed import Team
+from dsd_bench.training.gathering import Gatherer
 from dsd_bench.training.loop import Training
 from dsd_bench.training.schedule import smallest_batch, steps_per_epoch
 
@@ -158,38 +159,46 @@ def test_cached_teacher_answers_equal_computed_ones(tiny: Make, tmp_path: Path) 
     torch.testing.assert_close(answer, teacher(training.inputs[index]).detach())
 
 
-def test_batches_gathered_at_once_equal_those_gathered_alone(
-    tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("chunk", [0, 2 * 20 * 3 * 16 * 4, 2**23])
+def test_gathered_batches_are_those_of_the_order(
+    memory_format: torch.memory_format, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    together = start(tiny(), tmp_path)
-    batches = list(together._batches(0, 0))
-    order = together._order(0)
-    assert together.inputs is not None
-    for place, (images, labels, index) in enumerate(batches):
-        expected = order[place * 20 : (place + 1) * 20]
-        assert torch.equal(index, expected)
-        assert torch.equal(images, together.inputs[expected])
-        assert torch.equal(labels, together.train.labels[expected])
-    for first in (1, 2):
-        for size in (0, 2 * batches[0][0].nbytes):
-            monkeypatch.setattr("dsd_bench.training.loop.CHUNK", size)
-            later = list(together._batches(0, first))
-            assert len(later) == 3 - first
-            for got, wanted in zip(later, batches[first:], strict=True):
-                assert all(torch.equal(a, b) for a, b in zip(got, wanted, strict=True))
+    monkeypatch.setattr("dsd_bench.training.gathering.CHUNK", chunk)
+    inputs = torch.randn(50, 3, 4, 4).contiguous(memory_format=memory_format)
+    labels = torch.arange(50) * 7
+    gatherer = Gatherer(inputs, labels, 20, memory_format)
+    for first in (0, 1, 2, 0):
+        order = torch.randperm(50)
+        place = first
+        for images, given, index in gatherer.batches(order, first, 3):
+            expected = order[place * 20 : (place + 1) * 20]
+            assert torch.equal(index, expected)
+            assert torch.equal(images, inputs[expected])
+            assert torch.equal(given, labels[expected])
+            assert images.is_contiguous(memory_format=memory_format)
+            place += 1
+        assert place == 3
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_images_of_one_channel_lie_as_in_fresh_memory(memory_format: torch.memory_format) -> None:
+    """Strides that could be either layout's decide which convolution runs, and so how it rounds."""
+    inputs = torch.randn(6, 1, 4, 4)
+    order = torch.randperm(6)
+    wanted = inputs.index_select(0, order).contiguous(memory_format=memory_format)
+    (got, _, _), *_ = Gatherer(inputs, torch.arange(6), 6, memory_format).batches(order, 0, 1)
+    assert got.stride() == wanted.stride()
 
 
 @pytest.mark.parametrize(("pixels", "together"), [(16, True), (9, False)])
-def test_every_batch_begins_on_a_cache_line(
-    tiny: Make, tmp_path: Path, pixels: int, together: bool
-) -> None:
+def test_every_batch_begins_on_a_cache_line(pixels: int, together: bool) -> None:
     """Matrix products round by where their input lies, so it must not matter what was gathered."""
-    training = start(tiny(), tmp_path)
-    training.inputs = torch.randn(60, 1, 1, pixels)
-    batches = list(training._batches(0, 0))
+    inputs = torch.randn(60, 1, 1, pixels)
+    gatherer = Gatherer(inputs, torch.arange(60), 20, torch.contiguous_format)
+    batches = gatherer.batches(torch.arange(60), 0, 3)
     assert all(images.data_ptr() % 64 == 0 for images, _, _ in batches)
-    stores = {images.untyped_storage().data_ptr() for images, _, _ in batches}
-    assert len(stores) == (1 if together else 3)
+    assert (gatherer.together > 1) == together
 
 
 class Half(Team):

@@ -13,6 +13,7 @@ import sys
 import typing
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -22,7 +23,7 @@ from benchmarks.speed import command, many, roofline, rounds, streaming
 from benchmarks.speed.cases import Case, cases
 from benchmarks.speed.engine import Engine
 from benchmarks.speed.plain import Bare, PlainLoop
-from benchmarks.speed.timing import Seconds, in_turn, ratio
+from benchmarks.speed.timing import Seconds, in_turn, often, ratio
 from dsd_bench.config.run import Layout, Precision
 from dsd_bench.executors import Settings
 from dsd_bench.executors.local import available_cores, worker_environment
@@ -62,20 +63,23 @@ def epochs(
     looks = in_turn(plain, 1, context.device)
     best = min(plain, key=lambda name: looks[name][0])
     things = {
-        "plain": plain[best],
-        "plain, all cores": PlainLoop(case, context, int(best[6:])).epoch,
-        "engine": Engine(case, context).epoch,
+        "plain": partial(often, plain[best], case.epochs),
+        "plain, all cores": partial(
+            often, PlainLoop(case, context, int(best[6:])).epoch, case.epochs
+        ),
+        "engine": partial(Engine(case, context).epochs, case.epochs),
     }
     for layout in typing.get_args(Layout):
         other = case.context(word, threads, precision, layout)
-        things[f"bare {layout}"] = Bare(case, other).epoch
+        things[f"bare {layout}"] = partial(often, Bare(case, other).epoch, case.epochs)
     if context.plan.layout == "nhwc":
-        things["bare nhwc, exact"] = Bare(case, context, exact=True).epoch
+        exact = Bare(case, context, exact=True)
+        things["bare nhwc, exact"] = partial(often, exact.epoch, case.epochs)
     seconds = in_turn(things, repeats, context.device)
     name = f"{case.name}, {precision}"
     yield from _epoch_lines(case, name, best, seconds, context)
     allowed = roofline.limit(case, context, roofline.peaks(context))
-    share = allowed / min(seconds["engine"])
+    share = allowed * case.epochs / min(seconds["engine"])
     goal = ">= 50 at batch 512" if context.device.type == "cuda" else ""
     yield Line("limit", name, "share of the roofline", 100 * share, "%", goal)
 
@@ -83,7 +87,7 @@ def epochs(
 def _epoch_lines(
     case: Case, name: str, loader: str, seconds: Seconds, context: device.ComputeContext
 ) -> Iterator[Line]:
-    scale = 1e3 / case.images
+    scale = 1e3 / (case.images * case.epochs)
     words = {"plain": f"plain loop ({loader[6:]} workers)", "engine": "engine"}
     for which, taken in seconds.items():
         word = words.get(which, which.replace("bare", "forward and backward,"))

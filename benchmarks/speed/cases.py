@@ -35,6 +35,7 @@ class Case:
         images: images an epoch.
         augmented: whether images are shifted and flipped.
         goal: largest overhead over bare forward and backward, None if there is no goal.
+        epochs: how many are timed at once: a training has several, and begins only once.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Case:
     images: int
     augmented: bool
     goal: float | None = None
+    epochs: int = 1
 
     def model(self, context: ComputeContext, *, exact: bool = True) -> nn.Module:
         """Return the network on ``context``, the same one each time.
@@ -124,7 +126,7 @@ def cases(device: str, quick: bool) -> list[Case]:
     small = partial(Case, "VGG-like(1,5)", partial(vgg_like, 3, 1, 32, CLASSES), cifar, 128)
     large = partial(Case, "VGG-like(5,5)", partial(vgg_like, 3, 5, 32, CLASSES), cifar, 128)
     return [
-        digits(1_000, False, goal=0.1),
+        digits(1_000, False, goal=0.1, epochs=10),
         small(more, True, goal=0.03),
         large(few if device == "cpu" else more, True, goal=0.03),
         Case("ResNet-18", resnet18, cifar, 128, few, True, goal=0.03),

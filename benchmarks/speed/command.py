@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ class Command:
     Attributes:
         whole: from the command to its end.
         start: from the command to the first step, imports for the most part.
-        training: the trainings of the run that trained longest.
+        training: all trainings, divided by how many ran at once.
         per_round: what a round takes beside its training, the mean.
     """
 
@@ -49,14 +50,21 @@ def measure(words: list[str], device: str) -> Command:
         whole = time.time() - start
         if process.returncode:
             raise SystemExit(f"{' '.join(command)} failed: {output.decode(errors='replace')}")
-        trained, beside = [], []
+        trained, beside, spans = [], [], []
         for path in (Path(run["path"]) for run in json.loads(output)["runs"]):
             timings = read_rows(path / "timings.jsonl")
             trained.append(sum(row["seconds"] for row in timings))
-            spent = (path / "result.json").stat().st_mtime - began[path.name]
+            spans.append((began[path.name], (path / "result.json").stat().st_mtime))
+            spent = spans[-1][1] - spans[-1][0]
             beside.append((spent - trained[-1]) / len(timings))
     first = min(began.values()) - start
-    return Command(whole, first, max(trained), sum(beside) / len(beside))
+    training = sum(trained) / most_at_once(spans)
+    return Command(whole, first, training, sum(beside) / len(beside))
+
+
+def most_at_once(spans: Sequence[tuple[float, float]]) -> int:
+    """Return how many of ``spans``, each a beginning and an end, overlap at most."""
+    return max(sum(begin <= at < end for begin, end in spans) for at, _ in spans)
 
 
 def _beginnings(folder: Path, process: subprocess.Popen[bytes]) -> dict[str, float]:

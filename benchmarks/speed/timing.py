@@ -31,11 +31,12 @@ def in_turn(
     for _ in range(repeats):
         for name, thing in things.items():
             count = counts[name]
-            seconds[name].append(timed(partial(_often, thing, count), device) / count)
+            seconds[name].append(timed(partial(often, thing, count), device) / count)
     return seconds
 
 
-def _often(thing: Callable[[], None], count: int) -> None:
+def often(thing: Callable[[], None], count: int) -> None:
+    """Call ``thing`` ``count`` times."""
     for _ in range(count):
         thing()
 

@@ -37,7 +37,7 @@ class TrainingView:
 
 @dataclass(frozen=True)
 class Step:
-    """One training step, as the loss sees it.
+    """One training step, as the loss sees it. Copy what you keep beyond the step.
 
     Attributes:
         images: ``(B, C, H, W)``, augmented and normalised.

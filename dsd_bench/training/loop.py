@@ -25,17 +25,14 @@ from dsd_bench.seeds import capture_globals, restore_globals, seed_globals, stre
 from dsd_bench.stateful import Stateful, give_back, key
 from dsd_bench.training.cuda_graph import GraphedStep
 from dsd_bench.training.device import ComputeContext
+from dsd_bench.training.gathering import Batch, Gatherer
 from dsd_bench.training.schedule import steps_per_epoch
 from dsd_bench.training.step import Stepper
 
 Tensors = dict[str, Tensor]
 Teacher = Callable[[Tensor, Tensor], Tensor]
-Batch = tuple[Tensor, Tensor, Tensor]
-"""Images ready for the network, labels, positions in the train part."""
 Shared = tuple[Tensor, Tensor, Tensor, int]
 """This process's share of a batch, and the size of the batch."""
-CHUNK = 2**23
-"""Most bytes to gather at once where several batches can be: a gather costs as much as a layer."""
 
 
 @dataclass
@@ -164,6 +161,7 @@ class Training:
             self.step = GraphedStep(self.stepper, setup.context, self.generators)
         self._resumed: Tensors = {}
         self.inputs = self._unchanging_inputs()
+        self._gatherer = self._gather_from(self.inputs)
         seed_globals(stream(setup.seed, *self.key, "global"))
 
     @property
@@ -248,8 +246,8 @@ class Training:
     def _batches(self, epoch: int, first: int) -> Iterator[Batch]:
         """Yield the epoch's batches from batch number ``first`` on."""
         order = self._order(epoch)
-        if self.inputs is not None:
-            yield from self._gathered(self.inputs, order, first)
+        if self._gatherer is not None:
+            yield from self._gatherer.batches(order, first, self.steps_per_epoch)
             return
         key = stream(self.setup.seed, *self.key, "decode", epoch)
         indices = torch.split(order, self.batch)[first:]
@@ -265,19 +263,6 @@ class Training:
             share = images if self.train.streamed else images[mine]
             yield share, labels[mine], index[mine], len(labels)
 
-    def _gathered(self, inputs: Tensor, order: Tensor, first: int) -> Iterator[Batch]:
-        """Yield batches of inputs that are the same in every epoch, many gathered at once."""
-        size = inputs[0].nbytes * self.batch
-        # Where a batch would not begin on a cache line, matrix products may round otherwise.
-        together = max(1, CHUNK // size) if size % 64 == 0 else 1
-        for start in range(first, self.steps_per_epoch, together):
-            index = order[start * self.batch : (start + together) * self.batch]
-            images = inputs.index_select(0, index).contiguous(
-                memory_format=self.setup.data.memory_format
-            )
-            labels = self.train.labels.index_select(0, index)
-            yield from zip(*(torch.split(t, self.batch) for t in (images, labels, index)))
-
     def _augmented(self, images: Tensor) -> Tensor:
         images = self.setup.data.augment(images, self.transform)
         for regularizer in self.regularizers:
@@ -292,6 +277,11 @@ class Training:
             return None
         everything = torch.arange(len(self.train), device=self.device)
         return setup.data.normalise(self.train.gather(everything))
+
+    def _gather_from(self, inputs: Tensor | None) -> Gatherer | None:
+        if inputs is None:
+            return None
+        return Gatherer(inputs, self.train.labels, self.batch, self.setup.data.memory_format)
 
     def _order(self, epoch: int) -> Tensor:
         """The epoch's order, drawn on the CPU so that every device has the same."""
