@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from dsd_bench import RunConfig, load_runs, run
 from dsd_bench.api import Finished, execute
@@ -189,6 +190,11 @@ def test_a_killed_worker_costs_only_its_run(tiny: Make, tmp_path: Path) -> None:
     status = {f.outcome.run_id: f.outcome.status for f in finished}
     assert sorted(status.values()) == ["done", "done", "failed"]
     assert status[killed[0]] == "failed"
+    (error,) = (f.outcome.error for f in finished if f.outcome.status == "failed")
+    assert error == (
+        "the worker process was killed (out of memory? try fewer --jobs); the run resumes from its "
+        "last checkpoint"
+    )
     again = execute(configs, tmp_path, Settings(jobs=2))
     assert {f.outcome.status for f in again} == {"done"}
     resumed = {f.outcome.run_id: f.outcome.resumed_from_round for f in again}
@@ -199,9 +205,21 @@ def test_a_killed_worker_costs_only_its_run(tiny: Make, tmp_path: Path) -> None:
     ).read_bytes()
 
 
-def test_a_device_that_is_not_there_is_known_before_the_start(tiny: Make, tmp_path: Path) -> None:
-    import torch
+def test_what_libraries_say_of_memory_is_understood() -> None:
+    from dsd_bench.executors.local import _cause
+    from dsd_bench.training.step import out_of_memory
 
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**50)
+    assert out_of_memory(caught.value)
+    assert not out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    rust = "memory allocation of 2314934684 bytes failed\nstack backtrace:\n 0: std::alloc"
+    assert _cause(-6, rust) == ("ran out of memory: try fewer --jobs", "")
+    assert _cause(-6, "assertion failed") == ("ended with exit code -6", "assertion failed")
+    assert _cause(3, rust) == ("ended with exit code 3", rust)
+
+
+def test_a_device_that_is_not_there_is_known_before_the_start(tiny: Make, tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is one")
     with pytest.raises(UsageError, match="--device auto or cpu"):

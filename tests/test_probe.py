@@ -320,6 +320,30 @@ def test_what_can_be_known_is_told_once_and_leaves_no_folder(options, message, t
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize(
+    ("threads", "told"),
+    [
+        (2, ""),
+        (3, "note: --threads 3: this machine has 2 cores to give: the run will be slower"),
+        (16, "note: --threads 16: this machine has 2 cores to give: the run will be slower"),
+        (17, "--threads 17: this machine has 2 cores to give; more than 16 threads would only"),
+    ],
+)
+def test_more_threads_than_cores_are_told(threads, told, tiny, tmp_path, monkeypatch):
+    for module in ("training.device", "experiment.checks"):
+        monkeypatch.setattr(f"dsd_bench.{module}.available_cores", lambda: 2)
+    events, settings = [], Settings(device="cpu", threads=threads)
+    emit, where = events.append, tmp_path / "runs"
+    if threads == 17:
+        with pytest.raises(UsageError, match=f"^{told}"):
+            api.execute([tiny(rounds=0)], where, settings, executor="inline", emit=emit)
+        assert not where.exists()
+        return
+    api.execute([tiny(rounds=0)], where, settings, executor="inline", emit=emit)
+    notes = [f"note: {event['text']}" for event in events if event["event"] == "note"]
+    assert notes == ([told] if told else [])
+
+
 def test_several_problems_are_told_together(tiny):
     bad = [tiny(perturber="rewind:step=7"), tiny(), tiny(dataset="digits:train_size=5000")]
     with pytest.raises(UsageError, match=r"(?s)^2 problems:.*step 7.*train_size"):

@@ -27,7 +27,7 @@ FEATURES = {
     "adamw": ("--optimizer", "adamw", "--lr", "0.001"),
     "entropy-gate": ("--stop", "entropy-gate"),
     "kd, augment and dropout": ("--reg", "kd", "--reg", "augment", "--reg", "dropout"),
-    "timm, attention": ("--model", "timm:vit_tiny_patch16_224"),
+    "timm": ("--model", "timm:resnet10t"),
 }
 LITTLE = """
 import sys, torch

@@ -25,8 +25,9 @@ from benchmarks.speed.engine import Engine
 from benchmarks.speed.plain import Bare, PlainLoop
 from benchmarks.speed.timing import Seconds, in_turn, often, ratio
 from dsd_bench.config.run import Layout, Precision
+from dsd_bench.environment import available_cores
 from dsd_bench.executors import Settings
-from dsd_bench.executors.local import available_cores, worker_environment
+from dsd_bench.executors.local import worker_environment
 from dsd_bench.training import device
 
 KINDS = ("epoch", "limit", "many", "command", "stream", "round")

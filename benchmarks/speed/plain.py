@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from benchmarks.speed.cases import Case, half_masks
-from dsd_bench.executors.local import available_cores
+from dsd_bench.environment import available_cores
 from dsd_bench.training.device import ComputeContext
 
 

@@ -43,6 +43,14 @@ def launched(environment: Mapping[str, str] = os.environ) -> Launch:
     return Launch(int(environment["RANK"]), int(environment["WORLD_SIZE"]))
 
 
+def available_cores() -> int:
+    """Return the number of cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on every system
+        return os.cpu_count() or 1
+
+
 def switched_on(name: str, environment: Mapping[str, str] = os.environ) -> bool:
     """Whether an environment switch is set to anything but the empty string or ``0``."""
     return environment.get(name, "0") not in ("", "0")

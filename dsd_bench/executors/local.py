@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from dsd_bench.config.run import RunConfig
-from dsd_bench.environment import TRACE, switched_on
+from dsd_bench.environment import TRACE, available_cores, switched_on
 from dsd_bench.errors import RunError, UsageError
 from dsd_bench.executors import Event, Executor, Job, Outcome, Settings
 from dsd_bench.executors.schedule import Queue
@@ -221,13 +222,12 @@ class _Pool:
         job, code, said = worker.job, worker.process.wait(), worker.said()
         if job is None and not worker.ready and not self.stop.is_set():
             raise UsageError(f"a worker process could not start (exit code {code}):\n{said}")
+        cause, said = _cause(code, said)
         if worker is self.trier:
-            cause = "was killed (out of memory?)" if code == -9 else f"ended with exit code {code}"
             raise RunError(f"the process that tried the model out {cause}\n{said}".strip())
         if job is not None:
-            cause = "killed (out of memory?)" if code == -9 else f"ended with exit code {code}"
-            error = f"the worker process was {cause}; the run resumes from its last checkpoint"
-            error = f"{error}\n{said}" if said and code != -9 else error
+            error = f"the worker process {cause}; the run resumes from its last checkpoint\n{said}"
+            error = error.strip()
             self.emit({"event": "failed", "run_id": job.run_id, "error": error})
             self.todo.finish(Outcome(job.run_id, "failed", error, exit_code=1))
         if self.todo.unfinished and not self.stop.is_set():
@@ -309,6 +309,15 @@ class _Worker:
         inbox.put((self, None))
 
 
+def _cause(code: int, said: str) -> tuple[str, str]:
+    """Say how a process ended, and what of its last words helps; none where memory was short."""
+    if code == -signal.SIGKILL:
+        return "was killed (out of memory? try fewer --jobs)", ""
+    if code == -signal.SIGABRT and "memory allocation of" in said:  # the words of safetensors' Rust
+        return "ran out of memory: try fewer --jobs", ""
+    return f"ended with exit code {code}", said
+
+
 class Tail:
     """Reads a stream to its end, so that nobody who writes there waits, and keeps its last part."""
 
@@ -364,14 +373,6 @@ def core_shares(runs: int, threads: int) -> list[set[int]]:
     if runs * threads != len(cores):
         return []
     return [set(cores[first : first + threads]) for first in range(0, len(cores), threads)]
-
-
-def available_cores() -> int:
-    """Return the number of cores that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on every system
-        return os.cpu_count() or 1
 
 
 def may_have_gpu(device: str) -> bool:

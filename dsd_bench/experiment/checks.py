@@ -14,6 +14,7 @@ from torch import nn
 from dsd_bench.config.run import ComponentConfig, Layout, RegularizerConfig, RunConfig
 from dsd_bench.config.training import check_schedule
 from dsd_bench.config.words import build_component
+from dsd_bench.environment import available_cores
 from dsd_bench.environment.contained import contained
 from dsd_bench.errors import DataError, UsageError, collect
 from dsd_bench.experiment.assemble import (
@@ -112,6 +113,9 @@ class _Checks:
         context.lay_out(layout)
         if context.precision == "bf16" and context.device.type == "cpu" and without_bf16():
             self._once("bf16", lambda: self.notes.append(_NO_BF16))
+        if context.plan.threads > (cores := available_cores()):
+            note = f"--threads {context.plan.threads}: this machine has {cores} cores to give"
+            self._once("threads", lambda: self.notes.append(f"{note}: the run will be slower"))
         batch = min(batch, 2)
         probed = self._once(
             ("model", *model, batch), lambda: self._probe(config, found, context, batch)

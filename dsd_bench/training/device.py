@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from dsd_bench.config.run import AskedLayout, Layout, Precision
+from dsd_bench.environment import available_cores
 from dsd_bench.errors import UsageError
 from dsd_bench.training.distributed import Team, join
 
@@ -36,6 +37,9 @@ def numerics(device: str, layout: str) -> int:
 
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?|mps|xpu(:\d+)?")
+
+THREADS_PER_CORE = 8
+"""Most CPU threads of a run: more than one a core may be another machine's plan, taken up here."""
 
 
 @dataclass(frozen=True)
@@ -182,11 +186,17 @@ def make_context(
     On a CPU the layout is NCHW until :meth:`ComputeContext.lay_out` has seen the network.
 
     Raises:
-        UsageError: if the device does not exist or cannot compute in ``precision``.
+        UsageError: if the device does not exist or cannot compute in ``precision``, or the
+            machine has far fewer cores than ``threads``.
     """
     device = resolve(word)
     if precision == "tf32" and device.type != "cuda":
         raise UsageError("--precision tf32 needs an NVIDIA GPU; use fp32 or bf16 here")
+    if threads > (most := THREADS_PER_CORE * (cores := available_cores())):
+        raise UsageError(
+            f"--threads {threads}: this machine has {cores} cores to give; more than {most} "
+            "threads would only wait for each other"
+        )
     if device.type == "cuda":
         torch.cuda.set_device(device)  # whatever draws from the current device's generator
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -33,6 +33,10 @@ def _run_backward(loss: Tensor, weight: Tensor) -> None:
         _engine.run_backward((loss,), (weight,), False, False, (), True, True)
 
 
+ALLOCATOR_WORDS = ("not enough memory", "can't allocate memory")
+"""What torch's CPU allocator says, on Windows and elsewhere; it raises a plain RuntimeError."""
+
+
 class Stepper:
     """Forward, loss, backward, masks, update.
 
@@ -188,7 +192,8 @@ def _copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def out_of_memory(error: BaseException) -> bool:
     """Whether ``error`` says that memory was not enough."""
     known = isinstance(error, torch.OutOfMemoryError | MemoryError)
-    return known or "not enough memory" in message(error)  # torch's word on a CPU
+    said = message(error)
+    return known or any(words in said for words in ALLOCATOR_WORDS)
 
 
 def batch_dependent(model: nn.Module) -> bool:
