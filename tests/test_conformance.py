@@ -19,7 +19,7 @@ from dsd_bench.conformance.checks import EVERY, Broken, Check, Skipped, checks_o
 from dsd_bench.conformance.running import SOMETHING, report, run_check
 from dsd_bench.conformance.subjects import Subject, select
 from dsd_bench.errors import UsageError
-from dsd_bench.plugins import Registration, build, catalogue
+from dsd_bench.plugins import Failure, Registration, build, catalogue
 
 ROOT = Path(__file__).parent.parent
 HERE = Path(__file__).parent
@@ -77,6 +77,17 @@ def test_each_check_of_all_kinds_can_fail(check):
 
 def test_a_module_that_imports_torch_fails():
     assert reason("pruner", "light", "broken.heavy").startswith("registering it imports torch:")
+
+
+def test_a_module_that_does_not_say_its_api_fails():
+    assert 'add the line dsd_bench_api = "1"' in reason("pruner", "current", "broken.old")
+
+
+def test_a_module_that_uses_what_will_go_fails():
+    of = subject("pruner", "good")
+    catalogue().deprecated.append(Failure("broken.plugin", "x goes: write y"))
+    [each] = [one for one in checks_of("pruner") if one.name == "current"]
+    assert run_check(each, of).reason == "x goes: write y"
 
 
 def test_a_module_that_prints_fails():
@@ -226,6 +237,7 @@ def test_an_unknown_plugin_is_refused(name):
 BAD = """
 from dsd_bench import Component, hookimpl
 from dsd_bench.pruners import PrunerParams
+dsd_bench_api = "1"
 @hookimpl
 def register_pruners():
     return [Component("bad", "broken.pruner:Documented", "short", PrunerParams)]
@@ -247,7 +259,7 @@ def test_the_command_prints_a_table_of_80_columns(tmp_path):
     assert "pruner bad" in done.stdout
     assert "✓ same-seed" in done.stdout
     assert "✗ documented  its class has no docstring: cite its source" in done.stdout
-    assert done.stdout.rstrip().endswith("1 component: 15 passed, 1 failed")
+    assert done.stdout.rstrip().endswith("1 component: 16 passed, 1 failed")
 
 
 def test_the_command_prints_json(command):
@@ -268,4 +280,4 @@ def test_pytest_runs_the_same_checks(tmp_path):
     done = python(tmp_path, "pytest", *options, *named)
     assert done.returncode == 1, done.stderr
     assert "test_keeps_to[pruner-bad-documented]" in done.stdout
-    assert "1 failed, 15 passed, 1 skipped" in done.stdout
+    assert "1 failed, 16 passed, 1 skipped" in done.stdout

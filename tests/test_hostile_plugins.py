@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ import pytest
 from dsd_bench import Component, Params, configure, hookimpl, run
 from dsd_bench.cli.describe import parameter_lines, usage
 from dsd_bench.environment.contained import contained, interrupted
+from dsd_bench.environment.limited import limited
 from dsd_bench.errors import Quit, describe
 from dsd_bench.executors.local import Tail
 from dsd_bench.plugins import build, catalogue
@@ -143,6 +145,59 @@ def test_a_plugin_that_leaves_is_listed_and_the_others_load(install, place, case
     assert failure.error.endswith(text)
     assert known.find("pruner", "good")
     assert known.find("pruner", "mine") is None
+
+
+HANGING = {
+    "sleeps": "import time; time.sleep(999)",
+    "turns": "while True: pass",
+    "turns on": "\nwhile True:\n    try: import time; time.sleep(9)\n    except Exception: pass",
+}
+
+
+@pytest.mark.parametrize("place", [at_import, at_register])
+@pytest.mark.parametrize("case", HANGING)
+def test_a_plugin_that_hangs_is_listed_and_the_others_load(install, monkeypatch, place, case):
+    monkeypatch.setenv("DSD_BENCH_PLUGIN_SECONDS", "0.2")
+    signal.setitimer(signal.ITIMER_REAL, 0)  # that of pytest-timeout
+    act = HANGING[case]
+    install(place(act if place is at_import else act.replace("\n", "\n    ")))
+    known = build(third_party=True)
+    [failure] = [f for f in known.failed if f.distribution == "dsd-bench-bad"]
+    assert failure.error.endswith(
+        "Hung: loading it (switch: DSD_BENCH_PLUGIN_SECONDS) has not come to an end after 0.2 s"
+    )
+    assert known.find("pruner", "good")
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)  # nothing rings any more
+
+
+def test_a_timer_around_what_is_limited_still_rings():
+    rung = []
+    before = signal.signal(signal.SIGALRM, lambda *_: rung.append(time.monotonic()))
+    outer = signal.setitimer(signal.ITIMER_REAL, 0.3)
+    began = time.monotonic()
+    try:
+        with limited(5, "it"):
+            time.sleep(0.2)
+        while not rung and time.monotonic() < began + 5:
+            time.sleep(0.01)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, *outer)
+        signal.signal(signal.SIGALRM, before)
+    assert 0.25 < rung[0] - began < 0.45
+
+
+@pytest.mark.parametrize("place", [at_import, at_register])
+def test_a_plugin_that_ends_the_process_at_once_is_listed(install, place):
+    install(place("os._exit(3)"))
+    known = build(third_party=True)
+    [failure] = [f for f in known.failed if f.distribution == "dsd-bench-bad"]
+    assert failure.error.endswith("SystemExit: 3")
+    assert known.find("pruner", "good")
+
+
+def test_a_child_of_a_plugin_may_end_at_once(install):
+    install(at_import("child = os.fork()\nif not child: os._exit(7)\nos.waitpid(child, 0)"))
+    assert build(third_party=True).find("pruner", "mine")
 
 
 @pytest.mark.parametrize("case", LEAVING)

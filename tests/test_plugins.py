@@ -9,13 +9,17 @@ import re
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
+import pluggy
 import pytest
 
 from dsd_bench import Component, hookimpl, hookspecs, plugins
+from dsd_bench.cli.plugins import listing
 from dsd_bench.components import KINDS
+from dsd_bench.deprecation import Deprecated, deprecated
 from dsd_bench.errors import UsageError
 from dsd_bench.plugins import BUILTIN, REGISTER, Catalogue, build
 
@@ -402,3 +406,90 @@ def test_an_observer_of_one_event_hears_of_no_other(known):
     known.add(plugin(run_finished=lambda result: seen.append(result)), "a")
     known.notify("run_started", pytest.fail, run_id="abc", config={}, path=Path())
     assert seen == []
+
+
+# -- the version of the plugin API
+
+
+def made_for(api: object, name: str = "mine") -> ModuleType:
+    module = good(name)
+    module.dsd_bench_api = api  # type: ignore[attr-defined]
+    return module
+
+
+def test_a_plugin_says_which_api_it_was_made_for(known):
+    known.add(made_for("1"), "dsd-bench-mine")
+    known.add(good("silent"), "dsd-bench-silent")
+    assert known.get("pruner", "mine").api == 1
+    assert known.get("pruner", "silent").api is None
+    assert known.failed == []
+
+
+def test_a_plugin_of_a_newer_api_is_one_clear_line(known):
+    known.add(made_for("2"), "dsd-bench-mine")
+    assert failures(known) == [
+        (
+            "dsd-bench-mine",
+            "made for plugin API 2, dsd-bench 0.1.0 has API 1; pip install --upgrade dsd-bench, "
+            "or take an older dsd-bench-mine",
+        )
+    ]
+    assert known.find("pruner", "mine") is None
+
+
+def test_of_a_newer_api_no_hook_is_called(known):
+    module = plugin("mine", register_planets=raises(OSError("called")))
+    module.dsd_bench_api = "7"  # type: ignore[attr-defined]
+    known.add(module, "dsd-bench-mine")
+    [(_, error)] = failures(known)
+    assert error.startswith("made for plugin API 7")
+
+
+def test_a_plugin_of_an_api_that_is_gone_is_one_clear_line(known, monkeypatch):
+    monkeypatch.setattr("dsd_bench.plugins.api.API", 3)
+    monkeypatch.setattr("dsd_bench.plugins.api.OLDEST", 2)
+    known.add(made_for("1"), "dsd-bench-mine")
+    [(_, error)] = failures(known)
+    assert error == (
+        "made for plugin API 1, dsd-bench 0.1.0 needs 2 to 3; "
+        "pip install --upgrade dsd-bench-mine, or take an older dsd-bench"
+    )
+
+
+@pytest.mark.parametrize("api", [1, "one", "", "-1", "1.0", "²", "1" * 9, ["1"]])
+def test_what_is_no_version_of_the_api_is_refused(known, api):
+    known.add(made_for(api), "dsd-bench-mine")
+    [(_, error)] = failures(known)
+    assert error.startswith("dsd_bench_api is ")
+    assert 'such as "1"' in error
+
+
+def test_what_will_go_is_noted_with_what_to_write_instead(known, recwarn):
+    def old() -> list[Component]:
+        for _ in range(2):
+            deprecated("Component(colour=...)", "Component(hue=...)", 2)
+        warnings.warn("of its own", UserWarning, stacklevel=1)
+        return [pruner()]
+
+    known.add(plugin(register_pruners=old), "dsd-bench-old")
+    text = "Component(colour=...) goes with plugin API 2: write Component(hue=...) instead"
+    assert [(d.distribution, d.error) for d in known.deprecated] == [("dsd-bench-old", text)]
+    assert known.failed == []
+    assert known.find("pruner", "mine")
+    assert listing(known)["deprecated"] == [{"distribution": "dsd-bench-old", "warning": text}]
+
+
+def test_a_hook_that_will_go_is_noted(known):
+    spec = pluggy.HookspecMarker("dsd_bench")
+    later = SimpleNamespace()
+
+    def register_moons() -> list[Component]:
+        raise NotImplementedError
+
+    warning = Deprecated("register_moons", "register_planets", 2)
+    later.register_moons = spec(register_moons, warn_on_impl=warning)
+    known.manager.add_hookspecs(later)
+    known.add(plugin(register_moons=lambda: []), "dsd-bench-old")
+    assert [(d.distribution, d.error) for d in known.deprecated] == [
+        ("dsd-bench-old", "register_moons goes with plugin API 2: write register_planets instead")
+    ]

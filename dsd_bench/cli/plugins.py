@@ -37,6 +37,8 @@ def plugins(context: click.Context, as_json: bool) -> None:
         for entry in entries:
             foreign = "" if entry.distribution == "dsd-bench" else f"  [{entry.distribution}]"
             say(f"  {usage(entry):<36} {plain(entry.component.summary)}{plain(foreign)}")
+    for old in known.deprecated:
+        say(plain(f"deprecated: {old.distribution}: {old.error}"), fg="yellow")
     for failure in known.failed:
         say(plain(f"failed: {failure.distribution}: {failure.error}"), fg="red")
 
@@ -45,7 +47,8 @@ def listing(known: Catalogue) -> dict[str, Any]:
     """Return what ``plugins --json`` prints."""
     components = [entry_json(entry) for entry in known.entries()]
     failed = [{"distribution": f.distribution, "error": f.error} for f in known.failed]
-    return {"components": components, "failed": failed}
+    old = [{"distribution": d.distribution, "warning": d.error} for d in known.deprecated]
+    return {"components": components, "failed": failed, "deprecated": old}
 
 
 def entry_json(entry: Registration) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from dsd_bench.conformance.checks import (
     checks_of,
     demand,
 )
-from dsd_bench.conformance.subjects import Subject, base_of
+from dsd_bench.conformance.subjects import OURS, Subject, base_of
 from dsd_bench.errors import UsageError
 from dsd_bench.params import (
     Params,
@@ -27,6 +27,8 @@ from dsd_bench.params import (
     split_word,
     validate,
 )
+from dsd_bench.plugins import catalogue
+from dsd_bench.plugins.api import API, ATTRIBUTE
 
 HEAVY = ("torch", "torchvision", "timm")
 """What no module behind an entry point may import."""
@@ -111,6 +113,19 @@ def quiet(subject: Subject) -> None:
     """Registering it prints nothing."""
     printed = _registered(subject)["printed"].strip()
     demand(not printed, f"registering it prints: {printed[-200:]!r}")
+
+
+@check(EVERY)
+def current(subject: Subject) -> None:
+    """Its plugin says which plugin API it was made for, and uses nothing of it that will go."""
+    owner = subject.entry.distribution
+    demand(
+        subject.entry.api is not None or owner == OURS,
+        f"the module behind its entry point does not say what it was made for: add the line "
+        f'{ATTRIBUTE} = "{API}"',
+    )
+    told = [old.error for old in catalogue().deprecated if old.distribution == owner]
+    demand(not told, "; ".join(told))
 
 
 @check(EVERY)

@@ -11,6 +11,8 @@ DISABLE = "DSD_BENCH_NO_PLUGINS"
 """Loads built-in components only."""
 TRACE = "DSD_BENCH_TRACE_HOOKS"
 """Writes every hook call to standard error."""
+PATIENCE = "DSD_BENCH_PLUGIN_SECONDS"
+"""Seconds that importing and registering one plugin may take (default 20)."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,15 @@ def available_cores() -> int:
 def switched_on(name: str, environment: Mapping[str, str] = os.environ) -> bool:
     """Whether an environment switch is set to anything but the empty string or ``0``."""
     return environment.get(name, "0") not in ("", "0")
+
+
+def patience(environment: Mapping[str, str] = os.environ) -> float:
+    """Return how many seconds importing one plugin may take; the default if that is no number."""
+    try:
+        seconds = float(environment.get(PATIENCE, ""))
+    except ValueError:
+        return 20.0
+    return seconds if 0 < seconds < 1e6 else 20.0
 
 
 def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:

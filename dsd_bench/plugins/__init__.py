@@ -7,7 +7,8 @@ import importlib
 import importlib.metadata
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -16,9 +17,12 @@ import pluggy
 
 from dsd_bench import hookspecs
 from dsd_bench.components import KINDS, TABLE, Component
+from dsd_bench.deprecation import noting
 from dsd_bench.environment import DISABLE, TRACE, switched_on
 from dsd_bench.environment.contained import contained
-from dsd_bench.errors import LONGEST, UsageError, describe, plain, suggest
+from dsd_bench.environment.limited import loading
+from dsd_bench.errors import LONGEST, UsageError, describe, message, plain, suggest
+from dsd_bench.plugins.api import made_for
 from dsd_bench.plugins.origins import came_from
 
 REGISTER = {kind.hook: kind.name for kind in TABLE}
@@ -35,13 +39,15 @@ class Registration:
     kind: str
     component: Component
     distribution: str
+    api: int | None = None
+    """The version of the plugin API that its plugin was made for; None: it does not say."""
 
     @property
     def origin(self) -> str:
         """Return the file that implements the component (found without importing it)."""
         module = self.component.implementation.partition(":")[0]
         try:
-            with contained():  # finding a module imports its package
+            with loading():  # finding a module imports its package
                 spec = importlib.util.find_spec(module)
         except Exception as error:
             return f"{module} (cannot be found: {describe(error)})"
@@ -57,11 +63,17 @@ class Failure:
 
 
 class Catalogue:
-    """Every component by kind and name, and the hooks that observers watch through."""
+    """Every component by kind and name, and the hooks that observers watch through.
+
+    Attributes:
+        failed: plugins, and components of theirs, that could not be used.
+        deprecated: what plugins use that will go, with what to write instead.
+    """
 
     def __init__(self, manager: pluggy.PluginManager) -> None:
         self.manager = manager
         self.failed: list[Failure] = []
+        self.deprecated: list[Failure] = []
         self._entries: dict[tuple[str, str], Registration] = {}
 
     def entries(self, kind: str | None = None) -> list[Registration]:
@@ -99,15 +111,31 @@ class Catalogue:
     def add(self, plugin: object, distribution: str) -> None:
         """Register ``plugin`` and its components; what fails is noted in :attr:`failed`."""
         try:
-            with contained():
+            with self.loading(distribution):
+                api = made_for(plugin, distribution)
                 self._register(plugin)
                 hooks = [caller.name for caller in self.manager.get_hookcallers(plugin) or []]
+        except UsageError as error:
+            self.fail(distribution, plain(message(error)))
+            return
         except Exception as error:
             self.fail(distribution, describe(error))
             return
         for hook in hooks:
             if hook in REGISTER:
-                self._collect(plugin, hook, distribution)
+                self._collect(plugin, hook, distribution, api)
+
+    @contextmanager
+    def loading(self, distribution: str) -> Iterator[None]:
+        """Run a plugin's code that imports or registers it; note what it uses that will go."""
+
+        def note(text: str) -> None:
+            found = Failure(distribution, plain(text))
+            if found not in self.deprecated:
+                self.deprecated.append(found)
+
+        with loading(), noting(note):
+            yield
 
     def fail(self, distribution: str, error: str) -> None:
         """Note that a plugin, or a part of it, could not be used."""
@@ -139,10 +167,10 @@ class Catalogue:
                 self.manager.unregister(plugin)
             raise
 
-    def _collect(self, plugin: object, hook: str, distribution: str) -> None:
+    def _collect(self, plugin: object, hook: str, distribution: str, api: int | None) -> None:
         others = [other for other in self.manager.get_plugins() if other is not plugin]
         try:
-            with contained():
+            with self.loading(distribution):
                 answers = self.manager.subset_hook_caller(hook, others)()
                 components = [component for answer in answers for component in answer]
         except Exception as error:
@@ -150,7 +178,7 @@ class Catalogue:
             return
         for component in components:
             if type(component) is Component:  # what a subclass does was not checked
-                self._put(Registration(REGISTER[hook], component, distribution))
+                self._put(Registration(REGISTER[hook], component, distribution, api))
             else:
                 text = f"{hook} returned {_shown(component)}, which is no Component"
                 self.fail(distribution, text)
@@ -187,7 +215,7 @@ def build(third_party: bool, trace: bool = False) -> Catalogue:
         catalogue.add(importlib.import_module(module), "dsd-bench")
     for distribution, entry_point in _entry_points(catalogue) if third_party else ():
         try:
-            with contained():
+            with catalogue.loading(distribution):
                 plugin = entry_point.load()
         except Exception as error:
             text = f"entry point '{plain(entry_point.name)}': {describe(error)}"

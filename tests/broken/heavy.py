@@ -7,6 +7,8 @@ from dsd_bench.pruners import PrunerParams
 
 torch.manual_seed(0)
 
+dsd_bench_api = "1"
+
 
 @hookimpl
 def register_pruners():

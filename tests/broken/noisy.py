@@ -5,6 +5,8 @@ from dsd_bench.pruners import PrunerParams
 
 print("hello from noisy")
 
+dsd_bench_api = "1"
+
 
 @hookimpl
 def register_pruners():

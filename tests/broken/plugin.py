@@ -5,6 +5,8 @@ from __future__ import annotations
 from dsd_bench import Component, hookimpl, param
 from dsd_bench.pruners import PrunerParams
 
+dsd_bench_api = "1"
+
 
 class OddParams(PrunerParams):
     """A parameter that no word can hold."""

@@ -10,6 +10,8 @@ from typing import Any
 from dsd_bench import Component, Params, hookimpl, param
 from dsd_bench.pruners import PrunerParams
 
+dsd_bench_api = "1"
+
 LOG = "DSD_BENCH_TAYLOR_LOG"
 """Environment variable that names the observer's file; without it the observer does nothing."""
 
