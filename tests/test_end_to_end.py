@@ -45,7 +45,7 @@ POLICIES = [
 ]
 TEACHERS = ["kd", "kd:teacher=dense", "kd:alpha=0.5,temperature=4"]
 OPTIMIZERS = ["sgd", "adam", "adamw"]
-SCHEDULES = ["step"]
+SCHEDULES = ["step", "cosine", "cosine:0.1,every=step", "one-cycle"]
 STOPS = ["never", "target:0.3", "patience:tolerance=0", "entropy-gate:drop=0,tolerance=0"]
 NOISES = {
     "none": 0.0,
@@ -368,6 +368,7 @@ def test_reporters(word: str, command: Command, plain: StoredRun) -> None:
         ("--weight-decay", "0.1"),
         ("--milestones", ""),
         ("--lr-drop", "0.5"),
+        ("--clip-norm", "0.5"),
         ("--precision", "bf16"),
     ],
 )

@@ -96,6 +96,8 @@ def test_target_sparsity_prunes_whole_fractions(tiny: Make, tmp_path: Path) -> N
         {"pruner": "random:scope=layer", "model": "vgg-like:depth=2,width_exponent=1"},
         {"pruner": "structured-l1", "model": "vgg-like:depth=2,width_exponent=2"},
         {"redense_epochs": 2, "reg": ["dropout"]},
+        {"schedule": "one-cycle", "redense_epochs": 1, "clip_norm": 0.5},
+        {"schedule": "cosine:every=step", "optimizer": "adam"},
     ],
 )
 def test_interrupted_anywhere_it_ends_the_same(

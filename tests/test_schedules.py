@@ -12,7 +12,7 @@ import pytest
 import torch
 from fakes import InMemoryStore
 from test_protocol import follow, make_run
-from torch.optim.lr_scheduler import LRScheduler, MultiStepLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR, OneCycleLR
 
 from dsd_bench import RunConfig
 from dsd_bench.config.run import ProtocolConfig
@@ -21,6 +21,8 @@ from dsd_bench.masks import Masks
 from dsd_bench.optimizers.sgd import SGD
 from dsd_bench.params import Params
 from dsd_bench.schedules import EndView, Phase, RateView, Schedule, phases_of
+from dsd_bench.schedules.annealed import Cosine, OneCycle
+from dsd_bench.schedules.builtin import CosineParams, OneCycleParams
 from dsd_bench.schedules.step import Step
 
 Make = Callable[..., RunConfig]
@@ -46,17 +48,63 @@ def rates(
 def torchs(make: Callable[[torch.optim.Optimizer], LRScheduler], lr: float, n: int) -> list[float]:
     """Return the first ``n`` rates of a schedule of torch."""
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=lr)
-    schedule, found = make(optimizer), []
-    for _ in range(n):
-        found.append(float(schedule.get_last_lr()[0]))
+    schedule = make(optimizer)
+    found = [float(schedule.get_last_lr()[0])]
+    for _ in range(n - 1):
         optimizer.step()
         schedule.step()
+        found.append(float(schedule.get_last_lr()[0]))
     return found
 
 
 def test_step_is_torchs_multi_step() -> None:
     own = rates(Step(Params()), protocol(lr=1.0), 0)
     assert own == pytest.approx(torchs(lambda o: MultiStepLR(o, [5, 8], gamma=0.1), 1.0, 10))
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 7])
+@pytest.mark.parametrize("final", [0.0, 0.25])
+@pytest.mark.parametrize("every", ["epoch", "step"])
+def test_cosine_is_torchs(epochs: int, final: float, every: str) -> None:
+    params = CosineParams(final=final, every=every)
+    own = rates(Cosine(params), protocol(retrain_epochs=epochs, lr=0.3, retrain_lr_scale=0.5), 1)
+    steps = epochs * (3 if every == "step" else 1)
+    assert len(own) == steps
+    least = 0.15 * final
+    assert own == pytest.approx(
+        torchs(lambda o: CosineAnnealingLR(o, steps, eta_min=least), 0.15, steps)
+    )
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 7])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 1.0])
+@pytest.mark.parametrize("anneal", ["cos", "linear"])
+def test_one_cycle_is_torchs(epochs: int, share: float, anneal: str) -> None:
+    words = {"pct_start": share, "div_factor": 10.0, "final_div_factor": 50.0}
+    params = OneCycleParams(**words, anneal=anneal)
+    own = rates(OneCycle(params), protocol(dense_epochs=epochs, lr=0.3), 0)
+    steps = 3 * epochs
+
+    def make(optimizer: torch.optim.Optimizer) -> LRScheduler:
+        kind: Any = anneal
+        return OneCycleLR(
+            optimizer, 0.3, steps, anneal_strategy=kind, cycle_momentum=False, **words
+        )
+
+    assert own == pytest.approx(torchs(make, 0.3, steps))
+
+
+def test_one_cycle_that_rises_in_a_single_step_begins_at_the_top() -> None:
+    """There torch divides by zero."""
+    own = rates(OneCycle(OneCycleParams(pct_start=0.1)), protocol(lr=0.3), 0, steps=1)
+    assert own[0] == 0.3
+    assert own == sorted(own, reverse=True)
+
+
+@pytest.mark.parametrize("schedule", [Cosine(CosineParams()), OneCycle(OneCycleParams())])
+def test_annealed_schedules_go_on_at_a_tenth_in_redense_training(schedule: Schedule) -> None:
+    own = rates(schedule, protocol(redense_epochs=2, lr=0.3, retrain_lr_scale=0.5), 1, phase=1)
+    assert own == pytest.approx([0.015] * len(own))
 
 
 def test_later_rounds_have_their_own_length_and_scale() -> None:

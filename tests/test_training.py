@@ -101,6 +101,38 @@ def test_pruned_weights_and_their_momentum_stay_zero(
     assert set(seen) == set(training.masks.weights)
 
 
+@pytest.mark.parametrize("norm", [0.3, 100.0])
+def test_gradients_are_clipped_as_by_torch(tiny: Make, tmp_path: Path, norm: float) -> None:
+    """Against a plain loop: pruned weights' gradients are no part of the norm."""
+    config = tiny(epochs=3, clip_norm=norm, milestones=())
+    training = start(config, tmp_path)
+    plain = experiment(config, tmp_path).build(7)
+    kept = {n: training.masks.weights.get(n) for n, _ in plain.named_parameters()}
+    training.masks.apply(plain)
+    training.run(lambda t: None)
+
+    data, protocol = training.setup.data, config.protocol
+    optimizer = torch.optim.SGD(
+        plain.parameters(), lr=protocol.lr, momentum=0.9, weight_decay=protocol.weight_decay
+    )
+    norms = []
+    for epoch in range(3):
+        draw = torch_stream("cpu", config.seed, "round", 1, "order", epoch)
+        for index in torch.randperm(60, generator=draw).split(20):
+            optimizer.zero_grad()
+            images = data.normalise(data.train.gather(index))
+            functional.cross_entropy(plain(images), data.train.labels[index]).backward()  # type: ignore[no-untyped-call]
+            for name, p in plain.named_parameters():
+                assert p.grad is not None
+                if (mask := kept[name]) is not None:
+                    p.grad *= mask
+            norms.append(float(torch.nn.utils.clip_grad_norm_(plain.parameters(), norm)))
+            optimizer.step()
+    assert (max(norms) > norm) == (norm < 1)
+    for name, tensor in training.model.state_dict().items():
+        torch.testing.assert_close(tensor, plain.state_dict()[name], rtol=1e-5, atol=1e-7)
+
+
 class Stop(Exception):
     pass
 

@@ -90,7 +90,8 @@ def _differences(teacher: RunConfig, student: RunConfig) -> dict[str, Any]:
     if teacher.stop.name == "never":
         expected["stop"] = teacher.stop.model_dump(mode="json")
     found = _parts(teacher)
-    found |= {kind: usual[0] for kind, usual in LATER.items() if kind in expected.keys() - found}
+    usual = {**ADDED, **{kind: names[0] for kind, names in LATER.items()}}
+    found |= {key: usual[key] for key in expected.keys() - found.keys()}
     return {key: value for key, value in found.items() if value != expected.get(key)}
 
 

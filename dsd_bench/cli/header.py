@@ -81,11 +81,12 @@ def protocol_words(config: RunConfig) -> str:
     places = ", ".join(f"{fraction:g}" for fraction in protocol.milestones)
     drops = f" x{protocol.lr_drop:g} at {places}" if config.schedule is None else ""
     scale = f" (x{protocol.retrain_lr_scale:g} after)" if protocol.retrain_lr_scale != 1 else ""
+    clip = f", gradients clipped to {protocol.clip_norm:g}" if protocol.clip_norm else ""
     redense = f" + {protocol.redense_epochs} re-dense" if protocol.redense_epochs else ""
     return (
         f"{end}; {protocol.dense_epochs} + {protocol.retrain_epochs}{redense} epochs, "
         f"batch {protocol.batch_size}, {optimizer} lr {protocol.lr:g}{scale}"
         f"{drops}, momentum {protocol.momentum:g}, "
-        f"weight decay {protocol.weight_decay:g}; select on {protocol.selection}, "
+        f"weight decay {protocol.weight_decay:g}{clip}; select on {protocol.selection}, "
         f"{protocol.precision}"
     )

@@ -61,6 +61,12 @@ class ProtocolConfig(Params):
         ge=0,
         unit="epochs",
     )
+    clip_norm: float | None = param(
+        None,
+        help="before each step gradients are scaled down to this norm, that of all weights "
+        "together; those of pruned weights do not count",
+        gt=0,
+    )
     selection: Selection = param("val", help="which part selects and stops; the paper used test")
     precision: Precision = param("fp32", help="arithmetic of training and measuring")
 
@@ -79,12 +85,18 @@ class ProtocolConfig(Params):
             raise ValueError("milestones must rise and lie between 0 and 1")
         return self
 
+    @model_serializer(mode="wrap")
+    def _without_newest(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what files had no word for, where it says what was always done."""
+        value: dict[str, Any] = handler(self)
+        return {k: v for k, v in value.items() if k != "clip_norm" or v is not None}
+
     def epochs(self, round: int) -> int:
         """Return the length of the training of ``round`` in epochs."""
         return self.retrain_epochs if round else self.dense_epochs
 
 
-ADDED = {"redense_epochs": 0}
+ADDED = {"redense_epochs": 0, "clip_norm": None}
 """Options that came after the first release: hashed unless they say what was always done."""
 
 LATER = {"optimizer": ("sgd", "adam", "adamw"), "schedule": ("step",)}
@@ -178,8 +190,8 @@ class RunConfig(_Value):
         value = self.model_dump(mode="json", exclude={"metrics"})
         value["dataset"] = self.dataset.placeless().model_dump(mode="json")
         for option, default in ADDED.items():
-            if value["protocol"][option] == default:
-                del value["protocol"][option]
+            if value["protocol"].get(option) == default:
+                value["protocol"].pop(option, None)
         for regularizer in value["regularizers"]:
             if regularizer["teacher"] is None:
                 del regularizer["teacher"]

@@ -154,7 +154,8 @@ class Training:
         ]
         self.regularizers = [active.regularizer for active in setup.regularizers]
         self.stepper = Stepper(
-            setup.context, model, masks, self.optimizer, self.regularizers, self.generators
+            *(setup.context, model, masks, self.optimizer, self.regularizers, self.generators),
+            clip_norm=setup.protocol.clip_norm,
         )
         self.step: Callable[..., None] = self.stepper
         if graph:

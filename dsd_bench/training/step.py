@@ -15,6 +15,7 @@ from torch.nn import functional
 from dsd_bench.errors import RunError, message
 from dsd_bench.masks import Masks
 from dsd_bench.optimizers import Stepping
+from dsd_bench.optimizers.wrapping import Masked
 from dsd_bench.regularizers import Regularizer, Step
 from dsd_bench.training.device import ComputeContext
 from dsd_bench.training.distributed import BATCH_NORMS
@@ -50,6 +51,8 @@ class Stepper:
         optimizer: over the model's parameters.
         regularizers: the chain, in order.
         generators: what the step draws from; put back before a step is tried again.
+        clip_norm: the largest norm of all gradients together, without those of pruned weights;
+            larger ones are scaled down to it. None: no limit.
 
     Attributes:
         losses: the sum of all losses so far; it tells, once an epoch, whether one was not finite.
@@ -63,6 +66,7 @@ class Stepper:
         optimizer: Stepping,
         regularizers: Sequence[Regularizer] = (),
         generators: Sequence[torch.Generator] = (),
+        clip_norm: float | None = None,
     ) -> None:
         self.context, self.model, self.optimizer = context, model, optimizer
         self.regularizers, self.generators = list(regularizers), list(generators)
@@ -70,15 +74,22 @@ class Stepper:
         self._forward = context.team.wrap_ddp(model)
         self._one = torch.ones((), device=context.device)
         self._fits = 0
-        parameters = dict(model.named_parameters())
+        self._clip, self._masked = clip_norm, Masked({})
+        self._hold(masks)
+
+    def _hold(self, masks: Masks) -> None:
+        """Keep gradients of pruned weights zero: by the optimiser, unless they matter before it."""
+        parameters = dict(self.model.named_parameters())
         pruned = {name: mask for name, mask in masks.all() if not bool(mask.all())}
         # of the gradients' dtype and layout: a product of two kinds is several times slower
-        optimizer.hold(
-            {
-                (p := parameters[name]): torch.empty_like(p, requires_grad=False).copy_(mask)
-                for name, mask in pruned.items()
-            }
-        )
+        held = {
+            (p := parameters[name]): torch.empty_like(p, requires_grad=False).copy_(mask)
+            for name, mask in pruned.items()
+        }
+        if self._clip is None:
+            self.optimizer.hold(held)
+        else:
+            self._masked = Masked(held)
 
     def __call__(
         self, images: Tensor, labels: Tensor, index: Tensor, whole: int | None = None
@@ -106,7 +117,14 @@ class Stepper:
         except BaseException:
             self._forget_gradients()  # a half-done sum must not get into another step
             raise
+        if self._clip is not None:
+            self._clip_gradients(self._clip)
         self.optimizer.step()
+
+    def _clip_gradients(self, norm: float) -> None:
+        """Scale all gradients down to ``norm``, as ``torch.nn.utils.clip_grad_norm_`` does."""
+        self._masked.apply()
+        nn.utils.clip_grad_norm_(self.model.parameters(), norm)
 
     def _gradients(self, images: Tensor, labels: Tensor, index: Tensor) -> None:
         """Add the gradient of the batch's mean loss to the parameters', in parts if need be."""
