@@ -173,7 +173,7 @@ def test_a_share_of_a_batch_weighs_by_its_size() -> None:
         made.optimizer = collecting = Collecting(made.model)  # type: ignore[assignment]
         made.context.team = Team(0, len(shares))
         for mine in shares:
-            made(images[mine], labels[mine], index[mine], 16)
+            made(images[mine], labels[mine], index[mine], whole=16)
         found.append(torch.stack(collecting.grads).mean(0))
     torch.testing.assert_close(found[1], found[0], rtol=1e-5, atol=1e-6)
 

@@ -251,8 +251,8 @@ def test_a_process_of_several_takes_its_share_of_every_batch(tiny: Make, tmp_pat
         seen[rank] = []
 
         def note(images: torch.Tensor, *rest: Any, mine: int = rank) -> None:
-            labels, index, whole = rest
-            assert whole == 20
+            labels, index, targets, whole = rest
+            assert (targets, whole) == (None, 20)
             seen[mine].append((images, labels, index))
 
         training.step = note

@@ -13,7 +13,7 @@ from dsd_bench.config.naming import command, component_word
 from dsd_bench.config.run import ComponentConfig, DatasetConfig, RunConfig, TeacherConfig
 from dsd_bench.config.training import optimizer_of, planned_phases, schedule_of
 from dsd_bench.config.words import build_component
-from dsd_bench.data import Dataset, DatasetParams, RawData
+from dsd_bench.data import Dataset, DatasetParams, ImageFiles, RawData
 from dsd_bench.data.on_device import DeviceData
 from dsd_bench.data.prepare import Prepared, part_sizes, prepare
 from dsd_bench.errors import DamagedFile, DataError, UsageError
@@ -60,8 +60,9 @@ def assemble(
         UsageError: for what cannot be combined, DataError for missing or damaged data.
     """
     known = catalogue()
-    check_chain(config, context.team.size)
     prepared = load_data(config, sources)
+    streamed = isinstance(prepared.train.images, ImageFiles)
+    check_chain(config, context.team.size, streamed)
     check_selection(config, held_out=prepared.val is not None)
     _, channels, height, width = prepared.train.images.shape
     shape = (channels, height, width)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
 import torch
 from torch import nn
 
+from dsd_bench.data.parts import Part
 from dsd_bench.errors import Diverged, RunError, UsageError
 from dsd_bench.masks import Masks
 from dsd_bench.metrics import MeasureView, Metric, Outputs
@@ -44,8 +45,14 @@ def measure_view(setup: TrainingSetup, model: nn.Module, masks: Masks, round: in
             autocast=context.autocast,
         )
 
+    def images(name: str) -> Iterator[torch.Tensor] | None:
+        samples: Part | None = getattr(data, name)
+        if samples is None:
+            return None
+        return map(data.normalise, samples.chunks(context.eval_batch(data.shape)))
+
     once: Callable[[str], Outputs | None] = cache(outputs)
-    return MeasureView(model, masks, round, context.device, data.shape, once)
+    return MeasureView(model, masks, round, context.device, data.shape, once, images)
 
 
 def refuse_other_counts(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,9 @@ class MeasureView:
         shape: one image's ``(C, H, W)``.
         outputs: ``outputs("train" | "val" | "test")``, computed once and shared by all metrics;
             None where that part does not exist.
+        images: ``images("train" | "val" | "test")`` yields a part's images in order, normalised
+            float32 ``(B, C, H, W)`` on the device, un-augmented, as the network takes them; a
+            pass of one's own, each time. None where that part does not exist.
     """
 
     model: torch.nn.Module
@@ -53,6 +56,7 @@ class MeasureView:
     device: torch.device
     shape: tuple[int, int, int]
     outputs: Callable[[str], Outputs | None]
+    images: Callable[[str], Iterator[torch.Tensor] | None] = lambda part: None
 
 
 class Metric:

@@ -26,6 +26,8 @@ class TrainingView:
         teacher: for components with ``teacher=True``: ``teacher(images, index)`` gives the
             teacher's logits ``(B, classes)`` without gradients, in eval mode, for normalised
             images ``(B, C, H, W)`` of the training samples ``index``.
+        samples: size of the train part.
+        classes: number of classes.
     """
 
     model: torch.nn.Module
@@ -33,6 +35,45 @@ class TrainingView:
     device: torch.device
     generator: torch.Generator
     teacher: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None
+    samples: int = 0
+    classes: int = 0
+
+
+@dataclass(frozen=True)
+class EpochView:
+    """What a regularizer sees after an epoch.
+
+    Attributes:
+        model: the network, in train mode; leave its parameters and buffers as they are.
+        round: index of the round.
+        epoch: how many of the training's epochs are done, at least 1.
+        epochs: how many it has.
+    """
+
+    model: torch.nn.Module
+    round: int
+    epoch: int
+    epochs: int
+
+
+@dataclass(frozen=True)
+class MixBatch:
+    """A batch before the network sees it; :func:`dataclasses.replace` makes another of it.
+
+    It lies in memory that later ones overwrite.
+
+    Attributes:
+        images: float32 ``(B, C, H, W)``, augmented and normalised.
+        targets: float32 ``(B, classes)``: what the loss takes instead of labels, each row a
+            distribution; for the first in the chain that mixes, all of it on the given label.
+        labels: ``(B,)`` int64, the given (noisy) labels.
+        index: ``(B,)`` int64, the samples' positions in the train part.
+    """
+
+    images: torch.Tensor
+    targets: torch.Tensor
+    labels: torch.Tensor
+    index: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -43,13 +84,16 @@ class Step:
         images: ``(B, C, H, W)``, augmented and normalised.
         labels: ``(B,)`` int64, the given (noisy) labels.
         index: ``(B,)`` int64, the samples' positions in the train part.
-        logits: ``(B, classes)``.
+        logits: ``(B, classes)``, of low precision where the run computes so.
+        targets: float32 ``(B, classes)``, distributions that count instead of ``labels``; None
+            where no regularizer mixes.
     """
 
     images: torch.Tensor
     labels: torch.Tensor
     index: torch.Tensor
     logits: torch.Tensor
+    targets: torch.Tensor | None = None
 
 
 class Regularizer(Stateful):
@@ -62,7 +106,11 @@ class Regularizer(Stateful):
     """
 
     augments = False
-    """Whether :meth:`batch` changes images (then nothing computed of an image is cached)."""
+    """Whether it changes images (then nothing computed of one is cached): with :meth:`batch`
+    always."""
+    needs_whole_batch = False
+    """Whether what it adds to the loss is no mean over images: then a batch is neither taken in
+    parts where memory is short, nor shared by several processes."""
 
     def __init__(self, params: Params) -> None:
         self.params = params
@@ -81,10 +129,42 @@ class Regularizer(Stateful):
         """
         return {}
 
-    def batch(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the augmented images; ``images`` is uint8 ``(B, C, H, W)``, 0..255."""
+    def batch(self, images: torch.Tensor, labels: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the augmented images; ``images`` is uint8 ``(B, C, H, W)``, 0..255.
+
+        ``labels`` are the given ones, ``(B,)`` int64; a method that takes images alone will do.
+        """
         return images
 
+    def mix(self, batch: MixBatch) -> MixBatch:
+        """Return a batch of the same size of other images, targets or both.
+
+        Comes after every :meth:`batch`. Labels and index stay those of the batch. Mixed images are
+        no one image's: a teacher is asked anew about them. Where images are decoded from files it
+        is refused in several processes, each of which sees a share of the batch only.
+        """
+        return batch
+
+    def criterion(self, step: Step) -> torch.Tensor:
+        """Return the loss that replaces cross-entropy, in nats: a scalar, mean over the images.
+
+        At most one regularizer of a run may have a criterion. It respects ``step.targets`` where
+        they are, and takes ``step.logits.float()``.
+        """
+        raise NotImplementedError
+
     def loss(self, loss: torch.Tensor, step: Step) -> torch.Tensor:
-        """Return the new loss; ``loss`` is a scalar in nats: cross-entropy and what came before."""
+        """Return the new loss; ``loss`` is a scalar in nats: the criterion and what came before."""
         return loss
+
+    def epoch(self, view: EpochView) -> None:
+        """Do what is due after each epoch; here waiting for the device costs little.
+
+        What it changes within a training are tensors of its state, in place.
+        """
+
+
+def overrides(made: Regularizer | type[Regularizer], method: str) -> bool:
+    """Whether a regularizer, or its class, has a ``method`` of its own."""
+    of = made if isinstance(made, type) else type(made)
+    return getattr(of, method) is not getattr(Regularizer, method)

@@ -33,7 +33,7 @@ class Augment(Regularizer):
         """Keep the regularizer's generator."""
         self._generator = view.generator
 
-    def batch(self, images: Tensor) -> Tensor:
+    def batch(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the augmented images, uint8 ``(B, C, H, W)``."""
         for policy in self._chain:
             images = policy(images, self._generator)

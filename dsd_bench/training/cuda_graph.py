@@ -25,7 +25,7 @@ class GraphedStep:
     """Does what ``step`` does, by replaying it; where it cannot be captured, by calling it.
 
     Args:
-        step: the step: ``step(images, labels, index)``.
+        step: the step: ``step(images, labels, index)``, and targets where a regularizer mixes.
         context: is told if the step cannot be captured.
         generators: on the device, those that the step draws from.
         capture: how to capture a call; default: as a CUDA graph.
@@ -33,7 +33,7 @@ class GraphedStep:
 
     def __init__(
         self,
-        step: Callable[[Tensor, Tensor, Tensor], None],
+        step: Callable[..., None],
         context: ComputeContext,
         generators: Sequence[torch.Generator] = (),
         capture: Capture | None = None,
@@ -43,9 +43,11 @@ class GraphedStep:
         self._warm: dict[int, int] = {}
         self._graphs: dict[int, tuple[Sequence[Tensor], Run]] = {}
 
-    def __call__(self, images: Tensor, labels: Tensor, index: Tensor) -> None:
+    def __call__(
+        self, images: Tensor, labels: Tensor, index: Tensor, targets: Tensor | None = None
+    ) -> None:
         """Carry out one step: see :class:`dsd_bench.training.step.Stepper`."""
-        size, batch = len(labels), (images, labels, index)
+        size, batch = len(labels), [t for t in (images, labels, index, targets) if t is not None]
         if size not in self._graphs and self.context.plan.engine == "graph":
             self._warm[size] = self._warm.get(size, 0) + 1
             if self._warm[size] > WARM:

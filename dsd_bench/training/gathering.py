@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-Batch = tuple[Tensor, Tensor, Tensor]
-"""Images ready for the network, labels, positions in the train part."""
+Batch = tuple[Tensor, ...]
+"""Images ready for the network, labels, positions in the train part; targets where mixed."""
 CHUNK = 2**23
 """Most bytes to gather at once where several batches can be: a gather costs as much as a layer."""
 

@@ -19,19 +19,20 @@ from dsd_bench.errors import Diverged, RunError
 from dsd_bench.masks import Masks
 from dsd_bench.optimizers import Optimizer
 from dsd_bench.optimizers.plain import make_stepping
-from dsd_bench.regularizers import Regularizer, TrainingView
+from dsd_bench.regularizers import EpochView, Regularizer, TrainingView, overrides
 from dsd_bench.schedules import REDENSE, EndView, RateView, Schedule, phases_of
 from dsd_bench.seeds import capture_globals, restore_globals, seed_globals, stream, torch_stream
 from dsd_bench.stateful import Stateful, give_back, key
 from dsd_bench.training.cuda_graph import GraphedStep
 from dsd_bench.training.device import ComputeContext
 from dsd_bench.training.gathering import Batch, Gatherer
+from dsd_bench.training.mixing import Mixer, augmenter
 from dsd_bench.training.schedule import steps_per_epoch
 from dsd_bench.training.step import Stepper
 
 Tensors = dict[str, Tensor]
 Teacher = Callable[[Tensor, Tensor], Tensor]
-Shared = tuple[Tensor, Tensor, Tensor, int]
+Shared = tuple[Tensor, Tensor, Tensor, Tensor | None, int]
 """This process's share of a batch, and the size of the batch."""
 
 
@@ -153,6 +154,13 @@ class Training:
             for index, active in enumerate(setup.regularizers)
         ]
         self.regularizers = [active.regularizer for active in setup.regularizers]
+        self.augmenters = [augmenter(r) for r in self.regularizers if overrides(r, "batch")]
+        mixing = [
+            (active.name, active.regularizer)
+            for active in setup.regularizers
+            if overrides(active.regularizer, "mix")
+        ]
+        self.mixer = Mixer(mixing, setup.data.classes) if mixing else None
         self.stepper = Stepper(
             *(setup.context, model, masks, self.optimizer, self.regularizers, self.generators),
             clip_norm=setup.protocol.clip_norm,
@@ -203,6 +211,8 @@ class Training:
     def _epoch(self, after_step: Callable[[Training], None]) -> None:
         epoch, steps = self.cursor.epoch, self.steps_per_epoch
         batches = self._batches(epoch, self.cursor.step)
+        if self.mixer is not None:
+            batches = map(self.mixer, batches)
         if self.setup.schedule.per_step:
             batches = self._paced(batches)
         else:
@@ -219,6 +229,7 @@ class Training:
                 f"round {self.round}, epoch {epoch + 1}: the loss is no longer finite; "
                 f"try a smaller --lr (it is {self.setup.protocol.lr}) or weaker regularizers"
             )
+        self._after_epoch()
         self.ended = not self.done and self._ends()
         after_step(self)
 
@@ -244,6 +255,12 @@ class Training:
         self.setup.context.settle()
         return bool(self.team.broadcast(ends))
 
+    def _after_epoch(self) -> None:
+        epoch = self.cursor.epoch
+        for regularizer in self.regularizers:
+            if overrides(regularizer, "epoch"):
+                regularizer.epoch(EpochView(self.model, self.round, epoch, self.epochs))
+
     def _batches(self, epoch: int, first: int) -> Iterator[Batch]:
         """Yield the epoch's batches from batch number ``first`` on."""
         order = self._order(epoch)
@@ -255,26 +272,29 @@ class Training:
         labels = torch.split(self.train.labels.index_select(0, order), self.batch)[first:]
         batches = self.train.batches(order, self.batch, first, key)
         for images, given, index in zip(batches, labels, indices):
-            yield self._augmented(images), given, index
+            yield self._augmented(images, given), given, index
 
     def _shares(self, batches: Iterator[Batch]) -> Iterator[Shared]:
         """Leave this process's share of each batch; of streamed images only that was decoded."""
-        for images, labels, index in batches:
+        for images, labels, index, *mixed in batches:
             mine = self.team.share(len(labels))
             share = images if self.train.streamed else images[mine]
-            yield share, labels[mine], index[mine], len(labels)
+            targets = mixed[0][mine] if mixed else None
+            yield share, labels[mine], index[mine], targets, len(labels)
 
-    def _augmented(self, images: Tensor) -> Tensor:
+    def _augmented(self, images: Tensor, labels: Tensor) -> Tensor:
         images = self.setup.data.augment(images, self.transform)
-        for regularizer in self.regularizers:
-            images = regularizer.batch(images)
+        if self.augmenters and self.train.streamed:  # then the images are this process's share
+            labels = labels[self.team.share(len(labels))]
+        for augment in self.augmenters:
+            images = augment(images, labels)
         return self.setup.data.normalise(images)
 
     def _unchanging_inputs(self) -> Tensor | None:
         """Return all normalised inputs if no epoch changes them and they lie on the device."""
         setup = self.setup
-        augmented = setup.data.transforms or any(r.augments for r in self.regularizers)
-        if augmented or self.train.streamed:
+        augments = bool(self.augmenters) or any(r.augments for r in self.regularizers)
+        if augments or setup.data.transforms or self.train.streamed:
             return None
         everything = torch.arange(len(self.train), device=self.device)
         return setup.data.normalise(self.train.gather(everything))
@@ -296,7 +316,8 @@ class Training:
         for active, generator in zip(self.setup.regularizers, self.generators):
             answer = self._teacher(active.teacher) if active.teacher is not None else None
             stack.callback(active.regularizer.end)
-            view = TrainingView(self.model, self.round, self.device, generator, answer)
+            sizes = len(self.train), self.setup.data.classes
+            view = TrainingView(self.model, self.round, self.device, generator, answer, *sizes)
             before = self.model.state_dict().keys()
             active.regularizer.begin(view)
             if added := self.model.state_dict().keys() - before:
@@ -310,7 +331,7 @@ class Training:
     def _teacher(self, model: nn.Module) -> Teacher:
         """Return the teacher's answers: looked up where the input never changes."""
         context = self.setup.context
-        if self.inputs is not None:
+        if self.inputs is not None and self.mixer is None:
             return remembered(model, self.inputs, context)
 
         def answer(images: Tensor, index: Tensor) -> Tensor:

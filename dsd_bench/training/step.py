@@ -6,7 +6,9 @@ once and replayed (:mod:`dsd_bench.training.cuda_graph`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import repeat
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +18,7 @@ from dsd_bench.errors import RunError, message
 from dsd_bench.masks import Masks
 from dsd_bench.optimizers import Stepping
 from dsd_bench.optimizers.wrapping import Masked
-from dsd_bench.regularizers import Regularizer, Step
+from dsd_bench.regularizers import Regularizer, Step, overrides
 from dsd_bench.training.device import ComputeContext
 from dsd_bench.training.distributed import BATCH_NORMS
 
@@ -70,6 +72,8 @@ class Stepper:
     ) -> None:
         self.context, self.model, self.optimizer = context, model, optimizer
         self.regularizers, self.generators = list(regularizers), list(generators)
+        replacing = (r.criterion for r in self.regularizers if overrides(r, "criterion"))
+        self.criterion = next(replacing, cross_entropy)
         self.losses = torch.zeros((), device=context.device)
         self._forward = context.team.wrap_ddp(model)
         self._one = torch.ones((), device=context.device)
@@ -92,7 +96,12 @@ class Stepper:
             self._masked = Masked(held)
 
     def __call__(
-        self, images: Tensor, labels: Tensor, index: Tensor, whole: int | None = None
+        self,
+        images: Tensor,
+        labels: Tensor,
+        index: Tensor,
+        targets: Tensor | None = None,
+        whole: int | None = None,
     ) -> None:
         """Carry out one step.
 
@@ -100,6 +109,7 @@ class Stepper:
             images: ``(B, C, H, W)``, augmented and normalised.
             labels: ``(B,)`` int64.
             index: ``(B,)`` int64, the samples' positions in the train part.
+            targets: ``(B, classes)``, distributions that count instead of labels.
             whole: size of the batch of which this process has a share (default: B).
 
         Raises:
@@ -109,11 +119,11 @@ class Stepper:
         try:
             if whole is not None:
                 share = len(labels) * self.context.team.size / whole  # gradients are averaged
-                self._backward(images, labels, index, self._one * share)
+                self._backward(images, labels, index, targets, self._one * share)
             elif len(labels) <= self._fits:
-                self._gradients(images, labels, index)
+                self._gradients(images, labels, index, targets)
             else:
-                self._first_gradients(images, labels, index)
+                self._first_gradients(images, labels, index, targets)
         except BaseException:
             self._forget_gradients()  # a half-done sum must not get into another step
             raise
@@ -126,23 +136,33 @@ class Stepper:
         self._masked.apply()
         nn.utils.clip_grad_norm_(self.model.parameters(), norm)
 
-    def _gradients(self, images: Tensor, labels: Tensor, index: Tensor) -> None:
+    def _gradients(
+        self, images: Tensor, labels: Tensor, index: Tensor, targets: Tensor | None
+    ) -> None:
         """Add the gradient of the batch's mean loss to the parameters', in parts if need be."""
         part = self.context.plan.micro_batch
         if part is None or part >= len(labels):
-            self._backward(images, labels, index, self._one)
+            self._backward(images, labels, index, targets, self._one)
             return
-        split = torch.split
-        batches = zip(split(images, part), split(labels, part), split(index, part))
-        for some, given, places in batches:
-            self._backward(some, given, places, self._one * (len(given) / len(labels)))
+        for some, given, places, mixed in _in_parts(part, images, labels, index, targets):
+            weight = self._one * (len(given) / len(labels))
+            self._backward(some, given, places, mixed, weight)
 
-    def _backward(self, images: Tensor, labels: Tensor, index: Tensor, weight: Tensor) -> None:
+    def _backward(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        index: Tensor,
+        targets: Tensor | None,
+        weight: Tensor,
+    ) -> None:
         with self.context.autocast():
             logits = self._forward(images)
-        loss = functional.cross_entropy(logits.float(), labels)
-        if self.regularizers:
-            seen = Step(images, labels, index, logits)
+        if not self.regularizers:
+            loss = functional.cross_entropy(logits.float(), labels)
+        else:
+            seen = Step(images, labels, index, logits, targets)
+            loss = self.criterion(seen)
             for regularizer in self.regularizers:
                 loss = regularizer.loss(loss, seen)
             self.context.settle()
@@ -151,7 +171,9 @@ class Stepper:
 
     # -- a batch that may not fit ----------------------------------------------------------------
 
-    def _first_gradients(self, images: Tensor, labels: Tensor, index: Tensor) -> None:
+    def _first_gradients(
+        self, images: Tensor, labels: Tensor, index: Tensor, targets: Tensor | None
+    ) -> None:
         """Do what :meth:`_gradients` does, in smaller and smaller parts until they fit."""
         states = [generator.get_state() for generator in self.generators]
         losses, whole = self.losses.clone(), len(labels)
@@ -159,15 +181,15 @@ class Stepper:
         part = min(self.context.plan.micro_batch or whole, whole)
         while True:
             try:
-                self._gradients(images, labels, index)
+                self._gradients(images, labels, index, targets)
                 break
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error) or part == 1:
                     raise
             self._forget_gradients()
             part = (part + 1) // 2
-            if batch_dependent(self.model):
-                raise RunError(self._advice(images, labels, index, part))
+            if why := self._needs_whole():
+                raise RunError(self._advice(why, part, images, labels, index, targets))
             for generator, state in zip(self.generators, states):
                 generator.set_state(state)
             self.losses.copy_(losses)
@@ -178,11 +200,19 @@ class Stepper:
             self.context.change(why, micro_batch=part)
         self._fits = whole
 
-    def _advice(self, images: Tensor, labels: Tensor, index: Tensor, size: int) -> str:
+    def _needs_whole(self) -> str | None:
+        """Return what does not allow to take a batch in parts."""
+        if batch_dependent(self.model):
+            return "the model's batch norms do"
+        whole = (type(r).__name__ for r in self.regularizers if r.needs_whole_batch)
+        return next((f"the regularizer {name} does" for name in whole), None)
+
+    def _advice(self, why: str, size: int, images: Tensor, *rest: Tensor | None) -> str:
         """Say which batch size fits: the largest of ``size``, half of it, and so on."""
         while size > 1:  # a batch norm needs two
             try:
-                self._backward(images[:size], labels[:size], index[:size], self._one)
+                some, labels, index, targets = next(_in_parts(size, images, *rest))
+                self._backward(some, labels, index, targets, self._one)
                 break
             except (RuntimeError, MemoryError) as error:
                 if not out_of_memory(error):
@@ -192,8 +222,8 @@ class Stepper:
             size //= 2
         advice = f"--batch-size {size} fits" if size > 1 else "not even two images fit"
         return (
-            f"out of memory: a batch of {len(labels)} images does not fit, and the model's batch "
-            f"norms do not allow to take it in parts; {advice}"
+            f"out of memory: a batch of {len(images)} images does not fit, and {why} not allow to "
+            f"take it in parts; {advice}"
         )
 
     def _forget_gradients(self) -> None:
@@ -201,6 +231,17 @@ class Stepper:
             parameter.grad = None
         if self.context.device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def cross_entropy(step: Step) -> Tensor:
+    """Return the mean cross-entropy, in nats, of a step's targets, else of its labels."""
+    targets = step.labels if step.targets is None else step.targets
+    return functional.cross_entropy(step.logits.float(), targets)
+
+
+def _in_parts(size: int, *batch: Tensor | None) -> Iterator[Any]:
+    """Yield a batch's tensors ``size`` images at a time."""
+    return zip(*(repeat(None) if t is None else torch.split(t, size) for t in batch))
 
 
 def _copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
