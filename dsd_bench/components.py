@@ -84,6 +84,8 @@ class Component:
         changes_targets: (regularizers) whether a net trained with it fits other targets than the
             labels it is given, as distillation and label smoothing do; None: not said, which
             counts as yes. True of every one with ``teacher``.
+        passes: (optimizers) how often each step goes forward and backward: 2 where what it builds
+            has ``ascend``.
     """
 
     name: str
@@ -97,6 +99,7 @@ class Component:
     columns: tuple[str, ...] = field(default=())
     sets_back: bool | None = None
     changes_targets: bool | None = None
+    passes: int = 1
 
     def __post_init__(self) -> None:
         if type(self.name) is not str or not NAME.match(self.name):
@@ -116,6 +119,8 @@ class Component:
             raise ValueError(f"component '{self.name}': metrics must be names of metrics")
         if self.teacher and "teacher" not in self.params.model_fields:
             raise ValueError(f"component '{self.name}': teacher=True needs a parameter 'teacher'")
+        if type(self.passes) is not int or self.passes not in (1, 2):
+            raise ValueError(f"component '{self.name}': passes={self.passes!r}; it must be 1 or 2")
         for name in ("sets_back", "changes_targets"):
             if getattr(self, name) not in (None, True, False):
                 raise ValueError(f"component '{self.name}': {name} must be True, False or None")

@@ -24,6 +24,11 @@ def optimizer_of(config: RunConfig) -> Optimizer:
     return made
 
 
+def passes_of(config: RunConfig) -> int:
+    """Return how often each step of a training goes forward and backward."""
+    return catalogue().get("optimizer", config.chosen("optimizer").name).component.passes
+
+
 def schedule_of(config: RunConfig) -> Schedule:
     """Return the schedule of ``config``; errors as of :func:`optimizer_of`."""
     made: Schedule = build_component(catalogue(), "schedule", config.chosen("schedule"))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pydantic import TypeAdapter
 
 from dsd_bench.config.run import RunConfig
+from dsd_bench.config.training import passes_of
 from dsd_bench.config.words import component_params
 from dsd_bench.costs.counted import Counted
 from dsd_bench.costs.counting import (
@@ -93,12 +94,13 @@ def expected_cost(config: RunConfig) -> Cost | None:
     work = planned_work(config)
     if work is None:
         return None
+    passed = work.images * passes_of(config)
     return Cost(
         trainings=work.trainings,
         images=work.images,
-        forward=work.images * work.counted.step.forward,
-        backward=work.images * work.counted.step.backward,
-        teaching=work.images * teaching_step(config, work.sizes),
+        forward=passed * work.counted.step.forward,
+        backward=passed * work.counted.step.backward,
+        teaching=passed * teaching_step(config, work.sizes),
         at_most=config.stop.name != "never",
         bytes=COPIES * work.counted.state_bytes,
     )

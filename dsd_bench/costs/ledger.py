@@ -8,6 +8,7 @@ from pathlib import Path
 from dsd_bench.analysis import selected_round
 from dsd_bench.config.naming import command
 from dsd_bench.config.run import RunConfig, TeacherConfig
+from dsd_bench.config.training import passes_of
 from dsd_bench.costs import Ledger, TeacherCost, TrainingCost
 from dsd_bench.costs.counted import Counted
 from dsd_bench.costs.counting import (
@@ -76,18 +77,20 @@ def training_cost(
     """
     sparse, redense = images_of_training(config, row["round"], sizes.train, row.get("epochs", ()))
     images, step = sparse + redense, counted.step
+    passes = passes_of(config)
+    passed, sparse, redense = passes * images, passes * sparse, passes * redense
     forward, backward = step.effective(row["sparsity_per_layer"])
     dense, effective = teaching
     return TrainingCost(
         round=row["round"],
         sparsity=row["sparsity"],
         images=images,
-        forward=images * step.forward,
-        backward=images * step.backward,
+        forward=passed * step.forward,
+        backward=passed * step.backward,
         forward_effective=sparse * forward + redense * step.forward,
         backward_effective=sparse * backward + redense * step.backward,
-        teaching=images * dense,
-        teaching_effective=None if effective is None else images * effective,
+        teaching=passed * dense,
+        teaching_effective=None if effective is None else passed * effective,
     )
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dsd_bench.config.run import ComponentConfig, RegularizerConfig, RunConfig
-from dsd_bench.config.training import optimizer_of
+from dsd_bench.config.training import optimizer_of, passes_of
 from dsd_bench.config.words import build_component
 from dsd_bench.data.on_device import DeviceData
 from dsd_bench.data.prepare import Prepared, Split
@@ -20,6 +20,8 @@ from dsd_bench.errors import DsdError, RunError, UsageError, message
 from dsd_bench.masks import Masks, NothingLeft
 from dsd_bench.metrics.prunable import find_prunable
 from dsd_bench.models.building import Shape, in_one_line
+from dsd_bench.optimizers import Ascending, Optimizer
+from dsd_bench.optimizers.plain import make_stepping
 from dsd_bench.plugins import catalogue
 from dsd_bench.pruners import Pruner, PruneView
 from dsd_bench.schedules.flat import Flat
@@ -123,12 +125,26 @@ def _step(
         return ActiveRegularizer(chosen.name, made, teacher)
 
     regularizers = [active(chosen) for chosen in config.regularizers]
-    how = optimizer_of(config), Flat(1, 1e-9)
+    optimizer = optimizer_of(config)
+    _check_passes(config, optimizer, model)
+    how = optimizer, Flat(1, 1e-9)
     setup = TrainingSetup(config.protocol, data, context, 0, *how, regularizers)
     Training(setup, model, masks, 0).run(lambda training: None)
     for place, component in setup.stateful.items():
         _check_state(place, component, context.device)
     return setup.gathered()
+
+
+def _check_passes(config: RunConfig, optimizer: Optimizer, model: nn.Module) -> None:
+    """Refuse an optimiser of another number of passes than its component declares."""
+    told = passes_of(config)
+    found = 2 if isinstance(make_stepping(optimizer, model, config.protocol), Ascending) else 1
+    if told != found:
+        name = config.chosen("optimizer").name
+        raise UsageError(
+            f"optimizer '{name}' has {found} pass{'es' if found > 1 else ''} a step, its component "
+            f"declares {told}: register it with Component(passes={found})"
+        )
 
 
 def _prune(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 from dsd_bench.params import Params
 
@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    State = dict[str, Tensor | float]
+State: TypeAlias = "dict[str, Tensor | float]"
+"""What an optimiser remembers, by ``INDEX/NAME``."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,21 @@ class Stepping(Protocol):
         """Undo :meth:`state`; what is missing stays as it is."""
 
 
+@runtime_checkable
+class Ascending(Protocol):
+    """What an optimiser of two passes has beside a :class:`Stepping`, or an optimiser of torch's.
+
+    Each step then goes forward and backward twice over the same batch: once where the weights
+    are, before :meth:`ascend`, and once where that took them, before ``step``, which brings
+    them back and updates them by the second gradients. Nothing may remain of the first pass
+    between steps. The second pass leaves the running statistics of batch norms alone; what draws
+    random numbers draws anew. With gradients clipped, the second ones are.
+    """
+
+    def ascend(self) -> None:
+        """Move the weights by their gradients, which the core has masked and drops afterwards."""
+
+
 class Optimizer:
     """Base of all optimisers.
 
@@ -73,11 +89,24 @@ class Optimizer:
     def __init__(self, params: Params) -> None:
         self.params = params
 
-    def build(self, view: OptimizerView) -> torch.optim.Optimizer:
-        """Return a fresh optimiser over ``view.parameters``.
+    def build(self, view: OptimizerView) -> torch.optim.Optimizer | Stepping:
+        """Return a fresh optimiser over ``view.parameters``: one of torch's interface, or its own.
 
         The learning rate of its parameter groups is set by the core. Its ``state`` must hold
         everything that changes from step to step, as tensors or numbers: it is saved in every
-        checkpoint.
+        checkpoint. With an ``ascend`` it has two passes (:class:`Ascending`); its component
+        declares ``passes=2``.
         """
         raise NotImplementedError
+
+
+def base(name: str, view: OptimizerView) -> Stepping:
+    """Return a built-in optimiser, for others that change what it gets.
+
+    Args:
+        name: ``sgd``, ``adam`` or ``adamw``.
+        view: as :meth:`Optimizer.build` gets it.
+    """
+    from dsd_bench.optimizers.plain import built  # it loads torch
+
+    return built(name, view)

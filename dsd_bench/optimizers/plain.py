@@ -9,7 +9,8 @@ from torch import nn
 
 from dsd_bench.optimizers import Optimizer, OptimizerView, Stepping
 from dsd_bench.optimizers.sgd import SGD
-from dsd_bench.optimizers.wrapping import Torch
+from dsd_bench.optimizers.wrapping import as_stepping
+from dsd_bench.params import Params
 
 if TYPE_CHECKING:
     from dsd_bench.config.run import ProtocolConfig
@@ -20,7 +21,7 @@ class Sgd(Optimizer):
 
     recordable = True
 
-    def build(self, view: OptimizerView) -> Any:
+    def build(self, view: OptimizerView) -> Stepping:
         """Return our own SGD."""
         return SGD(view.parameters, view.momentum, view.weight_decay, view.recorded)
 
@@ -54,6 +55,14 @@ def _of_adam(view: OptimizerView) -> dict[str, Any]:
     }
 
 
+_KINDS = {"sgd": Sgd, "adam": Adam, "adamw": AdamW}
+
+
+def built(name: str, view: OptimizerView) -> Stepping:
+    """Return what a training needs of a built-in optimiser."""
+    return as_stepping(_KINDS[name](Params()).build(view))
+
+
 def make_stepping(
     optimizer: Optimizer, model: nn.Module, protocol: ProtocolConfig, recorded: bool = False
 ) -> Stepping:
@@ -68,5 +77,4 @@ def make_stepping(
     trained = [p for p in model.parameters() if p.requires_grad]
     rate = torch.tensor(protocol.lr, device=trained[0].device) if recorded else protocol.lr
     view = OptimizerView(trained, rate, protocol.momentum, protocol.weight_decay, recorded)
-    made = optimizer.build(view)
-    return Torch(made) if isinstance(made, torch.optim.Optimizer) else made
+    return as_stepping(optimizer.build(view))

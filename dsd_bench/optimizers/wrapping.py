@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+
+from dsd_bench.errors import RunError
+from dsd_bench.optimizers import Ascending, State, Stepping
 
 
 class Masked:
@@ -60,10 +63,22 @@ class Torch:
         self.optimizer.step()
         self.optimizer.zero_grad()
 
-    def state(self) -> dict[str, Tensor | float]:
-        """Return every parameter's state."""
+    def state(self) -> State:
+        """Return every parameter's state.
+
+        Raises:
+            RunError: if there is anything in it but tensors and numbers.
+        """
         slots = self.optimizer.state_dict()["state"]
-        return {f"{index}/{name}": v for index, slot in slots.items() for name, v in slot.items()}
+        found = {f"{index}/{name}": v for index, slot in slots.items() for name, v in slot.items()}
+        for name, value in found.items():
+            if not isinstance(value, Tensor | int | float):
+                kind = type(self.optimizer).__name__
+                raise RunError(
+                    f"optimizer {kind}: its state has a {type(value).__name__} as '{name}'; a "
+                    "checkpoint holds tensors and numbers only"
+                )
+        return found
 
     def load(self, state: Mapping[str, Tensor | float]) -> None:
         """Undo :meth:`state`."""
@@ -72,3 +87,58 @@ class Torch:
             index, _, name = key.partition("/")
             slots.setdefault(int(index), {})[name] = value
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": slots})
+
+
+class _Climber(Protocol):
+    def ascend(self) -> None: ...
+
+
+class TorchTwice(Torch):
+    """An optimiser of torch that has two passes.
+
+    Args:
+        optimizer: with a learning rate ``lr`` in each of its groups.
+        climber: the same one, for its ``ascend``.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, climber: _Climber) -> None:
+        super().__init__(optimizer)
+        self.ascend = climber.ascend
+
+
+class Wrapped:
+    """An optimiser around another one; override what shall be different.
+
+    Args:
+        inner: such as :func:`dsd_bench.optimizers.base` gives.
+    """
+
+    def __init__(self, inner: Stepping) -> None:
+        self.inner = inner
+
+    def hold(self, masks: Mapping[nn.Parameter, Tensor]) -> None:
+        """Multiply gradients by ``masks`` in every step."""
+        self.inner.hold(masks)
+
+    def set_rate(self, rate: float) -> None:
+        """Use the learning rate ``rate`` from the next step on."""
+        self.inner.set_rate(rate)
+
+    def step(self) -> None:
+        """Update the parameters by their gradients, and drop the gradients."""
+        self.inner.step()
+
+    def state(self) -> State:
+        """Return what changes from step to step."""
+        return self.inner.state()
+
+    def load(self, state: Mapping[str, Tensor | float]) -> None:
+        """Undo :meth:`state`."""
+        self.inner.load(state)
+
+
+def as_stepping(made: torch.optim.Optimizer | Stepping) -> Stepping:
+    """Return what a training needs of what :meth:`dsd_bench.optimizers.Optimizer.build` gave."""
+    if not isinstance(made, torch.optim.Optimizer):
+        return made
+    return TorchTwice(made, made) if isinstance(made, Ascending) else Torch(made)

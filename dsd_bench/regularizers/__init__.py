@@ -87,6 +87,8 @@ class Step:
         logits: ``(B, classes)``, of low precision where the run computes so.
         targets: float32 ``(B, classes)``, distributions that count instead of ``labels``; None
             where no regularizer mixes.
+        again: whether this is the second pass of a step whose optimiser has two; what counts or
+            remembers steps or samples does so in the first.
     """
 
     images: torch.Tensor
@@ -94,6 +96,7 @@ class Step:
     index: torch.Tensor
     logits: torch.Tensor
     targets: torch.Tensor | None = None
+    again: bool = False
 
 
 class Regularizer(Stateful):

@@ -77,7 +77,8 @@ def applies(module: nn.Module, images: Tensor) -> bool:
 def batch_norm(module: nn.BatchNorm2d, images: Tensor) -> Tensor:
     """Do what ``nn.BatchNorm2d.forward`` does in train mode, running statistics included."""
     normalised, mean, variance = _BatchNorm.apply(images, module.weight, module.bias, module.eps)
-    if module.training and module.running_mean is not None and module.running_var is not None:
+    tracks = module.training and module.track_running_stats
+    if tracks and module.running_mean is not None and module.running_var is not None:
         share = module.momentum
         if module.num_batches_tracked is not None:
             module.num_batches_tracked.add_(1)

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from dsd_bench.errors import RunError, message
 from dsd_bench.masks import Masks
-from dsd_bench.optimizers import Stepping
+from dsd_bench.optimizers import Ascending, Stepping
 from dsd_bench.optimizers.wrapping import Masked
 from dsd_bench.regularizers import Regularizer, Step, overrides
 from dsd_bench.training.device import ComputeContext
@@ -79,6 +79,13 @@ class Stepper:
         self._one = torch.ones((), device=context.device)
         self._fits = 0
         self._clip, self._masked = clip_norm, Masked({})
+        self._climber = optimizer if isinstance(optimizer, Ascending) else None
+        self._again = False
+        self._norms = [
+            module
+            for module in (model.modules() if self._climber else ())
+            if isinstance(module, BATCH_NORMS) and module.track_running_stats
+        ]
         self._hold(masks)
 
     def _hold(self, masks: Masks) -> None:
@@ -90,7 +97,7 @@ class Stepper:
             (p := parameters[name]): torch.empty_like(p, requires_grad=False).copy_(mask)
             for name, mask in pruned.items()
         }
-        if self._clip is None:
+        if self._clip is None and self._climber is None:
             self.optimizer.hold(held)
         else:
             self._masked = Masked(held)
@@ -117,24 +124,61 @@ class Stepper:
         """
         self.context.settle()
         try:
-            if whole is not None:
-                share = len(labels) * self.context.team.size / whole  # gradients are averaged
-                self._backward(images, labels, index, targets, self._one * share)
-            elif len(labels) <= self._fits:
-                self._gradients(images, labels, index, targets)
-            else:
-                self._first_gradients(images, labels, index, targets)
+            self._whole_gradients(images, labels, index, targets, whole)
+            if self._climber is not None:
+                self._climb(self._climber)
+                self._second_gradients(images, labels, index, targets, whole)
         except BaseException:
             self._forget_gradients()  # a half-done sum must not get into another step
             raise
+        if self._clip is not None or self._climber is not None:
+            self._masked.apply()
         if self._clip is not None:
-            self._clip_gradients(self._clip)
+            nn.utils.clip_grad_norm_(self.model.parameters(), self._clip)
         self.optimizer.step()
 
-    def _clip_gradients(self, norm: float) -> None:
-        """Scale all gradients down to ``norm``, as ``torch.nn.utils.clip_grad_norm_`` does."""
+    def _climb(self, climber: Ascending) -> None:
+        """End the first of two passes: move the weights by the gradients, and drop those."""
         self._masked.apply()
-        nn.utils.clip_grad_norm_(self.model.parameters(), norm)
+        climber.ascend()
+        for parameter in self.model.parameters():
+            parameter.grad = None
+
+    def _second_gradients(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        index: Tensor,
+        targets: Tensor | None,
+        whole: int | None,
+    ) -> None:
+        """Do what :meth:`_whole_gradients` does; batch norms do not remember the batch again."""
+        try:
+            self._again = True
+            for module in self._norms:
+                module.track_running_stats = False
+            self._whole_gradients(images, labels, index, targets, whole)
+        finally:
+            self._again = False
+            for module in self._norms:
+                module.track_running_stats = True
+
+    def _whole_gradients(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        index: Tensor,
+        targets: Tensor | None,
+        whole: int | None,
+    ) -> None:
+        """Add the gradient of the batch's mean loss, of which this process may have a share."""
+        if whole is not None:
+            share = len(labels) * self.context.team.size / whole  # gradients are averaged
+            self._backward(images, labels, index, targets, self._one * share)
+        elif len(labels) <= self._fits:
+            self._gradients(images, labels, index, targets)
+        else:
+            self._first_gradients(images, labels, index, targets)
 
     def _gradients(
         self, images: Tensor, labels: Tensor, index: Tensor, targets: Tensor | None
@@ -161,7 +205,7 @@ class Stepper:
         if not self.regularizers:
             loss = functional.cross_entropy(logits.float(), labels)
         else:
-            seen = Step(images, labels, index, logits, targets)
+            seen = Step(images, labels, index, logits, targets, self._again)
             loss = self.criterion(seen)
             for regularizer in self.regularizers:
                 loss = regularizer.loss(loss, seen)
