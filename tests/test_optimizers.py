@@ -144,3 +144,23 @@ def test_state_on_one_vector_is_the_state_of_lists() -> None:
     train(ours, optimizer, range(3, 5))
     train(again, other, range(3, 5))
     assert same(ours, again)
+
+
+def test_without_torch_s_own_joining_the_bits_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dsd_bench.optimizers import sgd
+
+    trained = []
+    for joining in (sgd._flatten, sgd._joined):
+        monkeypatch.setattr(sgd, "_flatten", joining)
+        net = nn.Sequential(nn.Linear(5, 16), nn.ReLU(), nn.Linear(16, 3))
+        for number, parameter in enumerate(net.parameters()):
+            nn.init.normal_(parameter, generator=torch.Generator().manual_seed(number))
+        stepping = SGD(net.parameters(), 0.9, 1e-2)
+        assert stepping._flat is not None
+        for step, rate in enumerate(RATES):
+            stepping.set_rate(rate)
+            images = torch.randn(4, 5, generator=torch.Generator().manual_seed(step))
+            net(images).square().sum().backward()
+            stepping.step()
+        trained.append(net)
+    assert same(*trained)

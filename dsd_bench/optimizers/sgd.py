@@ -7,7 +7,7 @@ does not import torch's compiler (2 s).
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -96,7 +96,7 @@ class SGD:
 
     def _flat_step(self, buffer: Tensor, grads: list[Tensor]) -> None:
         """Do the same on one vector: an operation on a list costs as much for each of its parts."""
-        gradient = torch.cat([grad.reshape(-1) for grad in grads])
+        gradient = _flatten(grads)
         if self._kept is not None:
             gradient.mul_(self._kept)
         if self.decay:
@@ -132,6 +132,17 @@ class SGD:
             value = state.get(f"{index}/momentum_buffer")
             if isinstance(value, Tensor):
                 buffer.copy_(value)
+
+
+def _joined(tensors: Sequence[Tensor]) -> Tensor:
+    """Return all values in one vector."""
+    return torch.cat([tensor.reshape(-1) for tensor in tensors])
+
+
+_flatten: Callable[[Sequence[Tensor]], Tensor] = getattr(
+    torch._utils, "_flatten_dense_tensors", _joined
+)
+"""torch's own :func:`_joined`, not public, takes 5 us for six tensors where that takes 9."""
 
 
 def _together(parameters: Sequence[Tensor]) -> Tensor | None:

@@ -41,7 +41,7 @@ class Gatherer:
         most = min(self.together * batch, len(inputs))
         self._rows = self._inputs.new_empty((most, self._inputs.shape[1]))
         self._labels, self._index = (torch.empty_like(labels[:most]) for _ in range(2))
-        self._batches: dict[int, list[Batch]] = {}
+        self._places: dict[int, tuple[Batch, list[Batch]]] = {}
 
     def batches(self, order: Tensor, first: int, last: int) -> Iterator[Batch]:
         """Yield batches number ``first`` to ``last - 1`` of the samples in ``order``.
@@ -53,18 +53,19 @@ class Gatherer:
         """
         for start in range(first, last, self.together):
             index = order[start * self.batch : (start + self.together) * self.batch]
-            count = len(index)
-            torch.index_select(self._inputs, 0, index, out=self._rows[:count])
-            torch.index_select(self.labels, 0, index, out=self._labels[:count])
-            self._index[:count] = index
-            yield from self._split(count)
+            (rows, labels, places), batches = self._place(len(index))
+            torch.index_select(self._inputs, 0, index, out=rows)
+            torch.index_select(self.labels, 0, index, out=labels)
+            places.copy_(index)
+            yield from batches
 
-    def _split(self, count: int) -> list[Batch]:
-        """Return the batches of the first ``count`` samples that were gathered; made once."""
-        if count not in self._batches:
-            images = self._rows[:count].view(count, *self._shape)
+    def _place(self, count: int) -> tuple[Batch, list[Batch]]:
+        """Return where ``count`` samples are gathered, and their batches there; made once."""
+        if count not in self._places:
+            rows, labels, index = self._rows[:count], self._labels[:count], self._index[:count]
+            images = rows.view(count, *self._shape)
             if self._permuted:
                 images = images.permute(0, 3, 1, 2)
-            parts = (images, self._labels[:count], self._index[:count])
-            self._batches[count] = list(zip(*(torch.split(t, self.batch) for t in parts)))
-        return self._batches[count]
+            batches = zip(*(torch.split(t, self.batch) for t in (images, labels, index)))
+            self._places[count] = (rows, labels, index), list(batches)
+        return self._places[count]

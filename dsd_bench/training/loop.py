@@ -5,6 +5,7 @@ Nothing is done per sample in Python and nothing waits for the host within an ep
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -224,7 +225,7 @@ class Training:
                 break
             after_step(self)
         self.cursor.epoch, self.cursor.step = epoch + 1, 0
-        if not bool(self.team.all_reduce(self.stepper.losses).isfinite()):
+        if not math.isfinite(self.team.all_reduce(self.stepper.losses).item()):
             raise Diverged(
                 f"round {self.round}, epoch {epoch + 1}: the loss is no longer finite; "
                 f"try a smaller --lr (it is {self.setup.protocol.lr}) or weaker regularizers"
