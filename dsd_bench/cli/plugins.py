@@ -14,6 +14,7 @@ from dsd_bench.errors import UsageError, plain, suggest
 from dsd_bench.plugins import Catalogue, Registration, catalogue
 
 COMMANDS = {
+    "new": ("dsd_bench.cli.creating", "Make a new plugin that works, of any kind."),
     "test": ("dsd_bench.cli.checking", "Check that plugins keep to what every component must."),
 }
 """What else can be done with plugins: each command's module and summary."""
