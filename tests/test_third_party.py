@@ -1,4 +1,4 @@
-"""The distribution under ``plugins/`` and the example of CONTRIBUTING.md, installed and used.
+"""The distributions under ``plugins/`` and the example of CONTRIBUTING.md, installed and used.
 
 A wheel cannot be counted on here: building one needs hatchling, which users of dsd-bench do not
 have, or the network. So :func:`install` puts in place what a wheel's installation leaves: the code,
@@ -31,6 +31,8 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "plugins" / "dsd-bench-taylor"
 PACKAGE = SOURCE / "dsd_bench_taylor"
 PROJECT = tomllib.loads((SOURCE / "pyproject.toml").read_text("utf-8"))["project"]
+
+SHIPPED = sorted(path.name for path in (ROOT / "plugins").glob("dsd-bench-*"))
 
 PUBLIC = {
     "dsd_bench",
@@ -122,17 +124,32 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-def test_it_needs_only_the_public_api():
-    found = set().union(*map(imports, PACKAGE.glob("*.py")))
+def installed(name: str, folder: Path) -> Path:
+    """Install one of the distributions in ``folder``; return its sources."""
+    source = ROOT / "plugins" / name
+    package = name.replace("-", "_")
+    shutil.copytree(source / package, folder / package)
+    install(folder, tomllib.loads((source / "pyproject.toml").read_text("utf-8"))["project"])
+    return source
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_it_needs_only_the_public_api(name):
+    package = ROOT / "plugins" / name / name.replace("-", "_")
+    found = set().union(*map(imports, package.rglob("*.py")))
     used = {name for name in found if name.split(".")[0] == "dsd_bench"}
     assert used
     assert used <= PUBLIC
 
 
-def test_it_says_that_it_is_a_plugin_and_needs_nothing_else():
-    assert PROJECT["name"].startswith("dsd-bench-")
-    assert "dsd-bench-plugin" in PROJECT["keywords"]
-    assert [word.split(">")[0] for word in PROJECT["dependencies"]] == ["dsd-bench"]
+@pytest.mark.parametrize("name", SHIPPED)
+def test_it_says_that_it_is_a_plugin_and_what_it_needs(name):
+    project = tomllib.loads((ROOT / "plugins" / name / "pyproject.toml").read_text())["project"]
+    assert project["name"] == name
+    assert "dsd-bench-plugin" in project["keywords"]
+    needs = [word.split(">")[0] for word in project["dependencies"]]
+    assert needs[0] == "dsd-bench"
+    assert name != "dsd-bench-taylor" or len(needs) == 1
 
 
 def test_its_components_are_listed_with_their_origin_and_load_no_torch(site, tmp_path):
@@ -203,8 +220,10 @@ def test_without_plugins_its_names_are_unknown(site, tmp_path, switch, environme
     assert "Traceback" not in done.stderr
 
 
-def test_its_own_tests_pass(site, tmp_path):
-    shutil.copytree(SOURCE / "tests", tmp_path / "tests")
+@pytest.mark.parametrize("name", SHIPPED)
+def test_its_own_tests_pass(tmp_path, name):
+    shutil.copytree(installed(name, tmp_path / "site") / "tests", tmp_path / "tests")
+    site = tmp_path / "site"
     done = python(site, tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests")
     assert done.returncode == 0, done.stdout
     assert "passed" in done.stdout

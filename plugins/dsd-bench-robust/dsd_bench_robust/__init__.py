@@ -1,0 +1,1 @@
+"""A plugin of dsd-bench: training that wrong labels mislead less, without a teacher."""

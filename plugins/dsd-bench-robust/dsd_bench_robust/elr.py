@@ -1,0 +1,58 @@
+"""The regularizer ``elr``: early-learning regularization."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from dsd_bench.errors import RunError
+from dsd_bench.regularizers import Regularizer, Step, TrainingView
+from dsd_bench_robust.plugin import ELRParams
+
+SMALLEST = 1e-4
+"""Probabilities are kept this far from 0 and 1, as in the authors' code."""
+
+
+class ELR(Regularizer):
+    """Loss -> loss + weight * mean of log(1 - <answer, target>).
+
+    An image's target is the running mean of the network's answers to it in this training: what
+    it learned early keeps it from learning a wrong label later. Each training begins with
+    targets of zero.
+    """
+
+    params: ELRParams
+
+    def __init__(self, params: ELRParams) -> None:
+        super().__init__(params)
+        self._targets: Tensor | None = None
+
+    def begin(self, view: TrainingView) -> None:
+        """Forget the targets of the training before."""
+        self._targets = torch.zeros(view.samples, view.classes, device=view.device)
+
+    def loss(self, loss: Tensor, step: Step) -> Tensor:
+        """Return the new loss.
+
+        Raises:
+            dsd_bench.errors.RunError: if batches are mixed: no image has an answer of its own.
+        """
+        if step.targets is not None:
+            raise RunError("elr remembers each image's answer, so no regularizer may mix images")
+        assert self._targets is not None, "begin comes first"
+        answers = step.logits.float().softmax(1).clamp(SMALLEST, 1 - SMALLEST)
+        known = answers.detach() / answers.detach().sum(1, keepdim=True)
+        targets = torch.lerp(known, self._targets[step.index], self.params.momentum)
+        self._targets.index_copy_(0, step.index, targets)
+        agreement = (targets * answers).sum(1)
+        return loss + self.params.weight * (1 - agreement).log().mean()
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the targets, ``(samples, classes)``."""
+        return {} if self._targets is None else {"targets": self._targets}
+
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go on with these targets."""
+        self._targets = tensors["targets"]
