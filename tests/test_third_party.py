@@ -38,7 +38,7 @@ PUBLIC = {
     "dsd_bench",
     *(f"dsd_bench.{kind}" for kind in ("pruners", "perturbers", "regularizers", "stopping")),
     *(f"dsd_bench.{kind}" for kind in ("models", "data", "noise", "metrics", "executors")),
-    *("dsd_bench.optimizers", "dsd_bench.schedules"),
+    *("dsd_bench.optimizers", "dsd_bench.optimizers.wrapping", "dsd_bench.schedules"),
     *("dsd_bench.reports", "dsd_bench.errors", "dsd_bench.masks"),
 }
 """What plugins may import, as CONTRIBUTING.md says."""

@@ -20,7 +20,7 @@ class ELR(Regularizer):
 
     An image's target is the running mean of the network's answers to it in this training: what
     it learned early keeps it from learning a wrong label later. Each training begins with
-    targets of zero.
+    targets of zero. Where a step has two passes, only the answers of the first are remembered.
     """
 
     params: ELRParams
@@ -42,10 +42,12 @@ class ELR(Regularizer):
         if step.targets is not None:
             raise RunError("elr remembers each image's answer, so no regularizer may mix images")
         assert self._targets is not None, "begin comes first"
+        before = self._targets[step.index]
         answers = step.logits.float().softmax(1).clamp(SMALLEST, 1 - SMALLEST)
         known = answers.detach() / answers.detach().sum(1, keepdim=True)
-        targets = torch.lerp(known, self._targets[step.index], self.params.momentum)
-        self._targets.index_copy_(0, step.index, targets)
+        targets = before if step.again else torch.lerp(known, before, self.params.momentum)
+        if not step.again:
+            self._targets.index_copy_(0, step.index, targets)
         agreement = (targets * answers).sum(1)
         return loss + self.params.weight * (1 - agreement).log().mean()
 

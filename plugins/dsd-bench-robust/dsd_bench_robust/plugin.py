@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from dsd_bench import Component, Params, hookimpl, param
 
 dsd_bench_api = "1"
@@ -50,6 +52,18 @@ class ELRParams(Params):
     )
 
 
+class SAMParams(Params):
+    """What ``sam`` takes; learning rate, momentum and weight decay are the protocol's."""
+
+    rho: float = param(
+        0.05,
+        help="how far each step goes uphill before it takes the gradient that it follows",
+        gt=0,
+        unit="norm of all weights' change",
+    )
+    base: Literal["sgd", "adam", "adamw"] = param("sgd", help="what follows that gradient")
+
+
 @hookimpl
 def register_regularizers() -> list[Component]:
     """Return the regularizers. None of them has the net fit its labels to the last one."""
@@ -90,4 +104,20 @@ def register_regularizers() -> list[Component]:
             "Noisy Labels (NeurIPS), eq. 6 and 9",
             changes_targets=True,
         ),
+    ]
+
+
+@hookimpl
+def register_optimizers() -> list[Component]:
+    """Return the optimiser ``sam``, which goes forward and backward twice a step."""
+    return [
+        Component(
+            name="sam",
+            implementation="dsd_bench_robust.sam:SAM",
+            summary="sharpness-aware minimisation around sgd, adam or adamw",
+            params=SAMParams,
+            citation="Foret et al. 2021, Sharpness-Aware Minimization for Efficiently Improving "
+            "Generalization (ICLR), algorithm 1",
+            passes=2,
+        )
     ]

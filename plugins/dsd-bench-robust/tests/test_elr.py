@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -80,6 +81,17 @@ def test_it_takes_the_loss_up_towards_what_was_answered_before() -> None:
     loss.backward()
     assert logits.grad is not None
     assert logits.grad[0, 1] < 0 < logits.grad[0, 0]
+
+
+def test_of_two_passes_the_first_is_remembered() -> None:
+    """The second asks about the same images elsewhere; its loss is against what is remembered."""
+    elr, (logits, index) = make(), random_steps(1)[0]
+    elr.loss(torch.tensor(0.0), step(logits, index))
+    before = elr.state()["targets"].clone()
+    found = elr.loss(torch.tensor(0.0), replace(step(2 * logits, index), again=True))
+    assert elr.state()["targets"].equal(before)
+    agreement = ((2 * logits).softmax(1) * before[index]).sum(1)
+    assert found.item() == pytest.approx(3 * (1 - agreement).log().mean().item(), rel=1e-3)
 
 
 def test_each_training_begins_anew_and_state_comes_back() -> None:
