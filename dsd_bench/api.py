@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from dsd_bench.config.run import RunConfig
+from dsd_bench.config.words import parse_component
 from dsd_bench.environment import launched
 from dsd_bench.environment.contained import contained
 from dsd_bench.errors import Interrupted, RunError, UsageError, plain
@@ -66,7 +67,8 @@ def run(
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:0``, ...
         data_dir: where data sets lie.
         download: whether data and pretrained weights may be downloaded.
-        executor: ``inline`` (this process) or ``local`` (worker processes).
+        executor: ``inline`` (this process), ``local`` (worker processes) or a plugin's, with its
+            parameters.
         force: whether to begin a finished run anew.
         accept_versions: whether to go on with rounds that other plugin code made.
         keep: which rounds' weights stay: ``all``, ``records`` (those that beat all rounds before
@@ -145,7 +147,8 @@ def execute_plan(
     launch = launched()
     if not launch.alone:
         executor = "inline"  # each process of torchrun does the same runs, together
-    made: Executor = catalogue().get("executor", executor).component.create()
+    entry, params = parse_component("executor", executor, "--executor")
+    made: Executor = entry.component.create(params)
     check_device(settings.device)
     check_code(planned, settings.accept_versions, emit)
     jobs = [item.job for item in planned]

@@ -75,7 +75,7 @@ class Component:
         citation: the paper it comes from.
         teacher: (regularizers) whether it distils from another run, named by its parameter
             ``teacher``.
-        metrics: (stop criteria) names of the further metrics its rule reads.
+        metrics: (stop criteria) the further metrics its rule reads, as words with their parameters.
         columns: (stop criteria) columns of ``rounds.jsonl`` that its rule cannot do without; a run
             that would leave one of them empty is refused before it is trained.
         sets_back: (perturbers) whether it takes the weights back to an earlier state or to a new

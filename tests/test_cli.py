@@ -622,7 +622,7 @@ def test_options_from_a_runs_own_file(tiny_run: TinyRun, command: Command) -> No
         ("a.toml", "round = 3", "a.toml: unknown option 'round'; did you mean 'rounds'?"),
         ("a.toml", "rounds = 1\ntarget_sparsity = 0.5", "a.toml: give --rounds or"),
         ("a.toml", "reg = 3", "--reg: 3 is neither"),
-        ("a.toml", "metric = 3", "there is no metric '3'"),
+        ("a.toml", "metric = 3", "--metric: 3 is neither"),
         ("a.toml", "teacher = 3", "a.toml: teacher=3 is no table"),
         ("a.toml", 'reg = {name = "l1", params = 3}', "--reg l1: params=3 is no table"),
         ("a.toml", "pruner = 3", "--pruner: 3 is neither"),

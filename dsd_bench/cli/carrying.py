@@ -60,7 +60,12 @@ HOW = (
         help="Rounds whose weights stay: all, records (those that beat all before them) or none "
         "but the dense and the best (default: all up to 256 MiB a run, else records).",
     ),
-    how("--executor", default="local", metavar="NAME", help="local (worker processes) or inline."),
+    how(
+        "--executor",
+        default="local",
+        metavar="NAME[:KEY=VALUE,...]",
+        help="local (worker processes) or inline.",
+    ),
     how("-y", "--yes", is_flag=True, help="Do not ask before long work."),
     how("--checkpoint-seconds", type=click.FloatRange(0), default=30.0, hidden=True),
     how("--debug", is_flag=True, help="Show tracebacks."),

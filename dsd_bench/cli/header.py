@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from dsd_bench.config.metrics import metric_key
 from dsd_bench.config.naming import label, method_words
 from dsd_bench.config.run import RunConfig
 from dsd_bench.errors import plain
@@ -57,7 +58,9 @@ def print_notes(console: Console, notes: Sequence[str]) -> None:
 def _reused(item: Planned) -> str:
     """Say that a run is reused, and which further metrics it lacks."""
     folder = item.job.path / "metrics"
-    lacking = [name for name in item.config.metrics if not (folder / f"{name}.jsonl").exists()]
+    lacking = [
+        word for word in item.config.metrics if not (folder / f"{metric_key(word)}.jsonl").exists()
+    ]
     text = f"; without {', '.join(lacking)}, which --force measures" if lacking else ""
     return f"  (finished: reused{text})"
 

@@ -24,7 +24,7 @@ COMPONENTS = {
     "optimizer": "Optimiser, made afresh for each training: sgd (default), adam, adamw, ...",
     "schedule": "Schedule of learning rates and phases: step (default), ...",
     "stop": "Stop criterion, such as entropy-gate.",
-    "metric": "A further metric; repeat it for several.",
+    "metric": "A further metric, NAME[:KEY=VALUE,...]; repeat it for several.",
 }
 """Options that choose components, with their help."""
 

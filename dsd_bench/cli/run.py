@@ -29,7 +29,7 @@ from dsd_bench.cli.saying import say_json
 from dsd_bench.config.layers import read_layer
 from dsd_bench.config.naming import command
 from dsd_bench.config.resolve import resolve
-from dsd_bench.config.words import component_name
+from dsd_bench.config.words import component_name, parse_component
 from dsd_bench.errors import DataError, UsageError, plain
 from dsd_bench.executors import Settings
 from dsd_bench.executors.planning import Planned, plan
@@ -59,7 +59,7 @@ class RunCommand(Sectioned):
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Describe the chosen components' parameters."""
         chosen = ctx.meta.get("chosen", {})
-        words = [(k, w) for k in COMPONENTS for w in _several(chosen.get(k))]
+        words = [(k, w) for k in (*COMPONENTS, "executor") for w in _several(chosen.get(k))]
         for key, word in words:
             try:
                 entry = _entry(key, word)
@@ -111,7 +111,7 @@ def run(config: Path | None, **given: Any) -> int:
     layer = read_layer(config) if config else {}
     places = {key: Path(given[key] or layer.get(key, word)) for key, word in PLACES.items()}
     runs_dir, settings = places["runs_dir"], settings_of(given, places["data_dir"])
-    catalogue().get("executor", given["executor"], "--executor")
+    parse_component("executor", given["executor"], "--executor")
     with identifying(), remembering(*([config.parent, config.parent.parent] if config else [])):
         configs = resolve({**layer, **places}, command_layer(given))
     planned = plan(configs, runs_dir, given["force"])

@@ -29,8 +29,8 @@ from dsd_bench.cli.options import Sectioned
 from dsd_bench.cli.saying import say_json
 from dsd_bench.cli.suites import list_suites
 from dsd_bench.config.naming import command
+from dsd_bench.config.words import parse_component
 from dsd_bench.executors.planning import Planned, plan
-from dsd_bench.plugins import catalogue
 from dsd_bench.reports.words import open_console, plural
 from dsd_bench.suites.cells import Cell, cells
 from dsd_bench.suites.costs import Budget, budget
@@ -61,7 +61,7 @@ def sweep(
         return 0
     runs_dir = given["runs_dir"] or Path("runs")
     settings = settings_of(given, given["data_dir"] or Path("data"))
-    catalogue().get("executor", given["executor"], "--executor")
+    parse_component("executor", given["executor"], "--executor")
     places = {"runs_dir": runs_dir, "data_dir": settings.data_dir}
     chosen: Chosen = []
     for path in dict.fromkeys(find_suite(word) for word in suites):

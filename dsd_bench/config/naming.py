@@ -39,10 +39,19 @@ def component_word(kind: str, part: Mapping[str, Any], lookup: Lookup | None = N
     component = lookup(kind, part["name"]) if lookup else None
     if component is None:
         return format_word(part["name"], params)
+    told = told_params(params, component)
+    return format_word(part["name"], told, main_field(component.params))
+
+
+def told_params(params: Mapping[str, Any], component: Component) -> dict[str, Any]:
+    """Return the parameters that are not at their default, as JSON."""
     fields = component.params.model_fields
     default = {key: field.get_default(call_default_factory=True) for key, field in fields.items()}
-    told = {key: value for key, value in params.items() if not _same(default.get(key), value)}
-    return format_word(part["name"], told, main_field(component.params))
+    return {
+        key: value
+        for key, value in params.items()
+        if value is not None and not _same(default.get(key), value)
+    }
 
 
 def _same(default: Any, value: Any) -> bool:

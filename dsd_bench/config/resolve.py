@@ -25,6 +25,7 @@ from dsd_bench.config.layers import (
     parse_seed,
     parse_seeds,
 )
+from dsd_bench.config.metrics import canonical_metric
 from dsd_bench.config.run import (
     LATER,
     ComponentConfig,
@@ -313,15 +314,16 @@ class _Reading:
         return _Reading([*base, own, {"teacher": nested}], self.problems, "teacher: ").draft()
 
     def _metrics(self, stop: ComponentConfig | None) -> tuple[str, ...]:
-        names = [str(name) for name in self.options.get("metric", [])]
+        words = list(self.options.get("metric", []))
         if stop is not None:
-            names += catalogue().get("stop", stop.name).component.metrics
-        for name in names:
+            words += catalogue().get("stop", stop.name).component.metrics
+        found = []
+        for word in words:
             try:
-                catalogue().get("metric", name, f"{self.where}{flag('metric')}")
+                found.append(canonical_metric(word, f"{self.where}{flag('metric')}"))
             except UsageError as error:
                 self.problems.append(str(error))
-        return tuple(dict.fromkeys(names))
+        return tuple(dict.fromkeys(found))
 
     def _fingerprint(self, dataset: ComponentConfig | None) -> str:
         if dataset is None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
+from dsd_bench.config.metrics import build_metric, metric_key
 from dsd_bench.config.naming import command, component_word
 from dsd_bench.config.run import ComponentConfig, DatasetConfig, RunConfig, TeacherConfig
 from dsd_bench.config.training import optimizer_of, planned_phases, schedule_of
@@ -103,7 +104,7 @@ def assemble(
         perturber=build_component(known, "perturber", config.perturber),
         stop=build_component(known, "stop", config.stop),
         measured=[known.get("metric", name).component.create() for name in BUILTIN],
-        further={name: known.get("metric", name).component.create() for name in config.metrics},
+        further={metric_key(word): build_metric(word) for word in config.metrics},
         checkpoint_seconds=sources.checkpoint_seconds,
         keep=sources.keep,
     )

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
+from dsd_bench.config.metrics import build_metric
 from dsd_bench.config.run import ComponentConfig, Layout, RegularizerConfig, RunConfig
 from dsd_bench.config.training import check_schedule
 from dsd_bench.config.words import build_component
@@ -95,8 +96,8 @@ class _Checks:
         for kind in ("stop", "noise"):
             build_component(known, kind, getattr(config, kind))
         self._once(("schedule", config.model_dump_json()), lambda: check_schedule(config))
-        for name in config.metrics:
-            known.get("metric", name).component.create()
+        for word in config.metrics:
+            build_metric(word)
         perturber: Perturber = build_component(known, "perturber", config.perturber)
         check_chain(config, context.team.size)
         found = self._measures(config)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from dsd_bench.config.metrics import metric_key, word_of
 from dsd_bench.config.naming import command
 from dsd_bench.config.run import RunConfig
 from dsd_bench.errors import DamagedFile, UsageError
@@ -77,12 +78,18 @@ def _rewrite_config(path: Path, config: RunConfig, result: dict[str, Any]) -> No
     """Write the configuration, with the further metrics that were measured; note its new hash."""
     known = hashes.recorded(result)
     files = [Path(name) for name in known if name.startswith("metrics/")]
-    measured = config.model_copy(update={"metrics": tuple(file.stem for file in files)})
+    measured = config.model_copy(update={"metrics": _words(config, files)})
     value = (measured if known else config).to_json()
     write_json(path / CONFIG, value)
     if known and known[CONFIG] != (found := hashes.digest(json_bytes(value))):
         result[hashes.KEY][CONFIG] = found
         write_json(path / "result.json", result)
+
+
+def _words(config: RunConfig, files: Sequence[Path]) -> tuple[str, ...]:
+    """Return the words of the metrics that were measured."""
+    known = {metric_key(word): word for word in config.metrics}
+    return tuple(known.get(key) or word_of(key) for key in (file.stem for file in files))
 
 
 def _damaged(path: Path, result: dict[str, Any]) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from dsd_bench.config.layers import SINGLE
 from dsd_bench.config.run import LATER, RunConfig
+from dsd_bench.config.words import component_name
 from dsd_bench.errors import DamagedFile, DsdError, UsageError
 from dsd_bench.plugins import catalogue
 from dsd_bench.plugins.digest import digest, version
@@ -40,7 +41,7 @@ def components(config: RunConfig) -> dict[str, dict[str, str]]:
     """Return the distribution of each third-party component that a run uses, by kind and name."""
     chosen = [(kind, getattr(config, kind).name) for kind in SINGLE]
     chosen += [(kind, config.chosen(kind).name) for kind in LATER if getattr(config, kind)]
-    chosen += [("metric", name) for name in config.metrics]
+    chosen += [("metric", component_name(word, "metric")) for word in config.metrics]
     for regularizer in config.regularizers:
         chosen.append(("regularizer", regularizer.name))
         if regularizer.teacher is not None:

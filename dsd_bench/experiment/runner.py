@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dsd_bench.config.metrics import metric_key
 from dsd_bench.config.run import Layout, RunConfig
 from dsd_bench.config.words import build_component
 from dsd_bench.data.prepare import Prepared
@@ -290,7 +291,8 @@ def usable(
         UsageError: if its rounds were computed under other numerics.
     """
     device.refuse_other_numerics(checkpoint.plans, cpu_layout)
-    if any(set(config.metrics) - set(row.get("metrics", {})) for row in checkpoint.rows):
+    wanted = set(map(metric_key, config.metrics))
+    if any(wanted - set(row.get("metrics", {})) for row in checkpoint.rows):
         return None
     rows = checkpoint.rows
     for count in range(1, len(rows) + 1):

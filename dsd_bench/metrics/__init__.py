@@ -60,7 +60,11 @@ class MeasureView:
 
 
 class Metric:
-    """Base of all metrics. Built-in ones fill ``rounds.jsonl``, others ``metrics/<name>.jsonl``."""
+    """Base of all metrics. Built-in ones fill ``rounds.jsonl``, others ``metrics/<name>.jsonl``.
+
+    Parameters that are not at their default are part of the file's name, and of the key of the
+    values in the rows that stop criteria read: ``<name>+<key>-<value>``.
+    """
 
     def __init__(self, params: Params) -> None:
         self.params = params

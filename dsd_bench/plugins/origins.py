@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import islice
@@ -89,8 +89,8 @@ def _distribution(
 def _uses(config: Mapping[str, Any], kind: str, name: str) -> bool:
     """Whether a ``config.json``, or the teacher's in it, names a component."""
     if kind == "metric":
-        names: Any = config.get("metrics")
-        return isinstance(names, Sequence) and name in names
+        words: Any = config.get("metrics")
+        return isinstance(words, list) and name in [str(word).partition(":")[0] for word in words]
     parts = config.get("regularizers")
     chain = [part for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
     own = chain if kind == "regularizer" else [config.get(kind)]

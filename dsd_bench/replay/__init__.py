@@ -14,6 +14,7 @@ from itertools import product
 from typing import Any
 
 from dsd_bench.analysis import Spread, spread
+from dsd_bench.config.metrics import needed_keys, word_of
 from dsd_bench.config.naming import component_word
 from dsd_bench.config.run import ComponentConfig, RunConfig
 from dsd_bench.config.words import parse_component
@@ -33,7 +34,7 @@ class Rule:
         word: as one types it, parameters at their default left out.
         config: as a run's configuration has it.
         criterion: the built component.
-        metrics: names of the further metrics it reads.
+        metrics: keys of the further metrics it reads, as rows have them.
     """
 
     word: str
@@ -134,7 +135,7 @@ def rule(word: str, values: Mapping[str, Any] | None = None) -> Rule:
         name=component.name, version=component.version, params=params.model_dump(mode="json")
     )
     text = component_word("stop", config.model_dump(), catalogue().find)
-    return Rule(text, config, component.create(params), component.metrics)
+    return Rule(text, config, component.create(params), needed_keys(component.metrics))
 
 
 def varied(word: str, values: Mapping[str, Sequence[Any]]) -> list[Rule]:
@@ -205,7 +206,7 @@ def _check_metrics(curve: Curve, rule: Rule) -> None:
     held = set.intersection(*(set(row.get("metrics", ())) for row in curve.rows))
     missing = [name for name in rule.metrics if name not in held]
     if missing:
-        options = " ".join(f"--metric {name}" for name in missing)
+        options = " ".join(f"--metric {word_of(name)}" for name in missing)
         raise UsageError(
             f"the stop rule '{rule.word}' reads {', '.join(missing)}, which run "
             f"{curve.config.run_id} did not measure; measure it by running again with "

@@ -20,7 +20,7 @@ from dsd_bench.errors import RunError, UsageError
 from dsd_bench.store.reading import read_bytes
 
 KEY = "sha256"
-TEXTS = re.compile(r"(config\.json|rounds\.jsonl|correct\.jsonl|metrics/[a-z0-9][\w.-]*\.jsonl)\Z")
+TEXTS = re.compile(r"(config\.json|rounds\.jsonl|correct\.jsonl|metrics/[a-z0-9][\w.+-]*\.jsonl)\Z")
 """The names of what is compared whenever a run is read."""
 WEIGHTS = re.compile(r"(dense|best|weights/(round|best|snapshot)-\d+)\.safetensors\Z")
 """The names of what is compared when it is read itself."""
