@@ -1,0 +1,1 @@
+"""A plugin of dsd-bench: pruners of whole channels and heads, wherever they lead."""
