@@ -35,6 +35,10 @@ class Diverged(RunError):
     """A training whose loss stopped being a number."""
 
 
+class OutOfMemory(RunError):
+    """A run for which memory was not enough; beside fewer others it may be."""
+
+
 class DamagedFile(RunError):
     """A file of a run whose checksum or shape is wrong."""
 

@@ -318,7 +318,7 @@ def test_only_this_host_s_processes_are_looked_up(
     if host == "elsewhere":
         text = text.replace(f'"host": "{locks.socket.gethostname()}"', '"host": "elsewhere"')
     path.write_text(text, "utf-8")
-    assert locks._held(handle, False, locks._Watch()) == (host == "elsewhere")
+    assert locks._held(handle, False, locks.Watch()) == (host == "elsewhere")
     os.close(handle)
 
 
@@ -329,14 +329,14 @@ def test_a_heartbeat_counts_as_dead_after_the_missed_beats_and_not_before(
     (tmp_path / "lock").write_text("{}")
     handle, clock = os.open(tmp_path / "lock", os.O_RDWR), [100.0]
     monkeypatch.setattr(locks.time, "monotonic", lambda: clock[0])
-    watch = locks._Watch()
+    watch = locks.Watch()
     looks = 0
     while not watch.died(handle):
         clock[0] += locks.PAUSE
         looks += 1
         assert looks < 10**5
     assert looks == pytest.approx(locks.BEAT * locks.MISSED / locks.PAUSE, abs=1)
-    sleeper = locks._Watch()
+    sleeper = locks.Watch()
     assert not sleeper.died(handle)
     clock[0] += 10**6  # the watcher itself slept: that proves nothing about the holder
     assert not sleeper.died(handle)

@@ -29,16 +29,38 @@ def how(*names: str, **kwargs: Any) -> Callable[[Command], Command]:
 
 
 def how_options(command: Command) -> Command:
-    """Give a command the options that :func:`settings_of` reads."""
-    for option in reversed(HOW):
+    """Give a command the options that :func:`settings_of` reads, and where and whether to run."""
+    return _with(HOW, command)
+
+
+def worker_options(command: Command) -> Command:
+    """Give a command the options that one worker's settings have."""
+    return _with([option for option in HOW if option not in OF_COMMANDS], command)
+
+
+def _with(options: Sequence[Callable[[Command], Command]], command: Command) -> Command:
+    for option in reversed(options):
         command = option(command)
     return command
 
 
+JOBS = how("--jobs", type=click.IntRange(1), help="Runs side by side (default: as many as fit).")
+RUNS_DIR = how(
+    "--runs-dir", type=click.Path(path_type=Path), help="Where runs are kept (default: runs)."
+)
+EXECUTOR = how(
+    "--executor",
+    default="local",
+    metavar="NAME[:KEY=VALUE,...]",
+    help="local (worker processes) or inline.",
+)
+YES = how("-y", "--yes", is_flag=True, help="Do not ask before long work.")
+OF_COMMANDS = (JOBS, RUNS_DIR, EXECUTOR, YES)
+"""What one worker has no use for."""
 HOW = (
     how("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, mps."),
     how("--threads", type=click.IntRange(1), default=1, help="CPU threads of a run (default: 1)."),
-    how("--jobs", type=click.IntRange(1), help="Runs side by side (default: as many as fit)."),
+    JOBS,
     how(
         "--layout",
         type=click.Choice(typing.get_args(AskedLayout)),
@@ -48,7 +70,7 @@ HOW = (
     how("--deterministic", is_flag=True, help="Refuse operations that are not deterministic."),
     how("--data-dir", type=click.Path(path_type=Path), help="Where data sets lie (default: data)."),
     how("--download", is_flag=True, help="Allow downloads of data and pretrained weights."),
-    how("--runs-dir", type=click.Path(path_type=Path), help="Where runs are kept (default: runs)."),
+    RUNS_DIR,
     how(
         "--accept-versions",
         is_flag=True,
@@ -60,13 +82,8 @@ HOW = (
         help="Rounds whose weights stay: all, records (those that beat all before them) or none "
         "but the dense and the best (default: all up to 256 MiB a run, else records).",
     ),
-    how(
-        "--executor",
-        default="local",
-        metavar="NAME[:KEY=VALUE,...]",
-        help="local (worker processes) or inline.",
-    ),
-    how("-y", "--yes", is_flag=True, help="Do not ask before long work."),
+    EXECUTOR,
+    YES,
     how("--checkpoint-seconds", type=click.FloatRange(0), default=30.0, hidden=True),
     how("--debug", is_flag=True, help="Show tracebacks."),
 )
@@ -78,7 +95,7 @@ def settings_of(given: Mapping[str, Any], data_dir: Path) -> Settings:
     return Settings(
         device=given["device"],
         threads=given["threads"],
-        jobs=given["jobs"],
+        jobs=given.get("jobs"),
         layout=given["layout"],
         deterministic=given["deterministic"],
         data_dir=data_dir.absolute(),

@@ -26,6 +26,8 @@ COMMANDS = {
     "ledger": ("dsd_bench.cli.ledger", "What every training cost, in multiply-accumulates."),
     "replay": ("dsd_bench.cli.replay", "Apply stop rules to finished curves without training."),
     "sweep": ("dsd_bench.cli.sweep", "Run the grid of a suite: a figure or table of a paper."),
+    "work": ("dsd_bench.cli.work", "Carry on any ready run of a folder, until none is left."),
+    "retry": ("dsd_bench.cli.work", "Let workers try failed runs again."),
     "table": ("dsd_bench.cli.suites", "Lay out a suite's runs beside its source's numbers."),
     "plot": ("dsd_bench.cli.suites", "Draw a suite's runs along its source's axes."),
     "analyze": ("dsd_bench.cli.analyze", "Tell phases, depth and sweet spot of finished curves."),

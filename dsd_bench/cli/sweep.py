@@ -30,7 +30,7 @@ from dsd_bench.cli.saying import say_json
 from dsd_bench.cli.suites import list_suites
 from dsd_bench.config.naming import command
 from dsd_bench.config.words import parse_component
-from dsd_bench.executors.planning import Planned, plan
+from dsd_bench.executors.planning import Planned, plan, prepare_folders
 from dsd_bench.reports.words import open_console, plural
 from dsd_bench.suites.cells import Cell, cells
 from dsd_bench.suites.costs import Budget, budget
@@ -43,6 +43,11 @@ Chosen = list[tuple[str, Suite, list[Cell]]]
 @click.argument("suites", nargs=-1, metavar="[SUITE...]")
 @reading.cell_options
 @click.option("--dry-run", is_flag=True, help="Say what would be run and what it costs; run none.")
+@click.option(
+    "--write",
+    is_flag=True,
+    help="Write the runs' folders and leave: workers (dsd-bench work) carry them out.",
+)
 @click.option(
     "--calibrate", is_flag=True, help="Time a few steps of each kind first, to tell hours as well."
 )
@@ -82,7 +87,10 @@ def sweep(
     costs = budget(planned, settings if given["calibrate"] else None)
     _print_plan(console, chosen, planned, costs)
     print_notes(console, notes)
-    if given["dry_run"]:
+    if given["dry_run"] or given["write"]:
+        if given["write"]:
+            prepare_folders(planned, runs_dir)
+            console.print(Text("  " + command("work", str(runs_dir))), soft_wrap=True)
         if given["as_json"]:
             say_json(_plan_json(chosen, planned, costs))
         return 0

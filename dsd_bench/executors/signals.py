@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from dsd_bench.environment.contained import interrupted
@@ -35,11 +35,12 @@ class Stop:
 
 
 @contextlib.contextmanager
-def stop_on_signals(emit: Emit) -> Iterator[Stop]:
+def stop_on_signals(emit: Emit, also: Iterable[str] = ()) -> Iterator[Stop]:
     """Ask to stop at the first SIGINT or SIGTERM, and say so; a second SIGINT raises.
 
     Args:
         emit: gets a note at once, from a thread of its own, however long the step in work takes.
+        also: names of further signals that mean the same, where the system has them.
 
     Raises:
         KeyboardInterrupt: at a second SIGINT.
@@ -64,7 +65,9 @@ def stop_on_signals(emit: Emit) -> Iterator[Stop]:
 
     speaker = threading.Thread(target=speak, daemon=True)
     speaker.start()
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    names = ("SIGINT", "SIGTERM", *also)
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    before = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield stop
     finally:

@@ -14,7 +14,15 @@ from dsd_bench.config.words import build_component
 from dsd_bench.data.prepare import Prepared
 from dsd_bench.environment import Launch, launched
 from dsd_bench.environment.contained import contained
-from dsd_bench.errors import DamagedFile, DsdError, Interrupted, RunError, UsageError, message
+from dsd_bench.errors import (
+    DamagedFile,
+    DsdError,
+    Interrupted,
+    OutOfMemory,
+    RunError,
+    UsageError,
+    message,
+)
 from dsd_bench.experiment.assemble import Sources, assemble
 from dsd_bench.experiment.ending import End, best_round, ended
 from dsd_bench.experiment.protocol import Run
@@ -24,11 +32,10 @@ from dsd_bench.plugins import catalogue
 from dsd_bench.plugins.digest import version
 from dsd_bench.stopping import StopCriterion
 from dsd_bench.store.checkpoint import Checkpoint, Row, plain_row, round_of, weights_name
-from dsd_bench.store.files import write_json
 from dsd_bench.store.folder import Reader, RunFolder
 from dsd_bench.store.locks import locked
 from dsd_bench.store.reading import read_json, read_rows
-from dsd_bench.store.runs import finished, stored_ids
+from dsd_bench.store.runs import finished, record_failure, stored_ids
 from dsd_bench.training import device
 from dsd_bench.training.step import out_of_memory
 
@@ -39,6 +46,7 @@ def run_folder(
     emit: Emit,
     stopping: Callable[[], bool],
     fresh: bool = False,
+    held: bool = False,
 ) -> Outcome:
     """Run, resume or find finished the run in the folder ``path``.
 
@@ -51,12 +59,13 @@ def run_folder(
         emit: is called with events (:class:`dsd_bench.executors.Executor`).
         stopping: is asked between steps whether to stop.
         fresh: whether to begin anew, leaving other runs' rounds of the same curve aside.
+        held: whether the caller holds the run's lock.
     """
     run_id, launch = path.name, launched()
     try:
         with contained() as section:
             outside = section.outside(emit), section.outside(stopping)
-            return _carry(path, settings, *outside, launch, fresh)
+            return _carry(path, settings, *outside, launch, fresh, held)
     except Interrupted as error:
         return Outcome(run_id, "interrupted", str(error), exit_code=error.exit_code)
     except KeyboardInterrupt:
@@ -69,7 +78,12 @@ def run_folder(
             raise known from error
         trace = "".join(traceback.format_exception(error))
         code = (UsageError if isinstance(known, UsageError) else RunError).exit_code
-        return Outcome(run_id, "failed", message(known), exit_code=code, traceback=trace)
+        return Outcome(
+            *(run_id, "failed", message(known)),
+            exit_code=code,
+            traceback=trace,
+            transient=isinstance(known, OutOfMemory),
+        )
 
 
 def _carry(
@@ -79,6 +93,7 @@ def _carry(
     stopping: Callable[[], bool],
     launch: Launch,
     fresh: bool,
+    held: bool,
 ) -> Outcome:
     """Carry the run on under its lock, where this process is not led by another."""
     config = RunConfig.from_json(read_json(path / "config.json"), str(path / "config.json"))
@@ -86,7 +101,7 @@ def _carry(
         raise UsageError(f"{path}: the folder holds run {config.run_id}; name it so")
     if launch.alone and finished(path):  # its folder may be read-only
         return Outcome(path.name, "done")
-    if not launch.leads:  # the leader of the processes holds the lock, and writes
+    if held or not launch.leads:  # the leader of the processes holds the lock, and writes
         return _Execution(path, config, settings, emit, stopping, launch).run(fresh)
     with locked(path / "lock", _Waiting(path.name, emit, stopping)):
         return _Execution(path, config, settings, emit, stopping, launch).run(fresh)
@@ -311,7 +326,7 @@ def explain(error: Exception, settings: Settings) -> DsdError:
     if isinstance(error, DsdError):
         return error
     if out_of_memory(error):
-        return RunError(
+        return OutOfMemory(
             f"out of memory on {settings.device}: use a smaller --batch-size or fewer --jobs; "
             "the run resumes from its last checkpoint"
         )
@@ -329,7 +344,7 @@ def _record(path: Path, run_id: str, error: DsdError, emit: Emit) -> None:
     text = message(error)
     try:
         RunFolder(path).log(f"failed: {text}")
-        write_json(path / "failure.json", {"run_id": run_id, "error": text})
+        record_failure(path, text)
     except DsdError as second:
         emit({"event": "note", "run_id": run_id, "text": f"could not note the failure: {second}"})
     catalogue().notify(

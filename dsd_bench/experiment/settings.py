@@ -62,6 +62,7 @@ class Outcome:
         resumed_from_round: the round whose training it resumed in, None if it began anew.
         exit_code: the error's exit code.
         traceback: for ``--debug``.
+        transient: whether it failed for a reason that may go, such as too little memory.
     """
 
     run_id: str
@@ -70,3 +71,4 @@ class Outcome:
     resumed_from_round: int | None = None
     exit_code: int = 0
     traceback: str | None = field(default=None, repr=False)
+    transient: bool = False

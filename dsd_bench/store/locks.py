@@ -41,7 +41,10 @@ _FLAGS = os.O_RDWR | NO_FOLLOW | NO_WAIT
 
 @contextlib.contextmanager
 def locked(
-    path: Path, waiting: Callable[[str], None] | None = None, patient: bool = True
+    path: Path,
+    waiting: Callable[[str], None] | None = None,
+    patient: bool = True,
+    watch: Watch | None = None,
 ) -> Iterator[None]:
     """Hold the lock file ``path`` inside the block.
 
@@ -50,6 +53,7 @@ def locked(
         waiting: is called with a sentence several times a second while another process holds the
             lock, and may raise to give up.
         patient: whether to wait for a holder that is known to live; without ``waiting`` never.
+        watch: what was seen of the holder in earlier tries.
 
     A dead holder's lock is taken over: at once on its own host; on another one after it was watched
     for :data:`MISSED` beats, whoever waits.
@@ -58,7 +62,7 @@ def locked(
         Locked: naming the holder, if there is one that lives and no patience.
         UsageError: if ``path`` is a link, a folder or anything else that is no lock file.
     """
-    watch = _Watch()
+    watch = watch or Watch()
     while (handle := _try(path, watch)) is None:
         holder = f"{path.parent}: {describe(path)}"
         if watch.alive and (waiting is None or not patient):
@@ -81,7 +85,7 @@ def locked(
         os.close(handle)
 
 
-class _Watch:
+class Watch:
     """What one waiting process has seen of a holder.
 
     Attributes:
@@ -109,7 +113,7 @@ class _Watch:
         return self._still >= BEAT * MISSED
 
 
-def _try(path: Path, watch: _Watch) -> int | None:
+def _try(path: Path, watch: Watch) -> int | None:
     """Return an open handle that holds the lock, or None while somebody may hold it."""
     handle, created = _open(path)
     with _closing(handle):
@@ -198,7 +202,7 @@ def _same_file(handle: int, path: Path) -> bool:
         return False
 
 
-def _held(handle: int, flocked: bool, watch: _Watch) -> bool:
+def _held(handle: int, flocked: bool, watch: Watch) -> bool:
     """Whether somebody who may live holds the file, this process not counted.
 
     On this host flock has the last word where it works; it does not reach other hosts.

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from dsd_bench.errors import UsageError
+from dsd_bench.store.files import write_json
 from dsd_bench.store.hashes import check_texts
 from dsd_bench.store.reading import read_json, read_rows
 from dsd_bench.store.shapes import check_config, check_result, check_rows
 
+FAILURE = "failure.json"
 RUN_ID = re.compile(r"[0-9a-f]{16}\Z")
 
 
@@ -69,15 +71,24 @@ def load_run(path: Path, verify: bool = True) -> StoredRun:
     check_rows(rows, path / "rounds.jsonl")
     if result is not None:
         check_result(result, path / "result.json", rows)
-    return StoredRun(run_id, path, config, rows, result, _failure(path))
+    return StoredRun(run_id, path, config, rows, result, failure(path))
 
 
-def _failure(path: Path) -> str | None:
-    """Return the message that is recorded of a run's last failure."""
+def failure(path: Path) -> str | None:
+    """Return the message that is recorded of a run's last failure, None if it did not fail."""
     try:
-        return str(read_json(path / "failure.json").get("error"))
+        return str(read_json(path / FAILURE).get("error"))
     except UsageError:
         return None
+
+
+def record_failure(path: Path, error: str) -> None:
+    """Record why a run failed; its next attempt removes that.
+
+    Raises:
+        RunError: if it cannot be written.
+    """
+    write_json(path / FAILURE, {"run_id": path.name, "error": error})
 
 
 def finished(path: Path) -> bool:

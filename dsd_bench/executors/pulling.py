@@ -1,0 +1,193 @@
+"""Workers that pull: each takes any ready run of a folder and carries it on, until none is left.
+
+The folder is the only truth: there is no server, and any number of workers on any hosts that see it
+may come and go. What a run needs (its teachers) is in its ``config.json``; who is at work on it is
+in its lock; what became of earlier attempts is in its ``attempts.jsonl``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dsd_bench.config.run import RunConfig
+from dsd_bench.errors import DsdError, Locked, UsageError
+from dsd_bench.executors import Emit, Outcome, Settings
+from dsd_bench.executors.planning import teachers
+from dsd_bench.store import attempts
+from dsd_bench.store.locks import Watch, locked
+from dsd_bench.store.reading import read_json
+from dsd_bench.store.runs import failure, finished, record_failure, stored_ids
+
+RETRIES = 2
+"""How often a run is tried again that was killed or failed for a reason that may have gone."""
+POLL = 1.0
+"""Seconds between two looks at a folder in which nothing is ready now."""
+
+
+@dataclass
+class Candidate:
+    """A run that is not at its end, as this worker knows it.
+
+    Attributes:
+        path: its folder.
+        needs: ids of the runs that must be done first.
+        watch: what was seen of whoever holds it.
+    """
+
+    path: Path
+    needs: tuple[str, ...]
+    watch: Watch = field(default_factory=Watch)
+
+
+class Pool:
+    """The runs of a folder that are not at their end.
+
+    Args:
+        runs_dir: the folder.
+        retries: see :data:`RETRIES`.
+        only: ids of the runs to take; None: all that are there, and those that still come.
+
+    Attributes:
+        failed: those that failed for good or cannot be carried on, and why.
+    """
+
+    def __init__(
+        self, runs_dir: Path, retries: int = RETRIES, only: Iterable[str] | None = None
+    ) -> None:
+        self.runs_dir, self.retries = runs_dir, retries
+        self.failed: dict[str, str] = {}
+        self._only = None if only is None else set(only)
+        self._left: dict[str, Candidate] = {}
+        self._done: set[str] = set()
+        self.look()
+
+    @property
+    def left(self) -> int:
+        """Number of runs that are not at their end, whoever is at work on them."""
+        return len(self._left)
+
+    @property
+    def done(self) -> int:
+        """Number of runs that were seen finished."""
+        return len(self._done)
+
+    def look(self) -> None:
+        """See which runs have come, ended or failed since the last time."""
+        for run_id in stored_ids(self.runs_dir):
+            known = run_id in self._left or run_id in self._done or run_id in self.failed
+            if not known and (self._only is None or run_id in self._only):
+                self._add(run_id)
+        for run_id, candidate in list(self._left.items()):
+            if finished(candidate.path):
+                self._done.add(run_id)
+                del self._left[run_id]
+            elif (why := failure(candidate.path)) and not _to_be_tried_again(candidate.path):
+                self._give_up(run_id, why)
+        while lost := {run_id: need for run_id in self._left if (need := self._lost(run_id))}:
+            for run_id, need in lost.items():
+                self._give_up(run_id, f"its teacher {need} did not finish")
+
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[Path | None]:
+        """Hold a ready run inside the block; None if none is ready now.
+
+        What this process knows of others' locks is kept from call to call, so that a dead holder on
+        another host is noticed after a minute of calls.
+        """
+        with contextlib.ExitStack() as held:
+            yield next(self._free(held), None)
+
+    def _free(self, held: contextlib.ExitStack) -> Iterator[Path]:
+        for run_id, candidate in list(self._left.items()):
+            if not all(self._finished(need) for need in candidate.needs):
+                continue
+            path = candidate.path
+            try:
+                held.enter_context(locked(path / "lock", _busy, watch=candidate.watch))
+                if self._still_to_do(path):
+                    yield path
+                held.close()
+            except Locked:
+                continue
+            except DsdError as error:
+                self._give_up(run_id, str(error))
+
+    def _still_to_do(self, path: Path) -> bool:
+        """Whether a run that is held now is neither done nor given up."""
+        if finished(path) or (failure(path) and not _to_be_tried_again(path)):
+            return False
+        lost = attempts.read_attempts(path).lost
+        if lost > self.retries:
+            why = failure(path) or f"it was killed {lost} times (out of memory?)"
+            record_failure(path, why)
+            attempts.end(path, "failed")
+            return False
+        return True
+
+    def _add(self, run_id: str) -> None:
+        path = self.runs_dir / run_id
+        try:
+            config = RunConfig.from_json(read_json(path / "config.json"), str(path / "config.json"))
+        except UsageError as error:
+            self.failed[run_id] = str(error)
+        else:
+            needs = tuple(dict.fromkeys(teacher.run_id for teacher in teachers(config)))
+            self._left[run_id] = Candidate(path, needs)
+
+    def _give_up(self, run_id: str, why: str) -> None:
+        self.failed[run_id] = why
+        del self._left[run_id]
+
+    def _finished(self, run_id: str) -> bool:
+        """Whether a run is done; also one that is not among those to take."""
+        if run_id in self._left:
+            return False
+        return run_id in self._done or finished(self.runs_dir / run_id)
+
+    def _lost(self, run_id: str) -> str | None:
+        """Return a run that ``run_id`` needs and that nobody will carry to its end."""
+        for need in self._left[run_id].needs:
+            if need not in self._left and not self._finished(need):
+                return need
+        return None
+
+
+def work(pool: Pool, settings: Settings, emit: Emit, stopping: Callable[[], bool]) -> list[Outcome]:
+    """Carry on one ready run after the other; return how those that were taken ended.
+
+    It returns when nothing is left: not while another worker is at work on a run, who may die, or
+    whose run others wait for. And when it is told to stop.
+
+    Args:
+        pool: the runs.
+        settings: where and how to run.
+        emit: gets the runs' events.
+        stopping: is asked between steps, and while nothing is ready.
+    """
+    outcomes = []
+    while pool.left and not stopping():
+        with pool.taken() as path:
+            if path is not None:
+                from dsd_bench.experiment.runner import run_folder  # takes its time: torch
+
+                attempts.begin(path)
+                outcome = run_folder(path, settings, emit, stopping, held=True)
+                ended = "transient" if outcome.transient else outcome.status
+                attempts.end(path, ended)
+                outcomes.append(outcome)
+        if path is None and not stopping():
+            time.sleep(POLL)
+        pool.look()
+    return outcomes
+
+
+def _busy(text: str) -> None:
+    raise Locked(text)
+
+
+def _to_be_tried_again(path: Path) -> bool:
+    return attempts.read_attempts(path).last == "transient"

@@ -1,0 +1,81 @@
+"""What became of each attempt at a run: ``attempts.jsonl`` in its folder, mere information.
+
+An attempt that began and did not end was killed: with its process, its node or for its memory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from dsd_bench.errors import UsageError
+from dsd_bench.store.files import append_line
+from dsd_bench.store.reading import parse_object, read_text
+
+ATTEMPTS = "attempts.jsonl"
+End = Literal["done", "interrupted", "transient", "failed"]
+"""``transient``: failed for a reason that may have gone; ``interrupted``: it was asked to stop."""
+
+
+@dataclass(frozen=True)
+class Attempts:
+    """How the attempts at a run ended so far, while none is under way.
+
+    Attributes:
+        killed: those that began and did not end.
+        transient: those that ended so.
+        last: how the last one ended; None if it was killed or there was none.
+    """
+
+    killed: int = 0
+    transient: int = 0
+    last: str | None = None
+
+    @property
+    def lost(self) -> int:
+        """Those that cost the run nothing but time."""
+        return self.killed + self.transient
+
+
+def read_attempts(path: Path) -> Attempts:
+    """Return what is recorded in a run's folder; lines that cannot be read are left out."""
+    try:
+        lines = read_text(path / ATTEMPTS).splitlines()
+    except (OSError, UsageError):
+        return Attempts()
+    begun = ended = transient = 0
+    last: str | None = None
+    for text in lines:
+        try:
+            line = parse_object(text)
+        except ValueError:  # half of it was written
+            continue
+        last = line["ended"] if isinstance(line.get("ended"), str) else None
+        begun += last is None
+        ended += last is not None
+        transient += last == "transient"
+    return Attempts(max(0, begun - ended), transient, last)
+
+
+def begin(path: Path) -> None:
+    """Note that this process begins an attempt; hold the run's lock."""
+    _note(path, {"host": socket.gethostname(), "pid": os.getpid()})
+
+
+def end(path: Path, how: End) -> None:
+    """Note how it ended; hold the run's lock."""
+    _note(path, {"ended": how})
+
+
+def forget(path: Path) -> None:
+    """Let the run's attempts be counted anew."""
+    (path / ATTEMPTS).unlink(missing_ok=True)
+
+
+def _note(path: Path, line: dict[str, Any]) -> None:
+    append_line(path / ATTEMPTS, json.dumps({"at": round(time.time(), 1), **line}))
