@@ -122,6 +122,24 @@ def test_ctrl_c_while_workers_start_prints_no_traceback(
     assert "interrupted" in err
 
 
+def test_ctrl_c_that_a_library_makes_an_error_of_its_own_is_still_one(tmp_path: Path) -> None:
+    program = (
+        "import os, signal\n"
+        "from dsd_bench import api\n"
+        "from dsd_bench.cli.main import main\n"
+        "def swallow(*given, **named):\n"
+        "    try:\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "    except KeyboardInterrupt as error:\n"
+        "        raise ValueError('Error calling function: KeyboardInterrupt') from error\n"
+        "api.check_data = swallow\n"
+        "main(['run', '--seeds', '0'])\n"
+    )
+    words = [sys.executable, "-c", program]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
 def test_interruption_marks_what_has_not_ended() -> None:
     queue = Queue([job("a"), job("b")])
     drain(queue)

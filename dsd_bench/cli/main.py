@@ -16,7 +16,7 @@ from dsd_bench import __version__
 from dsd_bench.cli.groups import Commands
 from dsd_bench.cli.saying import complain, say
 from dsd_bench.environment import DISABLE, TRACE, launched
-from dsd_bench.environment.contained import private_streams
+from dsd_bench.environment.contained import Section, interrupted, private_streams
 from dsd_bench.errors import DsdError, describe, message
 
 COMMANDS = {
@@ -65,14 +65,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     stdin, stdout = private_streams()
     sys.stdin = sys.__stdin__ = stdin  # type: ignore[misc,assignment]
     sys.stdout = sys.__stdout__ = stdout  # type: ignore[misc,assignment]
+    signal.signal(signal.SIGINT, _interrupt)
     code = call(sys.argv[1:] if arguments is None else list(arguments))
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # all is said: Ctrl-C ends us without a traceback
     sys.exit(code)
 
 
+def _interrupt(number: int, frame: Any) -> None:
+    """Note Ctrl-C before it is raised: a library may turn it into an error of its own."""
+    interrupted()
+    raise KeyboardInterrupt
+
+
 def call(arguments: list[str]) -> int:
     """Run the command line and return its exit code; errors are printed, not raised."""
-    debug = "--debug" in arguments
+    debug, since = "--debug" in arguments, Section()
     if not launched().leads:  # the leader of torchrun's processes speaks for all
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     try:
@@ -83,8 +90,7 @@ def call(arguments: list[str]) -> int:
         say(text.getvalue(), err=True, end="")
         return 2
     except (click.Abort, KeyboardInterrupt):
-        say("interrupted", err=True)
-        return 130
+        return _interrupted()
     except BrokenPipeError:  # the reader of our output has gone, as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 130
@@ -92,9 +98,18 @@ def call(arguments: list[str]) -> int:
         _complain(message(error), debug)
         return error.exit_code
     except (Exception, SystemExit) as error:  # a user gets a sentence, not a traceback
-        _complain(f"{describe(error)} (a bug; --debug shows where)", debug)
-        return 1
+        code = _interrupted() if since.interrupted else _bug(error, debug)
     return int(code or 0)
+
+
+def _interrupted() -> int:
+    say("interrupted", err=True)
+    return 130
+
+
+def _bug(error: BaseException, debug: bool) -> int:
+    _complain(f"{describe(error)} (a bug; --debug shows where)", debug)
+    return 1
 
 
 def _complain(text: str, debug: bool) -> None:
