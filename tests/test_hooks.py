@@ -269,6 +269,24 @@ def test_the_teacher_is_asked_about_the_mixed_images(tiny: Make, tmp_path: Path)
     assert len(seen) == 6
 
 
+def test_the_teacher_itself_is_seen_by_those_who_have_one(tiny: Make, tmp_path: Path) -> None:
+    made = experiment(tiny(), tmp_path)
+    model, teacher = made.build(7), made.build(9).eval().requires_grad_(False)
+    seen: list[object] = []
+
+    class Sees(Regularizer):
+        def begin(self, view: TrainingView) -> None:
+            seen.append(view.teacher_model)
+
+    chain = [
+        ActiveRegularizer("a", Sees(Params()), teacher),
+        ActiveRegularizer("b", Sees(Params())),
+    ]
+    training = Training(replace(made.setup, regularizers=chain), model, Masks.dense(model), 0)
+    training.run(lambda t: None)
+    assert seen == [teacher, None]
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

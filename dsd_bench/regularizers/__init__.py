@@ -28,6 +28,9 @@ class TrainingView:
             images ``(B, C, H, W)`` of the training samples ``index``.
         samples: size of the train part.
         classes: number of classes.
+        teacher_model: for the same components, the teacher itself, in eval mode and frozen, for
+            what its layers give on the way: ask it within ``torch.no_grad()``, change nothing of
+            it, and take hooks off in ``end``. Its logits are cheaper from ``teacher``.
     """
 
     model: torch.nn.Module
@@ -37,6 +40,7 @@ class TrainingView:
     teacher: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None
     samples: int = 0
     classes: int = 0
+    teacher_model: torch.nn.Module | None = None
 
 
 @dataclass(frozen=True)

@@ -318,7 +318,8 @@ class Training:
             answer = self._teacher(active.teacher) if active.teacher is not None else None
             stack.callback(active.regularizer.end)
             sizes = len(self.train), self.setup.data.classes
-            view = TrainingView(self.model, self.round, self.device, generator, answer, *sizes)
+            where = self.model, self.round, self.device
+            view = TrainingView(*where, generator, answer, *sizes, active.teacher)
             before = self.model.state_dict().keys()
             active.regularizer.begin(view)
             if added := self.model.state_dict().keys() - before:
