@@ -57,7 +57,7 @@ def test_every_hook_is_on_the_page_of_hooks_and_described() -> None:
     specified = [name for name, one in vars(hookspecs).items() if hasattr(one, "dsd_bench_spec")]
     assert len(specified) > 15
     for name in specified:
-        assert re.search(rf"`{name}\(", page), name
+        assert f"`{name}()`" in page or f".. autofunction:: dsd_bench.hookspecs.{name}\n" in page
         assert getattr(hookspecs, name).__doc__, name
 
 

@@ -30,7 +30,7 @@ def pages() -> dict[str, str]:
 
 
 def _module(name: str) -> str:
-    options = [":members:", ":member-order: bysource", ":show-inheritance:"]
+    options = [":members:", ":exclude-members: model_config", ":show-inheritance:"]
     directive = "\n".join([f".. automodule:: {name}", *(f"   {one}" for one in options)])
     return f"# {name}\n\n```{{eval-rst}}\n{directive}\n```\n"
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-
 from docs.site.markdown import code, table
 from dsd_bench import hookspecs
 from dsd_bench.components import TABLE
@@ -62,6 +60,4 @@ def page() -> str:
 
 
 def _observer(name: str) -> str:
-    words = ", ".join(inspect.signature(getattr(hookspecs, name)).parameters)
-    heading = f"### `{name}({words})`"
-    return f"{heading}\n\n```{{eval-rst}}\n.. autofunction:: dsd_bench.hookspecs.{name}\n```"
+    return f"### `{name}`\n\n```{{eval-rst}}\n.. autofunction:: dsd_bench.hookspecs.{name}\n```"
