@@ -19,12 +19,13 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 
-from dsd_bench.analysis import Evidence, area, judge, mean_curve, memorisation, phases
+from dsd_bench.analysis import Evidence, area, judge, mean_curve, memorisation, phases, spread
 from dsd_bench.analysis.evidence import null_depths, standard_errors, unimodal
 from dsd_bench.analysis.measures import compression, peak
 from dsd_bench.config.naming import label
 from dsd_bench.figures import (
     GREY,
+    bars,
     curves,
     density,
     figure,
@@ -35,9 +36,11 @@ from dsd_bench.figures import (
     save,
     scale_x,
     shade_phases,
+    stacked,
 )
 from dsd_bench.figures.studies import save_study
 from dsd_bench.plugins import catalogue
+from dsd_bench.replay import rule
 from dsd_bench.store.runs import load_run, stored_ids
 
 DOCS = Path(__file__).parent
@@ -250,6 +253,63 @@ def draw_memorisation(path: Path) -> None:
         save(fig, path)
 
 
+def draw_entropy(path: Path) -> None:
+    """Test accuracy above the entropy of the neurons, with the phases behind both."""
+    rows = recorded("vanilla")
+    told = phases(mean_curve(rows), judged(rows))
+    with figure(120, 100, rows=2, sharex="col") as (fig, axes):
+        panels = [row[0] for row in axes]
+        stacked(panels, {"vanilla": rows}, ("test_accuracy", "entropy"))
+        for place, axis in enumerate(panels):
+            shade_phases(axis, told, names=place == 0)
+        save(fig, path)
+
+
+def draw_gate(path: Path) -> None:
+    """What two stop rules keep of each seed: the usual early stop, and Algorithm 2."""
+    rows = recorded("vanilla")
+    with figure(120, 82) as (fig, [[axis]]):
+        lines = panel_curves(axis, {"vanilla, pruned to the end": rows})
+        shade_phases(axis, phases(mean_curve(rows), judged(rows)))
+        for place, word in enumerate(("patience", "entropy-gate"), start=1):
+            kept = [kept_by(word, one) for one in rows]
+            chosen = look(place)
+            lines += axis.plot(
+                [density(row["sparsity"]) for row in kept],
+                [100 * row["test_accuracy"] for row in kept],
+                label=f"kept by {word}, each seed", color=chosen.colour,
+                marker=chosen.mark, markersize=7, ls="none", alpha=0.8,
+            )  # fmt: skip
+        legend(fig, lines, columns=1)
+        save(fig, path)
+
+
+def kept_by(word: str, rows: list[dict[str, Any]]) -> Mapping[str, Any]:
+    """Return the round that a run with a stop rule would have kept: the best on validation."""
+    criterion = rule(word).criterion
+    count = 1
+    while count < len(rows) and criterion.stop(rows[:count], "val_accuracy") is None:
+        count += 1
+    return max(rows[:count], key=lambda row: float(row["val_accuracy"]))
+
+
+def draw_tracks(path: Path) -> None:
+    """Methods of one track: test accuracy of what validation selects, over the seeds."""
+    names = METHODS.values()
+    chosen = {
+        name: [max(one, key=lambda row: float(row["val_accuracy"])) for one in recorded(file)]
+        for file, name in zip(METHODS, names)
+    }
+    with figure(120, 45) as (fig, [[axis]]):
+        bars(
+            axis,
+            {name: spread([row["test_accuracy"] for row in rows]) for name, rows in chosen.items()},
+        )
+        axis.set_xlabel("test accuracy of the selected round, %")
+        axis.set_xlim(0, 100)
+        save(fig, path)
+
+
 FIGURES: dict[str, Callable[[Path], None]] = {
     "descent": draw_descent,
     "evidence": draw_evidence,
@@ -257,6 +317,9 @@ FIGURES: dict[str, Callable[[Path], None]] = {
     "dodged": draw_dodged,
     "measures": draw_measures,
     "memorisation": draw_memorisation,
+    "entropy": draw_entropy,
+    "gate": draw_gate,
+    "tracks": draw_tracks,
 }
 
 if __name__ == "__main__":

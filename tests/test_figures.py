@@ -246,7 +246,7 @@ def test_bars_have_their_deviation() -> None:
         assert [label.get_text() for label in axis.get_yticklabels()] == ["a", "none", "b"]
 
 
-# -- the figures of docs/analysis.md
+# -- the figures of docs/
 
 
 def script() -> ModuleType:
@@ -259,7 +259,7 @@ def script() -> ModuleType:
 
 
 def test_the_docs_show_every_figure_and_no_other() -> None:
-    text = (ROOT / "docs/analysis.md").read_text("utf-8")
+    text = "".join(page.read_text("utf-8") for page in (ROOT / "docs").rglob("*.md"))
     files = {path.name for path in (ROOT / "docs/images").glob("*.svg")}
     drawn = {f"{name}.svg" for name in script().FIGURES}
     assert drawn <= files

@@ -36,10 +36,10 @@ class _Penalty(Regularizer):
 
 
 class L1(_Penalty):
-    """Loss -> loss + weight * sum |w|."""
+    """Loss -> ``loss + weight * sum |w|``."""
 
     def size(self, weight: Tensor) -> Tensor:
-        """Return sum |w|."""
+        """Return ``sum |w|``."""
         return weight.abs().sum()
 
 

@@ -61,8 +61,8 @@ class EntropyGate(StopCriterion):
 
     H is the neurons' mean entropy over the train part (column ``entropy``), H0 the dense
     model's. The gate opens in the first pruned round with (H0 - H) / H0 > ``drop``. The test is
-    of the signed drop, because H may *rise* before it falls and |H0 - H| would fire on the rise.
-    Once open the gate stays open: the entropy has shown that the dip is past.
+    of the signed drop, because H may *rise* before it falls and ``|H0 - H|`` would fire on the
+    rise. Once open the gate stays open: the entropy has shown that the dip is past.
 
     The paper prints no reset of the best accuracy. Without one the rule compares with the light
     phase before the dip and stops at the dip's bottom; so the best starts anew in the round
