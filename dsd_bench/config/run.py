@@ -37,7 +37,12 @@ class ProtocolConfig(Params):
     target_sparsity: float | None = param(
         None, help="prune whole fractions until the sparsity is at least this", gt=0, lt=1
     )
-    dense_epochs: int = param(160, help="length of the dense training", ge=1, unit="epochs")
+    dense_epochs: int = param(
+        160,
+        help="length of the dense training; 0: row 0 is the network as given",
+        ge=0,
+        unit="epochs",
+    )
     retrain_epochs: int = param(160, help="length of each later training", ge=1, unit="epochs")
     batch_size: int = param(128, help="samples a step", ge=1, unit="samples")
     optimizer: Literal["sgd", "adam", "adamw"] = param(
