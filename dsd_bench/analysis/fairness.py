@@ -103,8 +103,8 @@ class Fairness:
         each, dense = self.epochs
         if not dense:
             return (
-                f"each round trains for {each} epochs from weights that may have been set back, and "
-                "there is no dense training to compare that with"
+                f"each round trains for {each} epochs from weights that may have been set back, "
+                "and there is no dense training to compare that with"
             )
         told = f"for {each} epochs, the dense training has {dense}"
         if self.stopped_early:
@@ -162,8 +162,8 @@ def dense_key(config: Config) -> str:
     """Return a text that is equal for configurations with the same undistilled dense network.
 
     Read are ``dataset`` (but where it lies), ``fingerprint``, ``noise``, ``model`` and what of
-    ``protocol`` the dense training depends on, ``optimizer`` and ``schedule`` where there are any;
-    seeds are not.
+    ``protocol`` the dense training depends on, ``optimizer``, ``schedule`` and
+    ``weights`` where there are any; seeds are not.
     """
     dataset = config["dataset"]
     places = dataset.get("places", ())
@@ -171,6 +171,8 @@ def dense_key(config: Config) -> str:
     protocol = {key: value for key, value in config["protocol"].items() if key not in _LATER}
     told = {key: config[key] for key in ("fingerprint", "noise", "model")}
     told |= {key: config.get(key) for key in ("optimizer", "schedule")}
+    if given := config.get("weights"):
+        told["weights"] = [given["sha256"], given["head"]]
     told |= {"dataset": [dataset["name"], dataset["version"], params], "protocol": protocol}
     return json.dumps(told, sort_keys=True)
 
