@@ -150,6 +150,18 @@ def test_weights_set_back_need_whole_trainings(
     assert len(found.notes) == (expected is not False)
 
 
+@pytest.mark.parametrize(
+    ("perturber", "expected"), [("fresh", None), ("none", False), ("silent", None)]
+)
+def test_without_a_dense_training_whole_ones_cannot_be_told(
+    perturber: str, expected: bool | None
+) -> None:
+    found = fairness(config(perturber=perturber, dense_epochs=0), rows(1.0), lookup)
+    assert found.stopped_early is expected
+    assert any("no dense training" in note for note in found.notes) == (expected is None)
+    assert ("perhaps stopped early" in found.mark) == (expected is None)
+
+
 def evidence(verdict: Any) -> Evidence:
     return Evidence(verdict, f"so it is: {verdict}", Descent())
 

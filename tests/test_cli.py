@@ -206,7 +206,7 @@ def test_hooks_are_traced_on_request(tmp_path: Path) -> None:
         ("run --executor lokal", "did you mean 'local'?"),
         ("run --lr fast", "lr=fast"),
         ("run --lr nan", "lr=nan"),
-        ("run --epochs 0", "dense_epochs=0"),
+        ("run --epochs 0", "retrain_epochs=0"),
         ("run --rounds -1", "rounds=-1"),
         ("run --rounds 2 --target-sparsity 0.5", "not both"),
         ("run --seeds 2-0", "write 0-2"),

@@ -98,6 +98,7 @@ def test_target_sparsity_prunes_whole_fractions(tiny: Make, tmp_path: Path) -> N
         {"redense_epochs": 2, "reg": ["dropout"]},
         {"schedule": "one-cycle", "redense_epochs": 1, "clip_norm": 0.5},
         {"schedule": "cosine:every=step", "optimizer": "adam"},
+        {"dense_epochs": 0, "retrain_epochs": 3, "perturber": "rewind:step=0"},
     ],
 )
 def test_interrupted_anywhere_it_ends_the_same(
@@ -117,6 +118,22 @@ def test_interrupted_anywhere_it_ends_the_same(
         again = make_run(config, tmp_path, memory)
         assert again.follow().best_round == end.best_round
         assert json.dumps(again.rows) == json.dumps(whole.rows)
+
+
+def test_without_a_dense_training_row_0_is_the_network_as_it_was_made(
+    tiny: Make, tmp_path: Path
+) -> None:
+    run, _ = follow(tiny(dense_epochs=0, perturber="rewind:step=0"), tmp_path)
+    fresh = make_run(tiny(dense_epochs=0), tmp_path)
+    fresh._initialise()
+    kept = run.store.recall("dense")
+    for name, tensor in fresh.model.state_dict().items():
+        assert torch.equal(kept[name], tensor)
+    assert run.rows[0]["train_loss"] != run.rows[1]["train_loss"]
+    assert [row["nonzero"] for row in run.rows] == [592, 474, 379]
+    assert not any("epochs" in row for row in run.rows)
+    with pytest.raises(UsageError, match="the dense training has 0 steps"):
+        follow(tiny(dense_epochs=0, perturber="rewind:step=1"), tmp_path)
 
 
 def test_no_weight_comes_back_and_pruned_ones_are_zero(tiny: Make, tmp_path: Path) -> None:

@@ -632,6 +632,12 @@ def test_a_net_that_does_not_fit_its_labels_is_trained_longer() -> None:
     assert step_words([replace(run, rows=rows)], "run") == "dsd-bench run --dense-epochs 400"
 
 
+def test_a_net_without_a_dense_training_gets_one() -> None:
+    run = run_of(0, FLAT, result=TESTED, protocol={"dense_epochs": 0})
+    rows = tuple(one | {"train_accuracy": 0.1} for one in run.rows)
+    assert step_words([replace(run, rows=rows)], "run") == "dsd-bench run --dense-epochs 50"
+
+
 def test_a_distilled_method_is_laid_beside_its_teachers(tmp_path: Path) -> None:
     runs = [run_of(seed, result=TESTED, regularizers=[kd(seed)]) for seed in range(3)]
     for run in runs:

@@ -101,6 +101,11 @@ class Fairness:
         if self.stopped_early is False:
             return ""
         each, dense = self.epochs
+        if not dense:
+            return (
+                f"each round trains for {each} epochs from weights that may have been set back, "
+                "and there is no dense training to compare that with"
+            )
         told = f"for {each} epochs, the dense training has {dense}"
         if self.stopped_early:
             return f"each round trains from weights that were set back {told}: stopped early"
@@ -141,21 +146,24 @@ def stopped_early(config: Config, lookup: Lookup) -> bool | None:
     """Whether the weights are set back before each round and its training is no whole one.
 
     None where that cannot be known: the perturber is not installed or does not declare
-    :attr:`Component.sets_back`, and a round's training is shorter than the dense one.
+    :attr:`Component.sets_back`, and a round's training is shorter than the dense one; or there is
+    no dense training (``dense_epochs`` 0) to compare the rounds' with.
     """
     protocol = config["protocol"]
-    if protocol["retrain_epochs"] >= protocol["dense_epochs"]:
+    dense = protocol["dense_epochs"]
+    if dense and protocol["retrain_epochs"] >= dense:
         return False
     component = lookup("perturber", config["perturber"]["name"])
-    return component.sets_back if component else None
+    back = component.sets_back if component else None
+    return back if dense or back is False else None
 
 
 def dense_key(config: Config) -> str:
     """Return a text that is equal for configurations with the same undistilled dense network.
 
     Read are ``dataset`` (but where it lies), ``fingerprint``, ``noise``, ``model`` and what of
-    ``protocol`` the dense training depends on, ``optimizer`` and ``schedule`` where there are any;
-    seeds are not.
+    ``protocol`` the dense training depends on, ``optimizer``, ``schedule`` and
+    ``weights`` where there are any; seeds are not.
     """
     dataset = config["dataset"]
     places = dataset.get("places", ())
@@ -163,6 +171,8 @@ def dense_key(config: Config) -> str:
     protocol = {key: value for key, value in config["protocol"].items() if key not in _LATER}
     told = {key: config[key] for key in ("fingerprint", "noise", "model")}
     told |= {key: config.get(key) for key in ("optimizer", "schedule")}
+    if given := config.get("weights"):
+        told["weights"] = [given["sha256"], given["head"]]
     told |= {"dataset": [dataset["name"], dataset["version"], params], "protocol": protocol}
     return json.dumps(told, sort_keys=True)
 

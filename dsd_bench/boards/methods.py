@@ -31,6 +31,7 @@ def track_of(config: RunConfig) -> Track:
             "training": {kind: value[kind] for kind in TRAINING if kind in value},
             **{key: value["protocol"][key] for key in ("selection", "precision")},
             "dataset": config.dataset.placeless(),
+            "weights": config.weights.placeless() if config.weights else None,
             **{key: value[key] for key in ("fingerprint", "noise", "model")},
         }
     )
@@ -90,7 +91,7 @@ def _differences(teacher: RunConfig, student: RunConfig) -> dict[str, Any]:
     if teacher.stop.name == "never":
         expected["stop"] = teacher.stop.model_dump(mode="json")
     found = _parts(teacher)
-    usual = {**ADDED, **{kind: names[0] for kind, names in LATER.items()}}
+    usual = {"weights": "none", **ADDED, **{kind: names[0] for kind, names in LATER.items()}}
     found |= {key: usual[key] for key in expected.keys() - found.keys()}
     return {key: value for key, value in found.items() if value != expected.get(key)}
 
@@ -99,6 +100,8 @@ def _parts(config: RunConfig) -> dict[str, Any]:
     """Return everything that a configuration fixes, flat, teachers described."""
     value = config.model_dump(mode="json", exclude={"metrics", "protocol", "regularizers"})
     protocol = config.protocol.model_dump(mode="json")
+    if config.weights is not None:
+        value["weights"] = config.weights.placeless()
     value["dataset"] = config.dataset.placeless().model_dump(mode="json")
     return {**protocol, **value, "regularizers": method_of(config).model_dump()["regularizers"]}
 
@@ -122,6 +125,8 @@ def whole(config: RunConfig) -> dict[str, Any]:
     value = config.model_dump(mode="json", exclude={"metrics", "dataset", "regularizers"})
     protocol = {k: v for k, v in value["protocol"].items() if ADDED.get(k, ...) != v}
     chain = [_whole_regularizer(part) for part in config.regularizers]
+    if config.weights is not None:
+        value["weights"] = config.weights.placeless()
     dataset = config.dataset.placeless().model_dump(mode="json")
     return {**value, "protocol": protocol, "dataset": dataset, "regularizers": chain}
 

@@ -21,6 +21,7 @@ def track_slug(track: Track) -> str:
     for part in (track.noise, track.model):
         words += short_words(part)
     words += [part.name for _, part in sorted(track.training.items())]
+    words += [track.weights.sha256[:8]] if track.weights else []
     words += ["test"] if track.selection == "test" else []
     words += [track.precision] if track.precision != "fp32" else []
     words += [] if track.data_seed is None else ["data", str(track.data_seed)]

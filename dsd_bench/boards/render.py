@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dsd_bench.boards.marks import ON_TEST as MARK
 from dsd_bench.boards.marks import interpolation, legend, marks, mixed
 from dsd_bench.boards.places import row_path
-from dsd_bench.boards.schema import BoardRow, MethodConfig, SeedResult, Track
+from dsd_bench.boards.schema import BoardRow, Given, MethodConfig, SeedResult, Track
 from dsd_bench.boards.summary import BoardSummary, summarise
 from dsd_bench.boards.words import (
     escape,
@@ -160,6 +160,7 @@ def _track(track: Track) -> list[str]:
         "Split and noise drawn from": follow,
         "Model": part_words("model", track.model),
         "Schedule": plain(track.schedule),
+        **({"Begun from": _given(track.weights)} if track.weights else {}),
         **{f"Other {kind}": part_words(kind, part) for kind, part in track.training.items()},
     }
     return [
@@ -167,6 +168,11 @@ def _track(track: Track) -> list[str]:
         f"- Selection and stopping: {_selection(track)}",
         f"- Precision: {track.precision}",
     ]
+
+
+def _given(weights: Given) -> str:
+    head = "; output layer initialised" if weights.head == "replace" else ""
+    return f"weights of contents sha256:{weights.sha256}{head}"
 
 
 def _board_table(lines: Sequence[Line], track: Track) -> list[str]:

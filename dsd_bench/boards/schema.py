@@ -44,6 +44,13 @@ class _Value(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
+class Given(_Value):
+    """The weights that runs begin from: the hash of their contents, and which of them count."""
+
+    sha256: Sha256
+    head: Literal["keep", "replace"]
+
+
 class Track(_Value):
     """What runs must share to be compared.
 
@@ -53,6 +60,7 @@ class Track(_Value):
         fingerprint: of the data.
         data_seed: of split and noise; None: it is each run's own seed.
         schedule: the protocol but for what belongs to the method.
+        weights: contents of the file that the runs begin from; left out where there is none.
         training: optimiser and schedule by kind, where they are not those that ``schedule`` is
             about; left out of the file where it is empty.
         selection: the part that selects and stops, ``val`` or ``test``.
@@ -67,13 +75,14 @@ class Track(_Value):
     model: ComponentConfig
     schedule: dict[str, JsonValue]
     training: dict[Literal["optimizer", "schedule"], ComponentConfig] = {}
+    weights: Given | None = None
     selection: Selection
     precision: Precision
 
     @model_serializer(mode="wrap")
     def _without_usual(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         value: dict[str, Any] = handler(self)
-        return {k: v for k, v in value.items() if k != "training" or v}
+        return {k: v for k, v in value.items() if k not in ("training", "weights") or v}
 
 
 class Teacher(_Value):

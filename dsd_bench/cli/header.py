@@ -68,6 +68,8 @@ def _reused(item: Planned) -> str:
 def describe(config: RunConfig) -> list[tuple[str, str]]:
     """Return the resolved configuration as lines of (what, words)."""
     words = method_words(config.to_json(), catalogue().find)
+    if config.weights is not None:
+        words["weights"] = f"{plain(config.weights.file)} ({words['weights']})"
     lines = [(name, text) for name, text in words.items() if text != "none"]
     return [*lines, ("protocol", protocol_words(config))]
 

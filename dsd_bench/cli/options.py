@@ -31,7 +31,19 @@ COMPONENTS = {
 MANY = ("reg", "metric")
 OPTIONS = {k: v for k, v in ProtocolConfig.model_fields.items() if k not in COMPONENTS}
 """The protocol's options that are no components."""
-LAYER = (*COMPONENTS, *OPTIONS, "epochs", "seeds", "data_seed")
+WEIGHTS = {
+    "weights": (
+        "FILE",
+        "Begin from the weights in this safetensors file (its contents are hashed) instead of an "
+        "initialisation; with --dense-epochs 0 row 0 is that network.",
+    ),
+    "weights_head": (
+        "keep|replace",
+        "Of --weights: whether its output layer is taken too (default: keep).",
+    ),
+}
+"""What a run begins from."""
+LAYER = (*COMPONENTS, *WEIGHTS, *OPTIONS, "epochs", "seeds", "data_seed")
 """The options that say what is run."""
 TEACHER = tuple(key for key in LAYER if key not in ("dataset", "seeds", "data_seed", "metric"))
 """Those that a teacher can have of its own, as ``--teacher-...``."""
@@ -67,6 +79,8 @@ def layer_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for key, text in COMPONENTS.items():
         many = key in MANY
         made.append(_option(key, "What is run", text, "NAME[:KEY=VALUE,...]", many))
+    for key, (meta, text) in WEIGHTS.items():
+        made.append(_option(key, "What is run", text, meta))
     for key, field in OPTIONS.items():
         made.append(_option(key, "Protocol", field_help(field), metavar(field)))
     text = "Length of both trainings."

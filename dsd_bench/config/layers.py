@@ -25,7 +25,18 @@ SINGLE = {
 """Options that name one component, with what they are if neither user nor recipe says."""
 
 PROTOCOL = tuple(ProtocolConfig.model_fields)
-OTHER = ("reg", "metric", "seeds", "data_seed", "epochs", "teacher", "data_dir", "runs_dir")
+OTHER = (
+    "reg",
+    "metric",
+    "weights",
+    "weights_head",
+    "seeds",
+    "data_seed",
+    "epochs",
+    "teacher",
+    "data_dir",
+    "runs_dir",
+)
 KEYS = tuple(dict.fromkeys((*SINGLE, *LATER, *PROTOCOL, *OTHER)))
 """Every option of a layer."""
 
@@ -98,6 +109,7 @@ def _layer_of_run(config: RunConfig) -> Layer:
     layer = {key: value[key] for key in SINGLE}
     layer |= {key: item for key, item in value["protocol"].items() if item is not None}
     layer |= {kind: value[kind] for kind in LATER if kind in value}
+    layer |= {"weights": value["weights"]} if "weights" in value else {}
     layer |= {"reg": value["regularizers"], "metric": value["metrics"]}
     layer["seeds"] = str(config.seed)
     if config.data_seed != config.seed:

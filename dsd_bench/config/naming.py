@@ -22,7 +22,7 @@ Config = Mapping[str, Any]
 Lookup = Callable[[str, str], Component | None]
 """Finds a component by kind and name; None where it is not installed here."""
 
-_SETTING = ("dataset", "noise", "model", "optimizer", "schedule")
+_SETTING = ("dataset", "noise", "model", "optimizer", "schedule", "weights")
 _LONG_ID = re.compile(r"\b([0-9a-f]{8})[0-9a-f]{8}\b")
 
 
@@ -64,11 +64,15 @@ def method_words(config: Config, lookup: Lookup | None = None) -> dict[str, str]
 
     The keys are ``dataset``, ``noise``, ``model``, ``pruner``, ``perturber``, ``regularizers``
     (joined by `` + `` in their order, ``none`` if there is none) and ``stop``; ``optimizer`` and
-    ``schedule`` only where they are not what the protocol's options describe.
+    ``schedule`` only where they are not what the protocol's options describe, and ``weights`` only
+    where the run begins from given ones, by the first digits of their hash.
     """
     words = {kind: component_word(kind, config[kind], lookup) for kind in SINGLE}
     chain = [component_word("regularizer", part, lookup) for part in config["regularizers"]]
     stop = words.pop("stop")
+    if given := config.get("weights"):
+        head = ", head replaced" if given["head"] == "replace" else ""
+        words["weights"] = f"weights {given['sha256'][:8]}{head}"
     later = {kind: component_word(kind, config[kind], lookup) for kind in LATER if config.get(kind)}
     return words | {"regularizers": " + ".join(chain) or "none", "stop": stop} | later
 
@@ -144,6 +148,8 @@ def configuration_key(config: Config) -> str:
 def _seedless(config: Config) -> dict[str, Any]:
     dropped = ("run_id", "curve_id", "seed", "data_seed", "metrics")
     kept = {key: value for key, value in config.items() if key not in dropped}
+    if kept.get("weights"):
+        kept["weights"] = {key: kept["weights"][key] for key in ("sha256", "head")}
     return kept | {"regularizers": [_untaught(part) for part in config.get("regularizers", ())]}
 
 

@@ -34,12 +34,14 @@ from dsd_bench.config.run import (
     RegularizerConfig,
     RunConfig,
     TeacherConfig,
+    WeightsConfig,
 )
 from dsd_bench.config.words import build_component, component_name, parse_component
 from dsd_bench.environment.contained import contained
 from dsd_bench.errors import DataError, UsageError, collect
 from dsd_bench.plugins import catalogue
 from dsd_bench.plugins.origins import remembering
+from dsd_bench.store.given import contents
 from dsd_bench.store.reading import read_json
 from dsd_bench.store.runs import find_run
 
@@ -47,6 +49,9 @@ DEFAULT_ROUNDS = 20
 
 WEIGHTS = ("best", "dense")
 """The two words for a derived teacher; anything else names a run."""
+
+NO_WEIGHTS = "none"
+"""What ``--weights`` says to begin from an initialisation after all."""
 
 STUDENT_ONLY = {"dataset", "seeds", "data_seed", "data_dir", "runs_dir"}
 """What a teacher cannot have of its own: both see the same split."""
@@ -130,6 +135,7 @@ class _Draft:
     chosen: Mapping[str, ComponentConfig | None]
     links: tuple[_Link, ...]
     metrics: tuple[str, ...]
+    weights: WeightsConfig | None = None
 
     def config(self, seed: int) -> RunConfig:
         """Return the configuration for ``seed``; only of a draft without problems."""
@@ -143,6 +149,7 @@ class _Draft:
             protocol=self.protocol,
             regularizers=tuple(link.config(seed) for link in self.links),
             metrics=self.metrics,
+            weights=self.weights,
             **{kind: part for kind, part in self.chosen.items() if part is not None},
         )
 
@@ -207,7 +214,8 @@ class _Reading:
         fingerprint = self._fingerprint(dataset)
         data_seed = self._data_seed()
         self._check_selection(protocol, dataset)
-        return _Draft(data_seed, fingerprint, dataset, protocol, chosen, links, metrics)
+        weights = self._weights()
+        return _Draft(data_seed, fingerprint, dataset, protocol, chosen, links, metrics, weights)
 
     def _recipe(self) -> Layer:
         """Return the recipe of the chosen data set for the chosen model, {} if there is none."""
@@ -311,6 +319,11 @@ class _Reading:
         for layer in base:
             if "reg" in layer:
                 layer["reg"] = [word for word in layer["reg"] or [] if not _distils(word)]
+        if "model" in own and "weights" not in own:  # they are those of the student's model
+            base = [
+                {k: v for k, v in layer.items() if k not in ("weights", "weights_head")}
+                for layer in base
+            ]
         return _Reading([*base, own, {"teacher": nested}], self.problems, "teacher: ").draft()
 
     def _metrics(self, stop: ComponentConfig | None) -> tuple[str, ...]:
@@ -324,6 +337,26 @@ class _Reading:
             except UsageError as error:
                 self.problems.append(str(error))
         return tuple(dict.fromkeys(found))
+
+    def _weights(self) -> WeightsConfig | None:
+        """Return the weights to begin from; a file is read, what a run recorded is not."""
+        word, head = self.options.get("weights"), self.options.get("weights_head")
+        where = f"{self.where}{flag('weights')}"
+        if word in (None, NO_WEIGHTS):
+            if word is None and head is not None:
+                text = f"says what to do with the file of {flag('weights')}, which is not given"
+                self.problems.append(f"{self.where}{flag('weights_head')} {text}")
+            return None
+        try:
+            told = {"head": head} if head is not None else {}
+            if not isinstance(word, Mapping):
+                word = {"file": str(word), "sha256": contents(Path(str(word)))}
+            return WeightsConfig.model_validate({**word, **told})
+        except UsageError as error:
+            self.problems.append(f"{where}: {error}")
+        except ValidationError as error:
+            self.problems += params.messages(WeightsConfig, error, where)
+        return None
 
     def _fingerprint(self, dataset: ComponentConfig | None) -> str:
         if dataset is None:

@@ -37,7 +37,12 @@ class ProtocolConfig(Params):
     target_sparsity: float | None = param(
         None, help="prune whole fractions until the sparsity is at least this", gt=0, lt=1
     )
-    dense_epochs: int = param(160, help="length of the dense training", ge=1, unit="epochs")
+    dense_epochs: int = param(
+        160,
+        help="length of the dense training; 0: row 0 is the network as given",
+        ge=0,
+        unit="epochs",
+    )
     retrain_epochs: int = param(160, help="length of each later training", ge=1, unit="epochs")
     batch_size: int = param(128, help="samples a step", ge=1, unit="samples")
     optimizer: Literal["sgd", "adam", "adamw"] = param(
@@ -147,6 +152,24 @@ class RegularizerConfig(ComponentConfig):
     teacher: TeacherConfig | None = None
 
 
+class WeightsConfig(_Value):
+    """The weights that a run begins from.
+
+    Attributes:
+        file: where they lie; no part of the id, which has their contents.
+        sha256: of the contents (:func:`dsd_bench.store.given.contents`).
+        head: ``replace``: the output layer is initialised as without them.
+    """
+
+    file: str = ""
+    sha256: str = param(..., help="of the contents", pattern="^[0-9a-f]{64}$")
+    head: Literal["keep", "replace"] = "keep"
+
+    def placeless(self) -> dict[str, str]:
+        """Return what counts for identity."""
+        return {"sha256": self.sha256, "head": self.head}
+
+
 class RunConfig(_Value):
     """Everything that can change a run's numbers. Make one with
     :func:`dsd_bench.configure`.
@@ -166,12 +189,13 @@ class RunConfig(_Value):
     metrics: tuple[str, ...] = ()
     optimizer: ComponentConfig | None = None
     schedule: ComponentConfig | None = None
+    weights: WeightsConfig | None = None
 
     @model_serializer(mode="wrap")
     def _without_later(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out kinds that came later where a run has what was always done."""
+        """Leave out what came later where a run has what was always done."""
         value: dict[str, Any] = handler(self)
-        return {k: v for k, v in value.items() if k not in LATER or v is not None}
+        return {k: v for k, v in value.items() if v is not None}
 
     def chosen(self, kind: str) -> ComponentConfig:
         """Return the component of a kind of which a run has one, whatever it says of it."""
@@ -184,11 +208,13 @@ class RunConfig(_Value):
     def identity(self) -> dict[str, Any]:
         """Return exactly what :attr:`run_id` hashes.
 
-        Further metrics only watch and are left out, and so is where the data lie. A teacher
+        Further metrics only watch and are left out, and so is where data and weights lie. A teacher
         counts as the id of its run and which of its weights, however the user named it.
         """
         value = self.model_dump(mode="json", exclude={"metrics"})
         value["dataset"] = self.dataset.placeless().model_dump(mode="json")
+        if self.weights is not None:
+            value["weights"] = self.weights.placeless()
         for option, default in ADDED.items():
             if value["protocol"].get(option) == default:
                 value["protocol"].pop(option, None)

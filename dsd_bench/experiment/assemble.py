@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from torch import nn
@@ -19,6 +19,7 @@ from dsd_bench.data.on_device import DeviceData
 from dsd_bench.data.prepare import Prepared, part_sizes, prepare
 from dsd_bench.errors import DamagedFile, DataError, UsageError
 from dsd_bench.experiment.chain import check_chain
+from dsd_bench.experiment.given import begin_from
 from dsd_bench.experiment.measure import BUILTIN
 from dsd_bench.experiment.parts import Experiment
 from dsd_bench.experiment.settings import Keep
@@ -107,8 +108,20 @@ def assemble(
         further={metric_key(word): build_metric(word) for word in config.metrics},
         checkpoint_seconds=sources.checkpoint_seconds,
         keep=sources.keep,
+        begin=partial(begin, config, data.classes),
     )
     return experiment, prepared
+
+
+def begin(config: RunConfig, classes: int, model: nn.Module) -> list[str]:
+    """Put the weights that ``config`` begins from, if any, into a new network.
+
+    Raises:
+        UsageError: if they are not those that were planned with, or do not fit.
+    """
+    if config.weights is None:
+        return []
+    return begin_from(config.weights, model, named(config.model), classes)
 
 
 def load_data(config: RunConfig, sources: Sources) -> Prepared:

@@ -21,6 +21,7 @@ from dsd_bench.errors import DataError, UsageError, collect
 from dsd_bench.experiment.assemble import (
     Measures,
     Sources,
+    begin,
     build_model,
     check_selection,
     check_snapshots,
@@ -109,7 +110,8 @@ class _Checks:
                 f"--batch-size: {context.team.size} processes cannot share the last batch of an "
                 f"epoch, which has {batch} images; choose another size"
             )
-        model = (config.model.model_dump_json(), found.shape, found.classes, context.precision)
+        made = config.model.model_dump_json(), config.weights and config.weights.model_dump_json()
+        model = (*made, found.shape, found.classes, context.precision)
         layout = self._once(("layout", *model), lambda: self._layout(config, found, context))
         context.lay_out(layout)
         if context.precision == "bf16" and context.device.type == "cpu" and without_bf16():
@@ -186,6 +188,7 @@ class _Checks:
             left_out = find_prunable(model, found.shape)
         except UsageError as error:
             raise UsageError(f"{where}: {error}") from None
+        begin(config, found.classes, model)
         if left_out:
             self.notes.append(f"{where}: {left_out}")
         probed = probe_model(model, where, found.shape, found.classes, context, batch)

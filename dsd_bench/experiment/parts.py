@@ -57,6 +57,8 @@ class Experiment:
         further: further metrics by name.
         checkpoint_seconds: longest time between checkpoints within a training.
         keep: which rounds' weights stay; None: by their size.
+        begin: puts the weights that the run begins from into a new network, and returns what the
+            log should say; nothing where it begins from an initialisation.
     """
 
     config: RunConfig
@@ -69,6 +71,7 @@ class Experiment:
     further: Mapping[str, Metric] = field(default_factory=dict)
     checkpoint_seconds: float = 30.0
     keep: Keep | None = None
+    begin: Callable[[nn.Module], Sequence[str]] = lambda model: ()
 
     @property
     def stateful(self) -> dict[str, Stateful]:

@@ -143,6 +143,8 @@ class Run:
 
     def _initialise(self) -> None:
         self.model, left_out = self._prunable_model()
+        for text in self.experiment.begin(self.model):
+            self.store.log(text)
         self.masks = Masks.dense(self.model)
         if left_out:
             self.store.log(str(left_out))  # whoever began the runs was told before

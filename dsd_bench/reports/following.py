@@ -85,7 +85,8 @@ def _to_provoke(method: Method) -> Step | None:
     config = method.runs[0].config
     dense = [run.rows[0].get("train_accuracy") for run in method.runs if run.rows]
     if any(isinstance(fit, float) and fit < INTERPOLATES for fit in dense):
-        epochs = 2 * int(config["protocol"]["dense_epochs"])
+        protocol = config["protocol"]
+        epochs = int(2 * protocol["dense_epochs"] or protocol["retrain_epochs"])
         why = "the dense network does not fit its labels yet: train it longer"
         return Step(why, "--dense-epochs", str(epochs))
     if config["noise"]["name"] == "none":

@@ -105,6 +105,13 @@ class Regularizer(Component):
     teacher: Teacher | None = None
 
 
+class Weights(_Shape):
+    """The weights that a run begins from, in ``config.json``."""
+
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    head: Literal["keep", "replace"]
+
+
 class Protocol(_Shape):
     """What views read of the protocol."""
 
@@ -132,6 +139,7 @@ class Config(_Shape):
     regularizers: list[Regularizer]
     optimizer: Component | None = None
     schedule: Component | None = None
+    weights: Weights | None = None
     metrics: list[str] = Field(default_factory=list)
 
 
