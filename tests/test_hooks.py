@@ -297,6 +297,7 @@ def test_the_teacher_itself_is_seen_by_those_who_have_one(tiny: Make, tmp_path: 
         ({"targets": torch.ones(5, 3).double() / 3}, "gave targets .* of torch.float64"),
         ({"targets": torch.ones(4, 3) / 3}, r"gave targets \(4, 3\)"),
         ({"targets": torch.ones(5, 3)}, "gave targets that are no dist"),
+        ({"targets": torch.full((5, 3), 0.3337)}, "gave targets that are no dist"),
         (
             {"targets": torch.tensor([[1.5, -0.5, 0.0]] * 5)},
             "gave targets that are no dist",

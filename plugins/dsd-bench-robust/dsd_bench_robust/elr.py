@@ -18,9 +18,10 @@ SMALLEST = 1e-4
 class ELR(Regularizer):
     """Loss -> loss + weight * mean of log(1 - <answer, target>).
 
-    An image's target is the running mean of the network's answers to it in this training: what
-    it learned early keeps it from learning a wrong label later. Each training begins with
-    targets of zero. Where a step has two passes, only the answers of the first are remembered.
+    An image's target is the running mean of the network's answers to it, in all trainings of the
+    run unless ``forget``: what it learned early keeps it from learning a wrong label later. The
+    first training begins with targets of zero. Where a step has two passes, only the answers of
+    the first are remembered.
     """
 
     params: ELRParams
@@ -30,8 +31,9 @@ class ELR(Regularizer):
         self._targets: Tensor | None = None
 
     def begin(self, view: TrainingView) -> None:
-        """Forget the targets of the training before."""
-        self._targets = torch.zeros(view.samples, view.classes, device=view.device)
+        """Begin without targets, or forget those of the training before."""
+        if self._targets is None or self.params.forget:
+            self._targets = torch.zeros(view.samples, view.classes, device=view.device)
 
     def loss(self, loss: Tensor, step: Step) -> Tensor:
         """Return the new loss.

@@ -36,7 +36,7 @@ class MixupParams(Params):
     """What ``mixup`` takes."""
 
     alpha: float = param(
-        1.0,
+        8.0,
         help="shares are drawn from Beta(alpha, alpha): small ones mix little, large ones halve",
         gt=0,
         le=100,
@@ -46,9 +46,14 @@ class MixupParams(Params):
 class ELRParams(Params):
     """What ``elr`` takes."""
 
-    weight: float = param(3.0, help="of the regularization beside cross-entropy, lambda", ge=0)
+    weight: float = param(7.0, help="of the regularization beside cross-entropy, lambda", ge=0)
     momentum: float = param(
-        0.7, help="share of an image's target that stays when it is seen again, beta", ge=0, lt=1
+        0.9, help="share of an image's target that stays when it is seen again, beta", ge=0, lt=1
+    )
+    forget: bool = param(
+        False,
+        help="begin each training without targets: then a trained net's retraining is held by "
+        "nothing at first",
     )
 
 

@@ -15,9 +15,9 @@ from dsd_bench.errors import RunError
 from dsd_bench.regularizers import Step, TrainingView
 
 
-def make(weight: float = 3.0, momentum: float = 0.7) -> ELR:
+def make(weight: float = 3.0, momentum: float = 0.7, forget: bool = False) -> ELR:
     """Return it at the beginning of a training on five samples of three classes."""
-    elr = ELR(ELRParams(weight=weight, momentum=momentum))
+    elr = ELR(ELRParams(weight=weight, momentum=momentum, forget=forget))
     begin(elr)
     return elr
 
@@ -94,18 +94,19 @@ def test_of_two_passes_the_first_is_remembered() -> None:
     assert found.item() == pytest.approx(3 * (1 - agreement).log().mean().item(), rel=1e-3)
 
 
-def test_each_training_begins_anew_and_state_comes_back() -> None:
-    """Here what is loaded after the beginning is what goes on."""
-    steps, elr = random_steps(6), make()
+@pytest.mark.parametrize("forget", [False, True])
+def test_trainings_go_on_or_begin_anew_and_state_comes_back(forget: bool) -> None:
+    """What is loaded after the beginning is what goes on."""
+    steps, elr = random_steps(6), make(forget=forget)
     for logits, index in steps[:3]:
         elr.loss(torch.tensor(0.0), step(logits, index))
     kept = {name: tensor.clone() for name, tensor in elr.state().items()}
-    again = ELR(ELRParams())
+    again = ELR(ELRParams(weight=3, momentum=0.7, forget=forget))
     assert again.state() == {}
-    again.load(kept)
+    again.load({name: tensor.clone() for name, tensor in kept.items()})
     begin(again)
-    assert not again.state()["targets"].any()
-    again.load(kept)
+    assert again.state()["targets"].any() == (not forget)
+    again.load({name: tensor.clone() for name, tensor in kept.items()})
     for logits, index in steps[3:]:
         one = elr.loss(torch.tensor(0.0), step(logits, index))
         assert one == again.loss(torch.tensor(0.0), step(logits, index))
