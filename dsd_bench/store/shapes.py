@@ -132,6 +132,7 @@ class Config(_Shape):
     regularizers: list[Regularizer]
     optimizer: Component | None = None
     schedule: Component | None = None
+    updater: Component | None = None
     metrics: list[str] = Field(default_factory=list)
 
 
