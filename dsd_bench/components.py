@@ -38,6 +38,7 @@ class Kind:
 TABLE = (
     Kind("pruner", "register_pruners", "pruners.Pruner", "pruners"),
     Kind("perturber", "register_perturbers", "perturbers.Perturber", "perturbers"),
+    Kind("updater", "register_updaters", "updaters.Updater", "updaters of masks in training"),
     Kind("regularizer", "register_regularizers", "regularizers.Regularizer", "regularizers"),
     Kind("optimizer", "register_optimizers", "optimizers.Optimizer", "optimisers"),
     Kind("schedule", "register_schedules", "schedules.Schedule", "schedules"),

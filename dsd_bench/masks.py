@@ -259,63 +259,128 @@ def prune_by_scores(
         NothingLeft: if every layer is down to one weight.
         RunError: for missing, misshapen or non-finite scores.
     """
-    ranked = _comparable(scores, masks)
+    ranked = _comparable(scores, masks.weights)
     groups = [list(masks.weights)] if scope == "global" else [[name] for name in masks.weights]
     kept: dict[str, Tensor] = {}
     for group in groups:
-        kept.update(_prune_group(group, ranked, masks, fraction))
+        remaining = sum(masks.counts[name] for name in group)
+        kept.update(_prune_group(group, ranked, masks, prune_count(fraction, remaining)))
     if not kept:
         raise NothingLeft("every layer is down to its last weight")
     return Masks(dict(masks.weights) | kept, masks.tied)
 
 
-def _comparable(scores: Mapping[str, Tensor], masks: Masks) -> dict[str, Tensor]:
-    """Check the scores and bring them to one device, layout and dtype that loses nothing."""
-    _check(scores, masks)
-    wide = [scores[name].dtype for name in masks.weights]
+@torch.no_grad()
+def prune_to(scores: Mapping[str, Tensor], masks: Masks, count: int | Mapping[str, int]) -> Masks:
+    """Prune the lowest-scored weights until exactly ``count`` are left.
+
+    Ties, and a layer's last weight, are as in :func:`prune_by_scores`.
+
+    Args:
+        scores: as for :func:`prune_by_scores`.
+        masks: the masks so far.
+        count: weights to keep: of all layers together, or of each by its name; those of layers
+            that are not named stay.
+
+    Raises:
+        RunError: for scores that cannot be used, or if so many are not there, or if a layer would
+            be left without a weight.
+    """
+    ranked = _comparable(scores, masks.weights)
+    everything = list(masks.weights)
+    wanted = (
+        [(everything, count)] if isinstance(count, int) else [([n], c) for n, c in count.items()]
+    )
+    kept: dict[str, Tensor] = {}
+    for group, left in wanted:
+        there = sum(masks.counts[name] for name in group)
+        least = sum(min(masks.counts[name], 1) for name in group)
+        if not least <= left <= there:
+            where = "all layers together" if len(group) > 1 else f"'{group[0]}'"
+            raise RunError(f"{left} weights of {where} cannot be kept: from {least} to {there} can")
+        kept.update(_prune_group(group, ranked, masks, there - left))
+    return Masks(dict(masks.weights) | kept, masks.tied)
+
+
+@torch.no_grad()
+def grow_by_scores(scores: Mapping[str, Tensor], masks: Masks, counts: Mapping[str, int]) -> Masks:
+    """Bring back the highest-scored pruned weights of each layer; ties go in the layer's order.
+
+    Args:
+        scores: a finite score for each prunable weight, by name; higher = bring back. Scores of
+            weights that are there are ignored.
+        masks: the masks so far.
+        counts: weights to bring back, by layer; a layer that is not named stays as it is.
+
+    Raises:
+        RunError: for missing, misshapen or non-finite scores, or if so many are not pruned.
+    """
+    missing = {name: (~mask).contiguous() for name, mask in masks.weights.items()}
+    ranked = _comparable(scores, missing)
+    grown = {}
+    for name, count in counts.items():
+        pruned = masks.weights[name].numel() - masks.counts[name]
+        if not 0 <= count <= pruned:
+            raise RunError(f"{count} weights of '{name}' cannot come back: {pruned} are pruned")
+        if count:
+            back = _lowest({name: -ranked[name]}, {name: missing[name]}, count)[name]
+            grown[name] = masks.weights[name] | back
+    return Masks(dict(masks.weights) | grown, masks.tied)
+
+
+def _comparable(scores: Mapping[str, Tensor], of: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Check the scores of some weights and bring all to a dtype that loses nothing, one device."""
+    _check(scores, of)
+    wide = [scores[name].dtype for name in of]
     dtypes = [dtype if dtype.is_floating_point else torch.float64 for dtype in wide]
     dtype = reduce(torch.promote_types, dtypes, torch.float32)
     return {
-        name: scores[name].detach().to(mask.device, dtype).contiguous()
-        for name, mask in masks.weights.items()
+        name: scores[name].detach().to(some.device, dtype).contiguous() for name, some in of.items()
     }
 
 
-def _check(scores: Mapping[str, Tensor], masks: Masks) -> None:
+def _check(scores: Mapping[str, Tensor], of: Mapping[str, Tensor]) -> None:
     """Say which scores cannot be used, and why."""
-    for name, mask in masks.weights.items():
+    for name, some in of.items():
         if name not in scores:
-            raise RunError(f"the pruner gave no scores for '{name}'")
+            raise RunError(f"there are no scores for '{name}'")
         given = scores[name]
-        if given.shape != mask.shape:
-            shapes = f"{tuple(given.shape)}, not {tuple(mask.shape)}"
-            raise RunError(f"the pruner's scores for '{name}' have the shape {shapes}")
+        if given.shape != some.shape:
+            shapes = f"{tuple(given.shape)}, not {tuple(some.shape)}"
+            raise RunError(f"the scores for '{name}' have the shape {shapes}")
         # NaN spreads to both ends, so two numbers tell about all.
-        ends = torch.where(mask, given.to(mask.device), 0).aminmax()
+        ends = torch.where(some, given.to(some.device), 0).aminmax()
         if not all(isfinite(end.item()) for end in ends):
-            raise RunError(f"the pruner's scores for '{name}' are not all finite")
+            raise RunError(f"the scores for '{name}' are not all finite")
 
 
 def _prune_group(
-    names: Sequence[str], scores: Mapping[str, Tensor], masks: Masks, fraction: float
+    names: Sequence[str], scores: Mapping[str, Tensor], masks: Masks, count: int
 ) -> dict[str, Tensor]:
     """Return the next masks of the weights that are ranked together; none if none can go."""
-    remaining = [masks.counts[name] for name in names]
-    count = min(prune_count(fraction, sum(remaining)), sum(max(n - 1, 0) for n in remaining))
+    count = min(count, sum(max(masks.counts[name] - 1, 0) for name in names))
     if not count:
         return {}
     candidates = {name: _candidates(scores[name], masks.weights[name]) for name in names}
-    threshold, ties = _threshold([(scores[name], candidates[name]) for name in names], count)
-    kept = {}
-    for name in names:
-        gone = candidates[name] & (scores[name] < threshold)
+    gone = _lowest(scores, candidates, count)
+    return {name: masks.weights[name] & ~gone[name] for name in names}
+
+
+def _lowest(
+    scores: Mapping[str, Tensor], candidates: Mapping[str, Tensor], count: int
+) -> dict[str, Tensor]:
+    """Return which ``count`` candidates of all layers have the lowest scores; ties in order."""
+    threshold, ties = _threshold([(scores[name], may) for name, may in candidates.items()], count)
+    found = {}
+    for name, may in candidates.items():
+        lowest = may & (scores[name] < threshold)
         if ties:
-            equal = candidates[name] & (scores[name] == threshold)
+            equal = may & (scores[name] == threshold)
             first = equal.view(-1).nonzero().view(-1)[:ties]
-            gone.view(-1)[first] = True
+            lowest.view(-1)[first] = True
             ties -= len(first)
-        kept[name] = masks.weights[name] & ~gone
-    return kept
+        found[name] = lowest
+    return found
 
 
 def _candidates(scores: Tensor, mask: Tensor) -> Tensor:

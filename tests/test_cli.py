@@ -228,7 +228,7 @@ def test_hooks_are_traced_on_request(tmp_path: Path) -> None:
         ("info regulariser kd", "did you mean 'regularizer'?"),
         ("info kd", "to describe the component: `dsd-bench info regularizer kd`"),
         ("info digits --json", "`dsd-bench info dataset digits`"),
-        ("info none", "`dsd-bench info perturber none` or `dsd-bench info noise none`"),
+        ("info none", "`dsd-bench info perturber none` or `dsd-bench info updater none` or "),
         ("info pruner magnitud", "did you mean 'magnitude'?"),
         ("info pruner", "choose from: gradient, magnitude, random, structured-l1"),
         ("show zz", "no run 'zz' in runs (0 runs there)"),

@@ -38,6 +38,7 @@ PRUNERS = {
 }
 """Pruners and the weights that are left of an MLP 64-8-10 in each round, counted by hand."""
 PERTURBERS = ["none", "rewind:step=0", "rewind:step=3", "reinit"]
+UPDATERS = ["none"]
 REGULARIZERS = ["l1:weight=0.01", "l2:weight=0.01", "dropout:p=0.5"]
 POLICIES = [
     *("autoaugment", "randaugment", "trivialaugment", "augmix", "cutout", "shift", "flip"),
@@ -84,6 +85,7 @@ REPORTERS = ["terminal:height=6", "csv"]
 COVERED = {
     "pruner": PRUNERS,
     "perturber": PERTURBERS,
+    "updater": UPDATERS,
     "regularizer": [*REGULARIZERS, *(f"augment:{policy}" for policy in POLICIES), *TEACHERS],
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
@@ -173,6 +175,12 @@ def test_perturbers(word: str, tiny_run: TinyRun, plain: StoredRun) -> None:
     assert run.rows[0] == plain.rows[0]
     assert [row["nonzero"] for row in run.rows] == PRUNERS["magnitude"]
     assert (run.rows[1] == plain.rows[1]) == (word == "none")
+
+
+@pytest.mark.parametrize("word", UPDATERS)
+def test_updaters(word: str, tiny_run: TinyRun, plain: StoredRun) -> None:
+    run = only(tiny_run("--updater", word))
+    assert (run.rows, run.config) == (plain.rows, plain.config)
 
 
 @pytest.mark.parametrize("word", REGULARIZERS)

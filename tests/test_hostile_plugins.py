@@ -252,7 +252,7 @@ def test_a_failure_with_an_exit_code_of_its_own_is_still_one(install, tiny_run):
     act += "raise type('E', (RunError,), {'exit_code': 0})('no')"
     install(when_pruning_again(act))
     [found] = tiny_run("--pruner", "mine", code=1)["runs"]
-    assert found["error"] == "no"
+    assert found["error"] == "pruner 'mine': no"
 
 
 def test_a_real_interrupt_is_the_users():

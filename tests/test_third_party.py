@@ -39,7 +39,8 @@ PUBLIC = {
     *(f"dsd_bench.{kind}" for kind in ("pruners", "perturbers", "regularizers", "stopping")),
     *(f"dsd_bench.{kind}" for kind in ("models", "data", "noise", "metrics", "executors")),
     *("dsd_bench.optimizers", "dsd_bench.optimizers.wrapping", "dsd_bench.schedules"),
-    *("dsd_bench.reports", "dsd_bench.errors", "dsd_bench.masks"),
+    *("dsd_bench.updaters", "dsd_bench.reports", "dsd_bench.errors", "dsd_bench.masks"),
+    "dsd_bench.gradients",
 }
 """What plugins may import, as CONTRIBUTING.md says."""
 

@@ -42,7 +42,7 @@ def method_of(config: RunConfig) -> MethodConfig:
     value = config.model_dump(mode="json")
     return MethodConfig.model_validate(
         {
-            **{key: value[key] for key in ("pruner", "perturber", "stop")},
+            **{key: value.get(key) for key in ("pruner", "perturber", "updater", "stop")},
             **{key: value["protocol"][key] for key in METHOD_OPTIONS},
             "regularizers": [_regularizer(part, config) for part in config.regularizers],
         }

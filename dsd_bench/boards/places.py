@@ -32,6 +32,7 @@ def method_slug(method: MethodConfig) -> str:
     """Return a readable name of a method that is safe as a file's; its hash makes it one."""
     words = [method.pruner.name]
     words += [method.perturber.name] if method.perturber.name != "none" else []
+    words += [method.updater.name] if method.updater else []
     for part in method.regularizers:
         words += [part.name, *([part.teacher.weights] if part.teacher else [])]
     words += [method.stop.name] if method.stop.name != "never" else []

@@ -266,6 +266,7 @@ def _method_words(method: MethodConfig) -> str:
     parts = [
         f"pruner {part_words('pruner', method.pruner)}",
         f"perturber {part_words('perturber', method.perturber)}",
+        *([f"updater {part_words('updater', method.updater)}"] if method.updater else []),
         f"regularizers {chain}",
         f"stop {part_words('stop', method.stop)}",
         f"at most {end}" if method.stop.name != "never" else end,

@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from dsd_bench.config.run import ADDED, ComponentConfig, Precision, Selection
+from dsd_bench.config.run import ADDED, LATER, ComponentConfig, Precision, Selection
 
 SCHEMA = 2
 """Version of the row files that are written."""
@@ -117,6 +117,7 @@ class MethodConfig(_Value):
 
     pruner: ComponentConfig
     perturber: ComponentConfig
+    updater: ComponentConfig | None = None
     regularizers: list[Regularizer]
     stop: ComponentConfig
     retrain_lr_scale: float
@@ -128,7 +129,8 @@ class MethodConfig(_Value):
     def _without_added(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what rows of the first release lack, where it says what was always done."""
         value: dict[str, Any] = handler(self)
-        return {k: v for k, v in value.items() if ADDED.get(k, ...) != v}
+        added = ADDED | dict.fromkeys(LATER)
+        return {k: v for k, v in value.items() if added.get(k, ...) != v}
 
 
 class Rounds(_Value):

@@ -20,6 +20,9 @@ from dsd_bench.boards.schema import (
 from dsd_bench.config.naming import component_word, label
 from dsd_bench.config.run import ComponentConfig, canonical
 
+_SINGLE = ("pruner", "perturber", "updater", "stop")
+"""What a method has one of; most have no updater."""
+
 _ACTIVE = re.compile(
     r"[^0-9A-Za-z_ .,;:=%()/+'\"-]"
     r"|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])"  # inside a word it is no emphasis
@@ -140,7 +143,7 @@ def _card(row: BoardRow) -> dict[str, Any]:
 
 
 def _parts(card: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    single = [(kind, card[kind]) for kind in ("pruner", "perturber", "stop")]
+    single = [(kind, card[kind]) for kind in _SINGLE if kind in card]
     return single + [("regularizer", part) for part in card["regularizers"]]
 
 
@@ -168,5 +171,5 @@ def _cut(card: Mapping[str, Any], told: set[tuple[str, str, str]]) -> dict[str, 
         return {**part, "params": kept}
 
     chain = [cut("regularizer", part) for part in card["regularizers"]]
-    single = {kind: cut(kind, card[kind]) for kind in ("pruner", "perturber", "stop")}
+    single = {kind: cut(kind, card[kind]) for kind in _SINGLE if kind in card}
     return {**card, **single, "regularizers": chain}

@@ -20,6 +20,7 @@ COMPONENTS = {
     "noise": "Label noise, such as symmetric:rate=0.2.",
     "pruner": "Pruner, such as magnitude:fraction=0.2.",
     "perturber": "What happens to surviving weights: none, rewind:step=K, reinit.",
+    "updater": "What changes masks within a training, such as rigl; none: nothing does.",
     "reg": "Regularizer, such as kd or l1:weight=1e-5; repeat it to chain several, in order.",
     "optimizer": "Optimiser, made afresh for each training: sgd (default), adam, adamw, ...",
     "schedule": "Schedule of learning rates and phases: step (default), ...",

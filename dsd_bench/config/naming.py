@@ -64,8 +64,9 @@ def method_words(config: Config, lookup: Lookup | None = None) -> dict[str, str]
 
     The keys are ``dataset``, ``noise``, ``model``, ``pruner``, ``perturber``, ``regularizers``
     (joined by `` + `` in their order, ``none`` if there is none) and ``stop``; ``optimizer`` and
-    ``schedule`` only where they are not what the protocol's options describe, and ``weights`` only
-    where the run begins from given ones, by the first digits of their hash.
+    ``schedule`` only where they are not what the protocol's options describe, ``updater`` only
+    where there is one, and ``weights`` only where the run begins from given ones, by the first
+    digits of their hash.
     """
     words = {kind: component_word(kind, config[kind], lookup) for kind in SINGLE}
     chain = [component_word("regularizer", part, lookup) for part in config["regularizers"]]
@@ -84,8 +85,8 @@ def label(config: Config, lookup: Lookup | None = None) -> str:
     eight digits.
     """
     words = method_words(config, lookup)
-    parts = [words[kind] for kind in ("pruner", "perturber", "regularizers")]
-    text = " + ".join(part for part in parts if part != "none")
+    kinds = ("pruner", "perturber", "updater", "regularizers")
+    text = " + ".join(words[kind] for kind in kinds if words.get(kind, "none") != "none")
     if words["stop"] != "never":
         text += f", stop {words['stop']}"
     return _LONG_ID.sub(r"\1", text)

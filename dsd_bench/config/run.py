@@ -104,7 +104,7 @@ class ProtocolConfig(Params):
 ADDED = {"redense_epochs": 0, "clip_norm": None}
 """Options that came after the first release: hashed unless they say what was always done."""
 
-LATER = {"optimizer": ("sgd", "adam", "adamw"), "schedule": ("step",)}
+LATER = {"optimizer": ("sgd", "adam", "adamw"), "schedule": ("step",), "updater": ("none",)}
 """Kinds of component that came after the first release, and what was always there of each, the
 default first: a configuration names another one only, so that ids and files stay."""
 
@@ -190,6 +190,7 @@ class RunConfig(_Value):
     optimizer: ComponentConfig | None = None
     schedule: ComponentConfig | None = None
     weights: WeightsConfig | None = None
+    updater: ComponentConfig | None = None
 
     @model_serializer(mode="wrap")
     def _without_later(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

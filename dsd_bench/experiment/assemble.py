@@ -25,6 +25,7 @@ from dsd_bench.experiment.parts import Experiment
 from dsd_bench.experiment.settings import Keep
 from dsd_bench.models.building import Shape, construct
 from dsd_bench.plugins import catalogue
+from dsd_bench.schedules import Schedule, phases_of
 from dsd_bench.seeds import seeded_globals
 from dsd_bench.store.runs import finished_plans
 from dsd_bench.store.weights import read_weights
@@ -32,6 +33,7 @@ from dsd_bench.training.device import ComputeContext, other_numerics
 from dsd_bench.training.layout import on_cpu, place
 from dsd_bench.training.loop import ActiveRegularizer, Tensors, TrainingSetup
 from dsd_bench.training.schedule import steps_per_epoch
+from dsd_bench.training.updating import ActiveUpdater
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ def assemble(
             )
             for chosen in config.regularizers
         ],
+        updater=updater_of(config),
     )
     experiment = Experiment(
         config=config,
@@ -136,6 +139,14 @@ def load_data(config: RunConfig, sources: Sources) -> Prepared:
     return prepare(
         raw, params, build_component(catalogue(), "noise", config.noise), config.data_seed
     )
+
+
+def updater_of(config: RunConfig) -> ActiveUpdater | None:
+    """Return the updater of a run, None if it has none."""
+    if config.updater is None:
+        return None
+    made = build_component(catalogue(), "updater", config.updater)
+    return ActiveUpdater(config.updater.name, made)
 
 
 @dataclass(frozen=True)
@@ -201,6 +212,36 @@ def check_snapshots(config: RunConfig, steps: Collection[int], samples: int) -> 
             f"perturber '{config.perturber.name}' wants the state after step {max(steps)}, but "
             f"the dense training has {last} steps"
         )
+
+
+def check_updater(config: RunConfig, samples: int, processes: int) -> tuple[int, ...]:
+    """Return the steps after which masks change in round 1.
+
+    Args:
+        config: the run.
+        samples: size of the train part.
+        processes: how many train the model together.
+
+    Raises:
+        UsageError: if there are none in which the updater can act.
+    """
+    active, protocol = updater_of(config), config.protocol
+    if active is None:
+        return ()
+    schedule = schedule_of(config)
+    first = phases_of(schedule, 1, protocol)[0]
+    where = f"--updater {active.name}: "
+    if processes > 1:
+        raise UsageError(
+            f"{where}masks that change within a training need one process; run without torchrun"
+        )
+    if first.masks == "dense" or type(schedule).ends is not Schedule.ends:
+        raise UsageError(
+            f"{where}schedule '{config.chosen('schedule').name}' begins a round with all weights, "
+            "or may end it early; masks that change need a sparse phase of known length"
+        )
+    per_epoch = steps_per_epoch(samples, min(protocol.batch_size, samples))
+    return active.steps(first.epochs * per_epoch, per_epoch)
 
 
 @lru_cache(maxsize=1)

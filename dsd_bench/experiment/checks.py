@@ -25,6 +25,7 @@ from dsd_bench.experiment.assemble import (
     build_model,
     check_selection,
     check_snapshots,
+    check_updater,
     load_data,
     measures,
     named,
@@ -104,6 +105,7 @@ class _Checks:
         found = self._measures(config)
         check_selection(config, found.held_out)
         check_snapshots(config, perturber.snapshots(), found.train)
+        updates = check_updater(config, found.train, context.team.size)
         batch = smallest_batch(found.train, config.protocol.batch_size)
         if context.team.size > batch:
             raise UsageError(
@@ -126,9 +128,10 @@ class _Checks:
         self._columns(config, found, probed)
         method = [_without_seeds(chosen) for chosen in config.regularizers]
         method.append(config.chosen("optimizer").model_dump_json())
+        method += [part.model_dump_json() for part in (config.pruner, config.updater) if part]
         self._once(
-            ("method", *model, batch, *method, config.pruner.model_dump_json()),
-            lambda: self._dry_round(config, found, context, batch),
+            ("method", *model, batch, *method, updates),
+            lambda: self._dry_round(config, found, context, batch, updates),
         )
 
     def _once(self, key: Hashable, act: Callable[[], T]) -> T:
@@ -220,9 +223,14 @@ class _Checks:
                 )
 
     def _dry_round(
-        self, config: RunConfig, found: Measures, context: ComputeContext, batch: int
+        self,
+        config: RunConfig,
+        found: Measures,
+        context: ComputeContext,
+        batch: int,
+        updates: Sequence[int],
     ) -> None:
-        """Let the regularizers and the pruner do their part once."""
+        """Let the regularizers, the pruner and the updater do their part once."""
 
         def build(model: ComponentConfig) -> nn.Module:
             return build_model(
@@ -230,7 +238,7 @@ class _Checks:
             )
 
         shape, classes = found.shape, found.classes
-        dry_round(config, named(config.model), build, shape, classes, context, batch)
+        dry_round(config, named(config.model), build, shape, classes, context, batch, updates)
 
 
 def _without_seeds(chosen: RegularizerConfig) -> str:

@@ -1,8 +1,8 @@
-"""One training step with a run's regularizers and one pruning, on random images: do they work?"""
+"""One step with a run's regularizers, one pruning, one update of masks, on random images."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -17,6 +17,7 @@ from dsd_bench.config.words import build_component
 from dsd_bench.data.on_device import DeviceData
 from dsd_bench.data.prepare import Prepared, Split
 from dsd_bench.errors import DsdError, RunError, UsageError, message
+from dsd_bench.experiment.assemble import updater_of
 from dsd_bench.masks import Masks, NothingLeft
 from dsd_bench.metrics.prunable import find_prunable
 from dsd_bench.models.building import Shape, in_one_line
@@ -29,6 +30,8 @@ from dsd_bench.stateful import Stateful, give_back, key, states
 from dsd_bench.training.device import ComputeContext
 from dsd_bench.training.distributed import Team
 from dsd_bench.training.loop import ActiveRegularizer, Training, TrainingSetup
+from dsd_bench.training.updating import ActiveUpdater
+from dsd_bench.updaters import UpdateView
 
 Build = Callable[[ComponentConfig], nn.Module]
 
@@ -41,8 +44,9 @@ def dry_round(
     classes: int,
     context: ComputeContext,
     batch: int,
+    updates: Sequence[int] = (),
 ) -> None:
-    """Train one step with the regularizers and the optimiser, unless usual, and prune once.
+    """Train one step with regularizers and optimiser, unless usual, prune once, update masks once.
 
     It draws from the global generators.
 
@@ -54,6 +58,7 @@ def dry_round(
         classes: number of classes.
         context: where and how precisely to compute.
         batch: images of the step.
+        updates: steps after which the updater acts, if there is one.
 
     Raises:
         UsageError: naming the component that cannot do its part, and why.
@@ -71,8 +76,12 @@ def dry_round(
             gathered = _step(config, build, data, alone, model, masks)
     pruner: Pruner = build_component(catalogue(), "pruner", config.pruner)
     with _blaming(f"pruner '{config.pruner.name}' cannot prune {where}"):
-        _prune(pruner, model, masks, data, gathered)
+        pruned = _prune(pruner, model, masks, data, gathered)
         _check_state(key("pruner", config.pruner.name), pruner, alone.device)
+    if active := updater_of(config):
+        with _blaming(f"updater '{active.name}' cannot change masks of {where}"):
+            _update(active, model, (masks, pruned), data, updates)
+            _check_state(key("updater", active.name), active.updater, alone.device)
 
 
 @contextmanager
@@ -147,19 +156,24 @@ def _check_passes(config: RunConfig, optimizer: Optimizer, model: nn.Module) -> 
         )
 
 
-def _prune(
-    pruner: Pruner, model: nn.Module, masks: Masks, data: DeviceData, gathered: dict[str, Tensor]
-) -> None:
+def _batches(data: DeviceData) -> Callable[[int], Iterator[tuple[Tensor, Tensor]]]:
     def batches(count: int) -> Iterator[tuple[Tensor, Tensor]]:
         everything = torch.arange(len(data.train), device=data.train.labels.device)
         for _ in range(count):
             yield data.normalise(data.train.gather(everything)), data.train.labels
 
+    return batches
+
+
+def _prune(
+    pruner: Pruner, model: nn.Module, masks: Masks, data: DeviceData, gathered: dict[str, Tensor]
+) -> Masks:
     device, draw = data.train.labels.device, torch.Generator().manual_seed(0)
     try:
-        pruner.prune(PruneView(model.eval(), masks, 1, device, draw, batches, gathered))
+        view = PruneView(model.eval(), masks, 1, device, draw, _batches(data), gathered)
+        return pruner.prune(view)
     except NothingLeft:
-        return
+        return masks
 
 
 def _check_state(place: str, component: Stateful, device: torch.device) -> None:
@@ -184,3 +198,28 @@ def _check_state(place: str, component: Stateful, device: torch.device) -> None:
 def _same(one: Tensor, other: Tensor) -> bool:
     alike = one.shape == other.shape and one.dtype == other.dtype
     return alike and torch.equal(*(t.reshape(-1).view(torch.uint8) for t in (one, other)))
+
+
+def _update(
+    active: ActiveUpdater,
+    model: nn.Module,
+    masks: tuple[Masks, Masks],
+    data: DeviceData,
+    steps: Sequence[int],
+) -> None:
+    now, goal = active.begin(*masks)
+    now.apply(model)
+    view = UpdateView(
+        model=model.train(),
+        masks=now,
+        target=goal.target,
+        began=goal.began,
+        round=1,
+        step=steps[0],
+        steps=steps,
+        total=steps[-1],
+        device=data.train.labels.device,
+        generator=torch.Generator().manual_seed(0),
+        batches=_batches(data),
+    )
+    active.update(view)

@@ -16,10 +16,9 @@ uninterrupted one would have done.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from dsd_bench.errors import Interrupted, RunError
@@ -52,6 +51,7 @@ from dsd_bench.store.checkpoint import (
 )
 from dsd_bench.training.device import FIRST_NUMERICS, refuse_other_numerics
 from dsd_bench.training.loop import Training, part
+from dsd_bench.training.updating import Goal
 
 Tensors = dict[str, Tensor]
 
@@ -72,6 +72,8 @@ class Run:
         self.resumed_from: int | None = None
         self.sparse: Tensors = {}
         """The sparse network's state while its pruned weights train again."""
+        self.goal: Goal | None = None
+        """Where the masks of a round's first phase are to end, if an updater changes them."""
         self.keep: Keep | None = None
         """Which rounds' weights stay; known when the first are to be kept."""
         self.snapshots = frozenset(experiment.perturber.snapshots())
@@ -129,7 +131,8 @@ class Run:
         elif self.sparse:
             self.sparse = {}
             masks.apply(self.model)
-        return Training(self.setup, self.model, masks, round, before)
+        goal = None if before else self.goal
+        return Training(self.setup, self.model, masks, round, before, goal)
 
     def _ends_whole(self, round: int) -> bool:
         """Whether the pruned weights are back at the end of a round."""
@@ -166,23 +169,35 @@ class Run:
         if self.team.size > 1:
             masks = Masks.from_tensors(self.team.masks(masks.tensors() if masks else None))
         assert masks is not None
-        self.masks = masks.ordered(self.model)
+        masks = masks.ordered(self.model)
+        if self.setup.updater is not None:
+            masks, self.goal = self.setup.updater.begin(self.masks, masks)
+        self.masks = masks
         self.masks.apply(self.model)
 
     def _new_masks(self, round: int) -> Masks:
         name, context = self.config.pruner.name, self.setup.context
         draw = torch_stream("cpu", self.config.seed, "round", round, "prune")
-        batches = self._batches(round)
+        batches = self.setup.batches("round", round, "prune", "batches")
         gathered = self.setup.gathered()
         view = PruneView(self.model, self.masks, round, context.device, draw, batches, gathered)
         with seeded_globals(stream(self.config.seed, "round", round, "prune", "global")):
-            masks = self.experiment.pruner.prune(view)
+            masks = self._asked(view)
         context.settle()
         if set(masks.weights) != set(self.masks.weights) or not masks.nested_in(self.masks):
             raise RunError(f"pruner '{name}' brought pruned weights back or lost a layer")
         if masks.nonzero >= self.masks.nonzero:
             raise RunError(f"pruner '{name}' pruned nothing in round {round}")
         return masks
+
+    def _asked(self, view: PruneView) -> Masks:
+        """Return the pruner's answer; what it cannot use names it."""
+        try:
+            return self.experiment.pruner.prune(view)
+        except NothingLeft:
+            raise
+        except RunError as error:
+            raise RunError(f"pruner '{self.config.pruner.name}': {error}") from error
 
     def _perturb(self, round: int) -> None:
         """Line 19 of Algorithm 1."""
@@ -218,11 +233,17 @@ class Run:
         pace = _Pace(self, training)
         pace.start()
         training.run(pace.after_step)
+        self._follow_masks(training)
         while len(training.took) < len(training.phases):
             pace.go_on_with(training := self._phase(training.round, training.took))
             training.run(pace.after_step)
         self._note_plan(training.round)  # what did not fit, or could not be recorded, changed it
         return training, pace.timing()
+
+    def _follow_masks(self, training: Training) -> None:
+        """Take over what an updater made of the masks so far."""
+        if training.goal is not None:
+            self.masks = training.masks
 
     def _row(self, training: Training) -> dict[str, Any]:
         """Measure the network as it is."""
@@ -242,18 +263,6 @@ class Run:
 
     def _build(self, *names: str | int) -> nn.Module:
         return self.team.adapt(self.experiment.build(stream(self.config.seed, *names)))
-
-    def _batches(self, round: int) -> Callable[[int], Iterator[tuple[Tensor, Tensor]]]:
-        """Return un-augmented training batches for pruners, drawn from their own stream."""
-        data, size = self.setup.data, self.config.protocol.batch_size
-
-        def batches(count: int) -> Iterator[tuple[Tensor, Tensor]]:
-            draw = torch_stream("cpu", self.config.seed, "round", round, "prune", "batches")
-            order = torch.randperm(len(data.train), generator=draw).to(self.setup.context.device)
-            for index in torch.split(order, size)[:count]:
-                yield data.normalise(data.train.gather(index)), data.train.labels[index]
-
-        return batches
 
     def _keep_round(self, round: int) -> None:
         """Keep the weights of every round, or of those that beat all rounds before them.
@@ -294,6 +303,7 @@ class Run:
 
     def save_within(self, training: Training) -> None:
         """Make the training's present place safe."""
+        self._follow_masks(training)
         self._save(training, training_done=False)
 
     def _save(self, training: Training, training_done: bool) -> None:
@@ -352,6 +362,7 @@ class Run:
         whole = bool(self.rows) and self._ends_whole(len(self.rows) - 1)
         refuse_other_counts(self.model, self.setup.data.shape, self.rows, whole)
         self.sparse = self._on_device(part(tensors, "sparse"))
+        self.goal = Goal.from_tensors(self._on_device(part(tensors, "goal")), self.model)
         give_back(self.experiment.stateful, tensors, self.setup.context.device)
 
     def _on_device(self, tensors: Tensors) -> Tensors:

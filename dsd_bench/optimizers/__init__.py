@@ -45,6 +45,9 @@ class Stepping(Protocol):
         leave zero.
         """
 
+    def forget(self, stay: Mapping[nn.Parameter, Tensor]) -> None:
+        """Zero the state (momentum and the like) of the weights that ``stay`` (bool) lacks."""
+
     def set_rate(self, rate: float) -> None:
         """Use the learning rate ``rate`` from the next step on."""
 

@@ -69,6 +69,12 @@ class SGD:
             every = [masks.get(p, torch.ones_like(p)) for p in self.parameters]
             self._kept = torch.cat([mask.reshape(-1) for mask in every])
 
+    def forget(self, stay: Mapping[nn.Parameter, Tensor]) -> None:
+        """Zero the momentum of the weights that ``stay`` lacks."""
+        for parameter, buffer in zip(self.parameters, self.buffers):
+            if parameter in stay:
+                buffer.masked_fill_(~stay[parameter], 0)
+
     def set_rate(self, rate: float) -> None:
         """Use the learning rate ``rate`` from the next step on."""
         self._rate = rate

@@ -49,6 +49,13 @@ class Torch:
         """Multiply the gradients of these parameters by their masks."""
         self._masks = Masked(masks)
 
+    def forget(self, stay: Mapping[nn.Parameter, Tensor]) -> None:
+        """Zero whatever has the shape of a parameter, where ``stay`` lacks the weight."""
+        for parameter, mask in stay.items():
+            for value in self.optimizer.state.get(parameter, {}).values():
+                if isinstance(value, Tensor) and value.shape == mask.shape:
+                    value.masked_fill_(~mask, 0)
+
     def set_rate(self, rate: float) -> None:
         """Use the learning rate ``rate`` from the next step on."""
         for group in self.optimizer.param_groups:
@@ -119,6 +126,10 @@ class Wrapped:
     def hold(self, masks: Mapping[nn.Parameter, Tensor]) -> None:
         """Multiply gradients by ``masks`` in every step."""
         self.inner.hold(masks)
+
+    def forget(self, stay: Mapping[nn.Parameter, Tensor]) -> None:
+        """Zero the state of the weights that ``stay`` lacks; override it for state of one's own."""
+        self.inner.forget(stay)
 
     def set_rate(self, rate: float) -> None:
         """Use the learning rate ``rate`` from the next step on."""

@@ -140,6 +140,7 @@ class Config(_Shape):
     optimizer: Component | None = None
     schedule: Component | None = None
     weights: Weights | None = None
+    updater: Component | None = None
     metrics: list[str] = Field(default_factory=list)
 
 

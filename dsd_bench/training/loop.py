@@ -22,7 +22,14 @@ from dsd_bench.optimizers import Optimizer
 from dsd_bench.optimizers.plain import make_stepping
 from dsd_bench.regularizers import EpochView, Regularizer, TrainingView, overrides
 from dsd_bench.schedules import REDENSE, EndView, RateView, Schedule, phases_of
-from dsd_bench.seeds import capture_globals, restore_globals, seed_globals, stream, torch_stream
+from dsd_bench.seeds import (
+    capture_globals,
+    restore_globals,
+    seed_globals,
+    seeded_globals,
+    stream,
+    torch_stream,
+)
 from dsd_bench.stateful import Stateful, give_back, key
 from dsd_bench.training.cuda_graph import GraphedStep
 from dsd_bench.training.device import ComputeContext
@@ -30,6 +37,8 @@ from dsd_bench.training.gathering import Batch, Gatherer
 from dsd_bench.training.mixing import Mixer, augmenter
 from dsd_bench.training.schedule import steps_per_epoch
 from dsd_bench.training.step import Stepper
+from dsd_bench.training.updating import ActiveUpdater, Goal, remask
+from dsd_bench.updaters import UpdateView
 
 Tensors = dict[str, Tensor]
 Teacher = Callable[[Tensor, Tensor], Tensor]
@@ -81,6 +90,7 @@ class TrainingSetup:
         optimizer: makes a fresh optimiser for each phase.
         schedule: the phases of each round and their learning rates.
         regularizers: the chain, in order.
+        updater: what changes masks within a training.
     """
 
     protocol: ProtocolConfig
@@ -90,14 +100,30 @@ class TrainingSetup:
     optimizer: Optimizer
     schedule: Schedule
     regularizers: Sequence[ActiveRegularizer] = ()
+    updater: ActiveUpdater | None = None
 
     @property
     def stateful(self) -> dict[str, Stateful]:
         """What of a training may remember something, by its key in checkpoints."""
-        return {
+        found: dict[str, Stateful] = {
             key("regularizer", active.name, index): active.regularizer
             for index, active in enumerate(self.regularizers)
         }
+        if self.updater is not None:
+            found[key("updater", self.updater.name)] = self.updater.updater
+        return found
+
+    def batches(self, *names: str | int) -> Callable[[int], Iterator[tuple[Tensor, Tensor]]]:
+        """Return ``batches(count)``: un-augmented training batches from the stream ``names``."""
+
+        def batches(count: int) -> Iterator[tuple[Tensor, Tensor]]:
+            draw = torch_stream("cpu", self.seed, *names)
+            order = torch.randperm(len(self.data.train), generator=draw).to(self.context.device)
+            for index in torch.split(order, self.protocol.batch_size)[:count]:
+                images = self.data.normalise(self.data.train.gather(index))
+                yield images, self.data.train.labels[index]
+
+        return batches
 
     def gathered(self) -> Tensors:
         """Return what the regularizers hand to the pruner.
@@ -127,6 +153,7 @@ class Training:
         masks: what is pruned.
         round: keys the streams and the schedule.
         before: the epochs that each phase before it took; they are the round's first ones.
+        goal: where masks that change in this phase are to end; None where they stay.
     """
 
     def __init__(
@@ -136,8 +163,10 @@ class Training:
         masks: Masks,
         round: int,
         before: Sequence[int] = (),
+        goal: Goal | None = None,
     ) -> None:
         self.setup, self.model, self.masks, self.round = setup, model, masks, round
+        self.goal = goal
         self.phases = phases_of(setup.schedule, round, setup.protocol)
         self.phase = self.phases[len(before)]
         names = _phase_key(self.phase.name, first=not before)
@@ -162,13 +191,17 @@ class Training:
             if overrides(active.regularizer, "mix")
         ]
         self.mixer = Mixer(mixing, setup.data.classes) if mixing else None
+        chain, generators, changing = self.regularizers, self.generators, goal is not None
         self.stepper = Stepper(
-            *(setup.context, model, masks, self.optimizer, self.regularizers, self.generators),
+            *(setup.context, model, masks, self.optimizer, chain, generators),
             clip_norm=setup.protocol.clip_norm,
+            changing=changing,
         )
         self.step: Callable[..., None] = self.stepper
         if graph:
             self.step = GraphedStep(self.stepper, setup.context, self.generators)
+        if goal is not None and setup.updater is not None:
+            self.step = self._updating(self.step, goal, setup.updater)
         self._resumed: Tensors = {}
         self.inputs = self._unchanging_inputs()
         self._gatherer = self._gather_from(self.inputs)
@@ -224,15 +257,59 @@ class Training:
             if self.cursor.step == steps:
                 break
             after_step(self)
+        self._check_losses()
         self.cursor.epoch, self.cursor.step = epoch + 1, 0
-        if not math.isfinite(self.team.all_reduce(self.stepper.losses).item()):
-            raise Diverged(
-                f"round {self.round}, epoch {epoch + 1}: the loss is no longer finite; "
-                f"try a smaller --lr (it is {self.setup.protocol.lr}) or weaker regularizers"
-            )
         self._after_epoch()
         self.ended = not self.done and self._ends()
         after_step(self)
+
+    def _check_losses(self) -> None:
+        if not math.isfinite(self.team.all_reduce(self.stepper.losses).item()):
+            raise Diverged(
+                f"round {self.round}, epoch {self.cursor.epoch + 1}: the loss is no longer finite; "
+                f"try a smaller --lr (it is {self.setup.protocol.lr}) or weaker regularizers"
+            )
+
+    def _updating(
+        self, step: Callable[..., None], goal: Goal, active: ActiveUpdater
+    ) -> Callable[..., None]:
+        """Return ``step``, after which masks change where the updater says so."""
+        steps = active.steps(self.epochs * self.steps_per_epoch, self.steps_per_epoch)
+        due = frozenset(steps)
+
+        def updating(*batch: Any) -> None:
+            step(*batch)
+            if (done := self.steps_done + 1) in due:
+                self._check_losses()
+                self._update(active, goal, done, steps)
+
+        return updating
+
+    def _update(self, active: ActiveUpdater, goal: Goal, done: int, steps: Sequence[int]) -> None:
+        """Change the masks after ``done`` steps."""
+        key = (*self.key, "update", done)
+        view = UpdateView(
+            model=self.model,
+            masks=self.masks,
+            target=goal.target,
+            began=goal.began,
+            round=self.round,
+            step=done,
+            steps=steps,
+            total=self.epochs * self.steps_per_epoch,
+            device=self.device,
+            generator=torch_stream("cpu", self.setup.seed, *key),
+            batches=self.setup.batches(*key, "batches"),
+        )
+        with seeded_globals(stream(self.setup.seed, *key, "global")):
+            try:
+                masks, values = active.update(view)
+            except RunError as error:
+                where = f"round {self.round}, after step {done} of {view.total}"
+                raise RunError(f"updater '{active.name}': {error} ({where})") from error
+        self.setup.context.settle()
+        remask(self.stepper, self.masks, masks, values)
+        self.masks = masks
 
     def _set_rate(self) -> None:
         """Use the schedule's learning rate for the next step, or for the whole epoch."""
@@ -350,6 +427,7 @@ class Training:
         held |= {f"optimizer/{k}": v for k, v in state.items() if isinstance(v, Tensor)}
         held |= {f"globals/{k}": v for k, v in capture_globals().items()}
         held["losses"] = self.stepper.losses
+        held |= {f"goal/{k}": v for k, v in self.goal.tensors().items()} if self.goal else {}
         held |= {f"generators/{k}": g.get_state() for k, g in self._generators().items()}
         return held
 

@@ -55,6 +55,7 @@ class Stepper:
         generators: what the step draws from; put back before a step is tried again.
         clip_norm: the largest norm of all gradients together, without those of pruned weights;
             larger ones are scaled down to it. None: no limit.
+        changing: whether masks will change (:meth:`remask`).
 
     Attributes:
         losses: the sum of all losses so far; it tells, once an epoch, whether one was not finite.
@@ -69,6 +70,7 @@ class Stepper:
         regularizers: Sequence[Regularizer] = (),
         generators: Sequence[torch.Generator] = (),
         clip_norm: float | None = None,
+        changing: bool = False,
     ) -> None:
         self.context, self.model, self.optimizer = context, model, optimizer
         self.regularizers, self.generators = list(regularizers), list(generators)
@@ -86,21 +88,14 @@ class Stepper:
             for module in (model.modules() if self._climber else ())
             if isinstance(module, BATCH_NORMS) and module.track_running_stats
         ]
-        self._hold(masks)
-
-    def _hold(self, masks: Masks) -> None:
-        """Keep gradients of pruned weights zero: by the optimiser, unless they matter before it."""
-        parameters = dict(self.model.named_parameters())
-        pruned = {name: mask for name, mask in masks.all() if not bool(mask.all())}
+        parameters = dict(model.named_parameters())
+        pruned = {name: mask for name, mask in masks.all() if changing or not bool(mask.all())}
         # of the gradients' dtype and layout: a product of two kinds is several times slower
-        held = {
+        self._held = {
             (p := parameters[name]): torch.empty_like(p, requires_grad=False).copy_(mask)
             for name, mask in pruned.items()
         }
-        if self._clip is None and self._climber is None:
-            self.optimizer.hold(held)
-        else:
-            self._masked = Masked(held)
+        self._hold()
 
     def __call__(
         self,
@@ -136,6 +131,23 @@ class Stepper:
         if self._clip is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self._clip)
         self.optimizer.step()
+
+    def remask(self, masks: Masks) -> None:
+        """Hold other masks from the next step on; only if ``changing``.
+
+        They are changed in place, where a recorded step reads them.
+        """
+        parameters = dict(self.model.named_parameters())
+        for name, mask in masks.all():
+            self._held[parameters[name]].copy_(mask)
+        self._hold()
+
+    def _hold(self) -> None:
+        """Keep gradients of pruned weights zero: by the optimiser, unless they matter before it."""
+        if self._clip is None and self._climber is None:
+            self.optimizer.hold(self._held)
+        else:
+            self._masked = Masked(self._held)
 
     def _climb(self, climber: Ascending) -> None:
         """End the first of two passes: move the weights by the gradients, and drop those."""
