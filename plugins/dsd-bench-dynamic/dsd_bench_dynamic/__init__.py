@@ -1,0 +1,1 @@
+"""A plugin of dsd-bench: updaters, which change masks while a network is trained."""
