@@ -391,7 +391,7 @@ def test_rounds_that_were_counted_otherwise_are_not_gone_on_from(tiny, tmp_path)
     run = make_run(tiny(rounds=1), tmp_path, Tied, memory)
     run.follow()
     run.rows[1]["macs_effective"] += 1
-    run._save(run._sparse(1), training_done=True)
+    run._save(run._phase(1), training_done=True)
     with pytest.raises(
         UsageError, match=r"4,929 of 5,328 .* counts 4,928 .* begin anew with --force"
     ):
