@@ -23,6 +23,7 @@ NAVIGATION = {
         "data",
         "Models <models>",
         "Suites <suites>",
+        "Clusters <clusters>",
     ),
     "Results": (
         "leaderboards/index",
