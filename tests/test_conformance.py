@@ -49,6 +49,9 @@ def reason(kind: str, check: str, module: str = "broken.plugin") -> str:
     return result.reason
 
 
+STEPS = "stopped after every step and taken up again differs in"
+KILL = "killed and gone on with in another process differs in"
+
 EVERYWHERE = {
     "implements": "broken.pruner:Implements is no subclass of dsd_bench.pruners.Pruner",
     "documented": "its class has no docstring: cite its source",
@@ -63,10 +66,116 @@ PRUNER = {
     "to-the-end": "it empties the layer",
     "any-dtype": "of a network in float64 it raises: RuntimeError",
     "any-device": "RuntimeError: ",
-    "resumes": "stopped after every step and taken up again differs in",
-    "survives-kill": "killed in round 1 and gone on with in another process differs in",
+    "resumes": STEPS,
+    "survives-kill": KILL,
 }
-REASONS = {"pruner": PRUNER}
+REASONS = {
+    "pruner": PRUNER,
+    "perturber": {
+        "same-seed": "asked again it makes other '1.weight'",
+        "changes-weights-only": "it changes the network's requires_grad: 1.weight",
+        "snapshots": "snapshots() gives (1,), later ((",
+        "odd-networks": "of a network with shared weights",
+        "any-dtype": "it changes the weights' type from torch.float64",
+        "any-device": "on another device than the CPU it raises: RuntimeError",
+        "resumes": STEPS,
+        "survives-kill": KILL,
+    },
+    "regularizer": {
+        "same-seed": "the loss is ",
+        "gradients": "the loss has no gradient: it was detached",
+        "leaves-no-trace": "it changes the network's hooks: Plain (_forward_hooks)",
+        "no-waiting": "it waits for the device",
+        "images": "batch gives torch.float32",
+        "low-precision": "the loss is torch.bfloat16: use step.logits.float()",
+        "by-parts": "say needs_whole_batch = True",
+        "odd-networks": "of a network with shared weights it raises: TypeError",
+        "resumes": STEPS,
+        "survives-kill": KILL,
+    },
+    "optimizer": {
+        "learns": "a weight with gradients does not move",
+        "pruned-stay-zero": "a pruned weight leaves zero",
+        "same-steps": "the same gradients give other weights",
+        "state-comes-back": "something that changes is not in state()",
+        "rate": "at a learning rate of 0 weights move",
+        "frozen": "with a weight that is not trained it raises: TypeError",
+        "any-dtype": "with weights in float64 it raises: RuntimeError",
+        "no-waiting": "it waits for the device",
+        "resumes": STEPS,
+        "survives-kill": KILL,
+    },
+    "schedule": {
+        "phases": "two of its phases have the same name",
+        "rates": "the rate is -",
+        "pure": "asked in another order it gives other rates",
+        "ends": "it changes the network's train and eval flags",
+        "resumes": STEPS,
+        "survives-kill": KILL,
+    },
+    "stop": {
+        "answers": "it answers False; expected a sentence or None",
+        "pure": "asked again it answers otherwise",
+        "leaves-rounds": "it changes the rounds that it was given",
+        "absent-columns": "where entropy is null (columns can declare it): after round 0",
+        "columns": "columns names 'colour', which rounds.jsonl has not",
+        "resumes": STEPS,
+    },
+    "model": {
+        "same-seed": "'1.weight' differs under the same seed",
+        "logits": "gives float64 in eval mode",
+        "prunable": "has no Conv or Linear weights",
+        "evaluates-alike": "the logits of an image depend on the others of its batch",
+        "whole-state": "with the same state_dict another network gives other logits",
+        "any-dtype": "in double it raises: RuntimeError",
+        "any-device": "on another device than the CPU it raises: RuntimeError",
+        "resumes": STEPS,
+        "survives-kill": KILL,
+    },
+    "dataset": {
+        "params": "derive not from DatasetParams",
+        "recipe": "UsageError: unknown option 'colour'",
+        "missing-files": "its message helps nobody: no",
+        "fingerprint": "its fingerprint is sha256:",
+        "arrays": "train labels are 1 to 2, expected 0 to 1",
+        "same-data": "train images differ",
+        "outline": "not 120, 40",
+        "splits": "it cannot be split",
+        "resumes": STEPS,
+        "survives-kill": KILL,
+    },
+    "noise": {
+        "same-draw": "asked again with the same stream it differs",
+        "labels": "it gives the classes ",
+        "leaves-labels": "it changes the labels that it was given, in place",
+        "resumes": STEPS,
+        "survives-kill": KILL,
+    },
+    "metric": {
+        "values": "its values are no JSON",
+        "same-values": "asked again it gives other values",
+        "changes-nothing": "it changes masks, logits, labels or counts in place",
+        "absent-parts": "without a validation part it raises: AttributeError",
+        "odd-networks": "of a network with shared weights it raises: TypeError",
+        "only-watches": "a run with it has another ",
+        "resumes": STEPS,
+        "survives-kill": KILL,
+    },
+    "executor": {
+        "same-bytes": "a run that it carried out differs in rounds.jsonl",
+        "finished-runs": "it writes to a finished run",
+        "failures": "beside a run that fails, another ends as failed",
+        "events": "it tells the event 'hello'; there are: failed, finished",
+        "closes": "closed before it has begun anything it raises AttributeError",
+    },
+    "reporter": {
+        "writes": "it raises: TypeError",
+        "absent-values": "where entropy or val_accuracy are null it raises: TypeError",
+        "same-text": "asked again it writes something else",
+        "only-reads": "it writes into a run's folder",
+        "plain-text": "it writes control characters of a run's files",
+    },
+}
 """What each broken component is told, by kind and check."""
 
 
@@ -101,10 +210,21 @@ def test_each_check_of_a_kind_can_fail(kind, check):
     assert REASONS[kind][check] in reason(kind, check)
 
 
+UNTRIED = {"stop": {"survives-kill"}}
+"""Checks of which nothing in tests/broken fails for sure: a rule that ends a run too soon only
+sometimes does so before the run is killed."""
+WITHOUT = ("updater",)
+"""Kinds whose own checks are still to be written; the general ones hold for them, too."""
+
+
+def test_every_kind_has_checks_of_its_own():
+    assert tuple(kind for kind in KINDS if kind not in WITHOUT) == CHECKED
+
+
 @pytest.mark.parametrize("kind", CHECKED)
 def test_every_check_has_a_component_that_breaks_it(kind):
     own = {each.name for each in checks_of(kind) if each.kind == kind}
-    assert own == set(REASONS[kind])
+    assert own - UNTRIED.get(kind, set()) == set(REASONS[kind])
 
 
 def test_every_check_says_what_it_demands():
@@ -264,7 +384,8 @@ def test_the_command_prints_a_table_of_80_columns(tmp_path):
 
 def test_the_command_prints_json(command):
     code, out, err = command("plugins", "test", "broken.noisy", "--json")
-    assert (code, err) == (1, "")
+    assert code == 1
+    assert set(err.splitlines()) <= {"hello from noisy"}  # as it is imported, in whatever test
     found = json.loads(out)
     assert found["passed"] is False
     [component] = found["components"]

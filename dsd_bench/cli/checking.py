@@ -117,18 +117,27 @@ def _print(console: Console, report: Report) -> None:
     told = [result for result in report.results if result.status != "passed"]
     if told:
         reasons = Table.grid(padding=(0, 2, 0, 0))
-        reasons.add_column(no_wrap=True)
+        reasons.add_column(max_width=30)
         reasons.add_column()
-        for result in told:
-            reasons.add_row(_mark(console, result), Text(result.reason))
+        for status, reason, names in _grouped(told):
+            mark = _mark(console, Result(", ".join(names), status))
+            reasons.add_row(mark, Text(reason))
         console.print(Padding(reasons, (1, 0, 0, 4)))
     console.print()
+
+
+def _grouped(told: Sequence[Result]) -> list[tuple[Status, str, list[str]]]:
+    """Gather the checks of which the same is to be said."""
+    found: dict[tuple[Status, str], list[str]] = {}
+    for result in told:
+        found.setdefault((result.status, result.reason), []).append(result.check)
+    return [(status, reason, names) for (status, reason), names in found.items()]
 
 
 def _mark(console: Console, result: Result) -> Text:
     fine, ascii_only, style = STYLES[result.status]
     mark = ascii_only if console.options.ascii_only else fine
-    return Text(f"{mark} {result.check}", style=style, no_wrap=True)
+    return Text(f"{mark} {result.check}", style=style)
 
 
 def _counted(results: Sequence[Result]) -> tuple[str, str]:

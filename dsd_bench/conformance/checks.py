@@ -111,13 +111,19 @@ def checks_of(kind: str) -> tuple[Check, ...]:
 
 @contextmanager
 def blaming(what: str) -> Iterator[None]:
-    """Say what a component did when it raised within the block."""
+    """Say where a component raised, or broke a check, within the block.
+
+    Args:
+        what: such as ``of a network with attention it raises``.
+    """
     from dsd_bench.errors import describe
 
     try:
         yield
-    except (Broken, Skipped):
+    except Skipped:
         raise
+    except Broken as why:
+        raise Broken(f"{what.removesuffix(' it raises')}: {why}") from why
     except Exception as error:
         raise Broken(f"{what}: {describe(error)}") from error
 

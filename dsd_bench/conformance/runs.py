@@ -16,7 +16,7 @@ from typing import Any
 from dsd_bench import api
 from dsd_bench.config.resolve import configure
 from dsd_bench.config.run import RunConfig
-from dsd_bench.conformance.checks import Broken, demand
+from dsd_bench.conformance.checks import Broken, check, demand
 from dsd_bench.conformance.subjects import Subject
 from dsd_bench.errors import UsageError
 from dsd_bench.executors import Outcome, Settings
@@ -32,11 +32,16 @@ SMALL: dict[str, Any] = {
 }
 """Options of a run of three rounds, of six steps each."""
 
-SETTINGS = Settings(device="cpu", threads=1, checkpoint_seconds=0.0)
-"""On one thread of this machine, with a checkpoint after every step."""
+SETTINGS = Settings(device="cpu", threads=1)
+"""On one thread of this machine."""
 
-KILLED_AT = 9
-"""The step, counted from the run's begin, in which a run is killed: in round 1, within an epoch."""
+KILLED_AT, KILLED_EARLY = 9, 3
+"""The step, counted from the run's begin, in which a run is killed: in round 1, within an epoch; of
+a run that has one round only, in that."""
+
+ASKED, PATIENCE, FEWEST = 21, 20.0, 4
+"""How often a small run asks whether to stop; what all its interruptions may add, in seconds; how
+many there are at least."""
 
 ATTEMPTS = 500
 """Interruptions after which a run should have come to its end."""
@@ -68,7 +73,7 @@ def finished(subject: Subject, **options: Any) -> StoredRun:
 
 
 def _carried_out(subject: Subject, config: RunConfig) -> StoredRun:
-    folder = _folder(subject)
+    folder = new_folder(subject)
     try:
         done = api.execute([config], folder, SETTINGS, executor="inline")
     except UsageError as error:
@@ -78,7 +83,7 @@ def _carried_out(subject: Subject, config: RunConfig) -> StoredRun:
     return load_run(folder / config.run_id)
 
 
-def _folder(subject: Subject) -> Path:
+def new_folder(subject: Subject) -> Path:
     """Return a new folder that lives as long as ``subject``'s memory."""
     held = tempfile.TemporaryDirectory(prefix="dsd-bench-")
     subject.memory.setdefault("folders", []).append(held)
@@ -89,41 +94,69 @@ def _demand_done(outcome: Outcome) -> None:
     demand(outcome.status == "done", f"a run with it ends as {outcome.status}: {outcome.error}")
 
 
-def resumes(subject: Subject, **options: Any) -> None:
+def whole_runs(kind: str, options: Callable[[Subject], dict[str, Any]]) -> None:
+    """Add the checks of small runs with a component of ``kind``; ``options`` chooses it."""
+
+    @check(kind)
+    def resumes(subject: Subject) -> None:
+        """A run with it, stopped after every step and taken up again, has the same bytes."""
+        _resumes(subject, **options(subject))
+
+    @check(kind)
+    def survives_kill(subject: Subject) -> None:
+        """A run with it that is killed goes on in another process and has the same bytes."""
+        _survives_kill(subject, **options(subject))
+
+
+def _resumes(subject: Subject, **options: Any) -> None:
     """Stop the run of ``options`` after each of its steps and rounds; compare its files.
 
-    Raises:
-        Broken: if it does not come to its end, or ends with other bytes.
+    What takes long is stopped less often.
     """
     whole = finished(subject, **options)
     path = _begun(subject, small(**options), whole)
+    stops = max(FEWEST, int(PATIENCE / _seconds(whole)))
     for _ in range(ATTEMPTS):
-        outcome = _carry(path, lambda: True)
+        outcome = _carry(path, _Every(-(-ASKED // stops)))
         if outcome.status != "interrupted":
             break
     _demand_done(outcome)
     _compare(whole.path, path, "stopped after every step and taken up again")
 
 
-def survives_kill(subject: Subject, **options: Any) -> None:
-    """Kill the run of ``options`` in another process, go on in this one; compare its files.
+class _Every:
+    """Says to stop at every ``count``-th time it is asked."""
 
-    Raises:
-        Broken: if it does not come to its end, or ends with other bytes.
-    """
+    def __init__(self, count: int) -> None:
+        self.count, self.asked = count, 0
+
+    def __call__(self) -> bool:
+        self.asked += 1
+        return self.asked % self.count == 0
+
+
+def _seconds(whole: StoredRun) -> float:
+    """Return what the trainings of a run took."""
+    lines = (whole.path / "timings.jsonl").read_text("utf-8").splitlines()
+    return float(sum(json.loads(line)["seconds"] for line in lines)) + 1e-3
+
+
+def _survives_kill(subject: Subject, **options: Any) -> None:
+    """Kill the run of ``options`` in another process, go on in this one; compare its files."""
     whole = finished(subject, **options)
     path = _begun(subject, small(**options), whole)
-    killed = _in_a_process_that_dies(subject, path)
+    step = KILLED_AT if len(whole.rows) > 1 else KILLED_EARLY
+    killed = _in_a_process_that_dies(subject, path, step)
     if killed.returncode != -signal.SIGKILL:
         reason = killed.stderr.strip()[-300:] or f"it ended with {killed.returncode}"
         raise Broken(f"a run of it in another process fails: {reason}")
     _demand_done(_carry(path, lambda: False))
-    _compare(whole.path, path, "killed in round 1 and gone on with in another process")
+    _compare(whole.path, path, "killed and gone on with in another process")
 
 
 def _begun(subject: Subject, config: RunConfig, whole: StoredRun) -> Path:
     """Return the new folder of a run that has not begun; its teachers are finished."""
-    folder = _folder(subject)
+    folder = new_folder(subject)
     for other in whole.path.parent.iterdir():
         if other.is_dir() and other.name != config.run_id:
             shutil.copytree(other, folder / other.name)
@@ -133,8 +166,10 @@ def _begun(subject: Subject, config: RunConfig, whole: StoredRun) -> Path:
 
 
 def _carry(path: Path, stopping: Callable[[], bool]) -> Outcome:
+    from dsd_bench.experiment.assemble import forget_data
     from dsd_bench.experiment.runner import run_folder
 
+    forget_data()  # as a new process would
     return run_folder(path, SETTINGS, lambda event: None, stopping)
 
 
@@ -145,8 +180,10 @@ name, module, path, last = json.loads(sys.argv[1])
 from dsd_bench.plugins import catalogue
 if module is not None:
     catalogue().add(importlib.import_module(module), name)
+from dataclasses import replace
 from dsd_bench.conformance.runs import SETTINGS
 from dsd_bench.experiment.runner import run_folder
+settings = replace(SETTINGS, checkpoint_seconds=0.0)  # after every step
 steps = 0
 def stopping():
     global steps
@@ -154,13 +191,15 @@ def stopping():
     if steps == last:
         os.kill(os.getpid(), signal.SIGKILL)
     return False
-outcome = run_folder(Path(path), SETTINGS, lambda event: None, stopping)
+outcome = run_folder(Path(path), settings, lambda event: None, stopping)
 sys.exit(outcome.error or "it came to its end before it could be killed")
 """
 
 
-def _in_a_process_that_dies(subject: Subject, path: Path) -> subprocess.CompletedProcess[str]:
-    request = json.dumps([subject.entry.distribution, subject.module, str(path), KILLED_AT])
+def _in_a_process_that_dies(
+    subject: Subject, path: Path, step: int
+) -> subprocess.CompletedProcess[str]:
+    request = json.dumps([subject.entry.distribution, subject.module, str(path), step])
     return subprocess.run(
         [sys.executable, "-c", _DYING, request],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
@@ -174,8 +213,10 @@ def _in_a_process_that_dies(subject: Subject, path: Path) -> subprocess.Complete
 
 def results_of(path: Path) -> dict[str, bytes]:
     """Return the contents of the files that are a run's result, by name."""
-    named = ("config.json", "rounds.jsonl", "correct.jsonl")
-    files = [*(path / name for name in named), *path.glob("metrics/*"), *path.glob("*.safetensors")]
+    texts = ("config.json", "rounds.jsonl", "correct.jsonl")
+    named = [path / name for name in (*texts, "dense.safetensors", "best.safetensors")]
+    files = [file for file in named if file.is_file()]
+    files += [*path.glob("metrics/*"), *path.glob("weights/*")]
     return {str(file.relative_to(path)): file.read_bytes() for file in sorted(files)}
 
 

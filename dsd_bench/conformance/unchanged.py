@@ -33,8 +33,9 @@ def unchanged(model: nn.Module, but: tuple[str, ...] = ()) -> Iterator[None]:
     for what, old in before.items():
         if what in but:
             continue
-        if odd := _difference(old, after[what]):
-            raise Broken(f"it changes the network's {what}: {odd}")
+        odd = _difference(old, after[what])
+        if odd is not None:
+            raise Broken(f"it changes the network's {what}: {odd or type(model).__name__}")
 
 
 def _state(model: nn.Module) -> dict[str, dict[str, Any]]:

@@ -260,6 +260,11 @@ def _raw(
     return made.load(data_dir, download), made.params
 
 
+def forget_data() -> None:
+    """Read every data set anew from now on."""
+    _raw.cache_clear()
+
+
 def build_model(
     config: ComponentConfig,
     seed: int,

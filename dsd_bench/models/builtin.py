@@ -60,7 +60,9 @@ class ResNetParams(Params):
 class ExternalParams(Params):
     """Parameters of ``timm`` and ``torchvision``."""
 
-    name: str = param(..., help="the library's name of the model", main=True, min_length=1)
+    name: str = param(
+        ..., help="the library's name of the model", main=True, min_length=1, examples=["resnet18"]
+    )
     pretrained: bool = param(False, help="start from published weights; needs --download")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -23,6 +24,9 @@ class Augment(Regularizer):
     """
 
     augments = True
+    expected_failed_checks: ClassVar = {
+        "no-waiting": "policies of torchvision and timm work on the CPU, image by image"
+    }
     params: AugmentParams
 
     def __init__(self, params: AugmentParams) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dsd_bench import Component, hookimpl, param
+from dsd_bench import Component, Params, hookimpl, param
+from dsd_bench.data import DatasetParams
 from dsd_bench.pruners import PrunerParams
 
 dsd_bench_api = "1"
@@ -14,27 +15,117 @@ class OddParams(PrunerParams):
     names: frozenset[str] = param(frozenset(), help="any")
 
 
-PRUNERS = {
-    "good": "Good",
-    "implements": "Implements",
-    "documented": "Documented",
-    "expectations": "Expectations",
-    "same-seed": "SameSeed",
-    "exact-counts": "ExactCounts",
-    "changes-nothing": "ChangesNothing",
-    "odd-networks": "OddNetworks",
-    "to-the-end": "ToTheEnd",
-    "any-dtype": "AnyDtype",
-    "any-device": "AnyDevice",
-    "resumes": "Resumes",
-    "survives-kill": "SurvivesKill",
+EVERY = ("implements", "documented", "expectations")
+RUNS = ("resumes", "survives-kill")
+BROKEN = {
+    "pruner": (
+        *EVERY,
+        *("same-seed", "exact-counts", "changes-nothing", "odd-networks", "to-the-end"),
+        *("any-dtype", "any-device", *RUNS),
+    ),
+    "perturber": (
+        *("same-seed", "changes-weights-only", "snapshots", "odd-networks", "any-dtype"),
+        *("any-device", *RUNS),
+    ),
+    "regularizer": (
+        *("same-seed", "gradients", "leaves-no-trace", "no-waiting", "images"),
+        *("low-precision", "by-parts", "odd-networks", *RUNS),
+    ),
+    "optimizer": (
+        *("learns", "pruned-stay-zero", "same-steps", "state-comes-back", "rate", "frozen"),
+        *("any-dtype", "no-waiting", *RUNS),
+    ),
+    "schedule": ("phases", "rates", "pure", "ends", *RUNS),
+    "stop": ("answers", "pure", "leaves-rounds", "absent-columns", "columns", *RUNS),
+    "model": (
+        *("same-seed", "logits", "prunable", "evaluates-alike", "whole-state", "any-dtype"),
+        *("any-device", *RUNS),
+    ),
+    "dataset": (
+        *("params", "recipe", "missing-files", "fingerprint", "arrays", "same-data", "outline"),
+        *("splits", *RUNS),
+    ),
+    "noise": ("same-draw", "labels", "leaves-labels", *RUNS),
+    "metric": (
+        *("values", "same-values", "changes-nothing", "absent-parts", "odd-networks"),
+        *("only-watches", *RUNS),
+    ),
+    "executor": ("same-bytes", "finished-runs", "failures", "events", "closes"),
+    "reporter": ("writes", "absent-values", "same-text", "only-reads", "plain-text"),
 }
+"""The checks that there is a component to break, by kind."""
+
+CLASSES = {"outline": "OutlineTold"}
+PARAMS = {"pruner": PrunerParams, "dataset": DatasetParams}
+
+
+def components(kind: str) -> list[Component]:
+    """Return the components of a kind; ``same-seed`` is implemented by the class ``SameSeed``."""
+    made = []
+    for name in ("good", *BROKEN[kind]):
+        place = f"broken.{kind}:{CLASSES.get(name, name.title().replace('-', ''))}"
+        params = PARAMS.get(kind, Params) if (kind, name) != ("dataset", "params") else Params
+        columns = ("colour",) if (kind, name) == ("stop", "columns") else ()
+        made.append(Component(name, place, "broken", params, columns=columns))
+    return made
 
 
 @hookimpl
 def register_pruners():
-    components = [
-        Component(name, f"broken.pruner:{place}", "broken", PrunerParams)
-        for name, place in PRUNERS.items()
-    ]
-    return [*components, Component("parameters", "broken.pruner:Good", "broken", OddParams)]
+    odd = Component("parameters", "broken.pruner:Good", "broken", OddParams)
+    return [*components("pruner"), odd]
+
+
+@hookimpl
+def register_perturbers():
+    return components("perturber")
+
+
+@hookimpl
+def register_regularizers():
+    return components("regularizer")
+
+
+@hookimpl
+def register_optimizers():
+    return components("optimizer")
+
+
+@hookimpl
+def register_schedules():
+    return components("schedule")
+
+
+@hookimpl
+def register_stop_criteria():
+    return components("stop")
+
+
+@hookimpl
+def register_models():
+    return components("model")
+
+
+@hookimpl
+def register_datasets():
+    return components("dataset")
+
+
+@hookimpl
+def register_label_noise():
+    return components("noise")
+
+
+@hookimpl
+def register_metrics():
+    return components("metric")
+
+
+@hookimpl
+def register_executors():
+    return components("executor")
+
+
+@hookimpl
+def register_reporters():
+    return components("reporter")

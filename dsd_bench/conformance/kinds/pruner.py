@@ -7,9 +7,10 @@ import copy
 import torch
 from torch import nn
 
-from dsd_bench.conformance import runs
 from dsd_bench.conformance.checks import Skipped, blaming, check, demand
+from dsd_bench.conformance.meta import without_values
 from dsd_bench.conformance.networks import NETWORKS, SHAPE, batches, network
+from dsd_bench.conformance.runs import whole_runs
 from dsd_bench.conformance.subjects import Subject
 from dsd_bench.conformance.unchanged import same, unchanged
 from dsd_bench.errors import DsdError
@@ -178,25 +179,11 @@ def any_device(subject: Subject) -> None:
         raise Skipped("it overrides prune, which reads numbers; `meta` has none")
     model, masks = _dense()
     model, masks = copy.deepcopy(model).to("meta"), masks.to("meta")
-    try:
-        with seeded_globals(1):
-            scores = pruner.scores(_view(model, masks))
-    except (RuntimeError, NotImplementedError) as error:
-        if "meta tensor" in str(error) and "device" not in str(error).split("meta tensor")[0]:
-            raise Skipped("it reads numbers, of which the device `meta` has none") from error
-        raise
+    with without_values(), seeded_globals(1):
+        scores = pruner.scores(_view(model, masks))
     for name, mask in masks.weights.items():
         demand(name in scores, f"it gives no scores for '{name}'")
         demand(scores[name].shape == mask.shape, f"the scores for '{name}' have another shape")
 
 
-@check("pruner")
-def resumes(subject: Subject) -> None:
-    """A run with it, stopped after every step and round and taken up again, has the same bytes."""
-    runs.resumes(subject, pruner=subject.word)
-
-
-@check("pruner")
-def survives_kill(subject: Subject) -> None:
-    """A run with it that is killed goes on in another process and has the same bytes."""
-    runs.survives_kill(subject, pruner=subject.word)
+whole_runs("pruner", lambda subject: {"pruner": subject.word})
