@@ -65,12 +65,16 @@ def states(components: Mapping[str, Stateful]) -> Tensors:
     }
 
 
+def part(tensors: Tensors, prefix: str) -> Tensors:
+    """Return the tensors of a checkpoint under ``prefix/``, without it."""
+    start = f"{prefix}/"
+    return {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
+
+
 def give_back(components: Mapping[str, Stateful], tensors: Tensors, device: torch.device) -> None:
     """Give components what :func:`states` took, each tensor as a copy of its own on ``device``."""
     for place, component in components.items():
-        start = f"{place}/"
-        found = {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
-        if found:
+        if found := part(tensors, place):
             component.load({name: tensor.to(device, copy=True) for name, tensor in found.items()})
 
 

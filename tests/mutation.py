@@ -38,6 +38,7 @@ TESTS = {
         "correct",
     ],
     "experiment/ending": ["protocol_edges", "protocol"],
+    "training/setup": ["hooks", "protocol", "state"],
     "training/loop": ["training", "store_edges", "protocol_edges", "protocol", "data_streaming"],
     "training/step": ["stepping", "training", "two_passes", "hooks", "state"],
     "training/mixing": ["hooks"],

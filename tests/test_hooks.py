@@ -30,8 +30,9 @@ from dsd_bench.plugins import catalogue
 from dsd_bench.regularizers import EpochView, MixBatch, Regularizer, Step, TrainingView
 from dsd_bench.seeds import torch_stream
 from dsd_bench.training.cuda_graph import WARM, GraphedStep
-from dsd_bench.training.loop import ActiveRegularizer, Training
+from dsd_bench.training.loop import Training
 from dsd_bench.training.mixing import Mixer, augmenter
+from dsd_bench.training.setup import ActiveRegularizer
 
 Make = Callable[..., RunConfig]
 

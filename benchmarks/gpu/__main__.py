@@ -51,7 +51,7 @@ def check(options: argparse.Namespace, ends: float, console: Console) -> list[di
                 passed, seen = True, one.hold()
             except Broken as error:
                 passed, seen = False, str(error)
-            except Exception as error:
+            except Exception as error:  # the checks after it are worth knowing, too
                 passed, seen = False, f"{type(error).__name__}: {error}"
         seconds = time.monotonic() - began
         lines.append({"check": one.name, "passed": passed, "seen": seen, "seconds": seconds})

@@ -10,7 +10,8 @@ from dsd_bench.optimizers.plain import Sgd
 from dsd_bench.params import Params
 from dsd_bench.schedules.step import Step
 from dsd_bench.training.device import ComputeContext
-from dsd_bench.training.loop import Training, TrainingSetup
+from dsd_bench.training.loop import Training
+from dsd_bench.training.setup import TrainingSetup
 
 
 class Engine:

@@ -124,7 +124,7 @@ def blaming(what: str) -> Iterator[None]:
         raise
     except Broken as why:
         raise Broken(f"{what.removesuffix(' it raises')}: {why}") from why
-    except Exception as error:
+    except Exception as error:  # whatever a component raises is what is told of it
         raise Broken(f"{what}: {describe(error)}") from error
 
 

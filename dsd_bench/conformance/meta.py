@@ -65,7 +65,7 @@ def without_values(may_read: bool = True) -> Iterator[None]:
             yield
     except (Broken, Skipped):
         raise
-    except Exception as error:
+    except Exception as error:  # whatever a component raises is what is told of it
         if not reads_numbers(error):
             raise Broken(f"on another device than the CPU it raises: {describe(error)}") from error
         if may_read:

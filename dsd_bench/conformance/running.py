@@ -86,7 +86,7 @@ def _outcome(each: Check, subject: Subject) -> tuple[Status, str]:
         return "skipped", plain(why)
     except Broken as why:
         return "failed", plain(why)
-    except Exception as error:
+    except Exception as error:  # one check's failure, not the end of the others
         return "failed", describe(error)
     return "passed", ""
 

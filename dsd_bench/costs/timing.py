@@ -38,7 +38,8 @@ from dsd_bench.seeds import preserved_globals
 from dsd_bench.store.files import write_atomic
 from dsd_bench.store.reading import read_json
 from dsd_bench.training import device
-from dsd_bench.training.loop import ActiveRegularizer, Training, TrainingSetup
+from dsd_bench.training.loop import Training
+from dsd_bench.training.setup import ActiveRegularizer, TrainingSetup
 
 WARM, BLOCK, BLOCKS = 3, 4, 5
 """Steps before the first timing, steps timed together, and how many such blocks at most."""

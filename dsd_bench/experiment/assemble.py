@@ -31,8 +31,8 @@ from dsd_bench.store.runs import finished_plans
 from dsd_bench.store.weights import read_weights
 from dsd_bench.training.device import ComputeContext, other_numerics
 from dsd_bench.training.layout import on_cpu, place
-from dsd_bench.training.loop import ActiveRegularizer, Tensors, TrainingSetup
 from dsd_bench.training.schedule import steps_per_epoch
+from dsd_bench.training.setup import ActiveRegularizer, Tensors, TrainingSetup
 from dsd_bench.training.updating import ActiveUpdater
 
 

@@ -29,7 +29,8 @@ from dsd_bench.schedules.flat import Flat
 from dsd_bench.stateful import Stateful, give_back, key, states
 from dsd_bench.training.device import ComputeContext
 from dsd_bench.training.distributed import Team
-from dsd_bench.training.loop import ActiveRegularizer, Training, TrainingSetup
+from dsd_bench.training.loop import Training
+from dsd_bench.training.setup import ActiveRegularizer, TrainingSetup
 from dsd_bench.training.updating import ActiveUpdater
 from dsd_bench.updaters import UpdateView
 

@@ -21,7 +21,7 @@ from dsd_bench.metrics.passes import forward_pass
 from dsd_bench.seeds import preserved_globals
 from dsd_bench.store.checkpoint import ROW, Row
 from dsd_bench.store.correct import PARTS, pack
-from dsd_bench.training.loop import TrainingSetup
+from dsd_bench.training.setup import TrainingSetup
 
 BUILTIN = ("sparsity", "classification", "entropy", "macs")
 """The metrics that fill ``rounds.jsonl``, always on."""

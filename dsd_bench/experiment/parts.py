@@ -16,7 +16,7 @@ from dsd_bench.pruners import Pruner
 from dsd_bench.stateful import Stateful, key
 from dsd_bench.stopping import StopCriterion
 from dsd_bench.store.checkpoint import Row
-from dsd_bench.training.loop import TrainingSetup
+from dsd_bench.training.setup import TrainingSetup
 
 
 class Watcher(Protocol):

@@ -40,7 +40,7 @@ from dsd_bench.perturbers import PerturbView
 from dsd_bench.pruners import PruneView
 from dsd_bench.schedules import phases_of
 from dsd_bench.seeds import seeded_globals, stream, torch_stream
-from dsd_bench.stateful import give_back, states
+from dsd_bench.stateful import give_back, part, states
 from dsd_bench.store.checkpoint import (
     DENSE,
     Checkpoint,
@@ -50,7 +50,7 @@ from dsd_bench.store.checkpoint import (
     weights_name,
 )
 from dsd_bench.training.device import FIRST_NUMERICS, refuse_other_numerics
-from dsd_bench.training.loop import Training, part
+from dsd_bench.training.loop import Training
 from dsd_bench.training.updating import Goal
 
 Tensors = dict[str, Tensor]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dsd_bench.errors import RunError, UsageError
 from dsd_bench.masks import Masks
+from dsd_bench.stateful import part
 from dsd_bench.training.step import Stepper
 from dsd_bench.updaters import Regrown, Updater, UpdateView
 
@@ -126,13 +127,8 @@ class Goal:
         """Undo :meth:`tensors`; None if there are none."""
         if not tensors:
             return None
-        cut = {name: _under(name, tensors) for name in ("target", "began")}
+        cut = {name: part(tensors, name) for name in ("target", "began")}
         return cls(**{name: Masks.from_tensors(cut[name]).ordered(model) for name in cut})
-
-
-def _under(prefix: str, tensors: Tensors) -> Tensors:
-    start = f"{prefix}/"
-    return {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
 
 
 @torch.no_grad()

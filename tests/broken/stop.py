@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import __main__
+import sys
+
 from dsd_bench.stopping import StopCriterion
 
 
@@ -60,7 +61,7 @@ class Resumes(Good):
 
 
 class SurvivesKill(Good):
-    """Stops at once in a process of another command."""
+    """Stops at once in the process that is to be killed."""
 
     def stop(self, rounds, score):
-        return None if hasattr(__main__, "__file__") else "here"
+        return "here" if any("SIGKILL" in word for word in sys.orig_argv) else None

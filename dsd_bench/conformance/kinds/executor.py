@@ -95,5 +95,5 @@ def closes(subject: Subject) -> None:
     try:
         executor.close()
         executor.close()
-    except Exception as error:
+    except Exception as error:  # whatever it raises, the command would have ended by it
         raise Broken(f"closed before it has begun anything it raises {error!r}") from error

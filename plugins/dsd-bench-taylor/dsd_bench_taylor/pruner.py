@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
+from dsd_bench.gradients import probing
 from dsd_bench.pruners import Pruner, PruneView
 from dsd_bench_taylor.plugin import TaylorParams
 
@@ -30,7 +28,7 @@ class Taylor(Pruner):
         parameters = dict(view.model.named_parameters(remove_duplicate=False))
         weights = {name: parameters[name] for name in view.masks.weights}
         totals = {name: torch.zeros_like(weight) for name, weight in weights.items()}
-        with _probing(view.model, list(weights.values())):
+        with probing(view.model, list(weights.values())):
             for images, labels in view.batches(self.params.batches):
                 loss = functional.cross_entropy(view.model(images), labels)
                 # not backward(): the parameters' own .grad stay as they are
@@ -39,24 +37,3 @@ class Taylor(Pruner):
                     if gradient is not None:
                         totals[name] += (weight.detach() * gradient).square()
         return totals
-
-
-@contextlib.contextmanager
-def _probing(model: nn.Module, weights: list[nn.Parameter]) -> Iterator[None]:
-    """Put ``model`` into eval mode, so that no buffer moves, and let frozen weights have gradients.
-
-    Every flag is put back after.
-    """
-    training = {module: module.training for module in model.modules()}
-    frozen = [weight for weight in weights if not weight.requires_grad]
-    model.eval()
-    try:
-        for weight in frozen:
-            weight.requires_grad_(True)
-        with torch.enable_grad():
-            yield
-    finally:
-        for weight in frozen:
-            weight.requires_grad_(False)
-        for module, flag in training.items():
-            module.training = flag
