@@ -25,6 +25,8 @@ myst_enable_extensions = ["colon_fence", "attrs_block"]
 myst_heading_anchors = 4
 suppress_warnings: list[str] = []
 
+autodoc_mock_imports = ["torch_pruning"]
+"""What only shipped plugins need: mocked, so that the site is the same with and without it."""
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"
