@@ -198,3 +198,47 @@ def test_a_declaration_is_a_truth_value(name: str) -> None:
     wrong: Any = {name: "no"}
     with pytest.raises(ValueError, match=f"{name} must be True, False or None"):
         Component("x", "a:B", "", **wrong)
+
+
+def curve(*points: tuple[float, float | None]) -> list[dict[str, Any]]:
+    return [
+        {"round": number, "sparsity": sparsity, "train_accuracy": fit}
+        for number, (sparsity, fit) in enumerate(points)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("points", "expected"),
+    [
+        ([(0.0, 1.0), (0.2, 0.99), (0.5, 0.9), (0.6, 0.99)], (0.5, 0.9)),  # half is in
+        ([(0.0, 1.0), (0.2, 0.9), (0.5, 0.97), (0.6, 0.5)], None),  # the sparsest of them decides
+        ([(0.0, 1.0), (0.51, 0.5)], None),  # less than half is left at once: not known
+        ([(0.0, 0.9), (0.4, 0.5)], None),  # does not interpolate to begin with
+        ([(0.0, 1.0), (0.4, None)], None),
+        ([(0.0, None), (0.4, 0.5)], None),
+    ],
+)
+def test_short_trainings_that_fit_no_more_are_suspected(
+    points: list[tuple[float, float | None]], expected: tuple[float, float] | None
+) -> None:
+    found = fairness(config(), [curve(*points)], lookup)
+    assert found.unfit == expected
+    assert found.stopped_early is (None if expected else False)
+    whole = fairness(config(retrain_epochs=200), [curve(*points)], lookup)
+    assert whole.unfit is None
+    assert whole.stopped_early is False
+    for other in (config("decay"), config(perturber="fresh"), config(perturber="silent")):
+        assert fairness(other, [curve(*points)], lookup).unfit is None
+
+
+def test_the_seeds_mean_is_suspected_and_the_note_says_what_to_do() -> None:
+    seeds = [curve((0.0, 1.0), (0.4, 0.98), (0.49, fit)) for fit in (1.0, 0.9, 0.98)]
+    found = fairness(config(), seeds, lookup)
+    assert found.unfit == (pytest.approx(0.49), pytest.approx(0.96))
+    (note,) = found.notes
+    assert "at 49 % sparsity it fits 96.0 % of its labels" in note
+    assert note.endswith("--retrain-epochs 200 tells")
+    assert found.mark == "perhaps stopped early"
+    falls, dips = evidence(NO_DOUBLE_DESCENT), evidence(DOUBLE_DESCENT)
+    assert dodge(falls, dips, found).verdict == "cannot tell"
+    assert dodge(dips, dips, found).verdict == "not dodged"

@@ -4,7 +4,9 @@ Sparse double descent is about networks that *interpolate*: the dense one fits i
 the wrong ones too, and pruning makes it forget them. Where the dense network fits fewer, the part
 of its curve before the dip is a training that was stopped early. So is each round of a method that
 sets the weights back and then trains for fewer epochs than the dense training had: that alone
-keeps wrong labels out.
+keeps wrong labels out. And so may be each round that takes away what was learnt and trains too
+briefly to learn it again: where half of the weights no longer fit the labels that all of them fit,
+after fewer epochs, nobody knows whether too few weights or too few epochs kept them out.
 
 Pure functions of configurations and rows; what a component does is asked of its registration.
 """
@@ -34,6 +36,10 @@ INTERPOLATES = 0.97
 """A dense net that fits fewer of its training labels, the wrong ones included, does not
 interpolate them."""
 
+HALF = 0.5
+"""Down to this density a net that interpolates is expected to go on doing so, if it is trained long
+enough; fewer epochs than the dense training's are suspected where it does not."""
+
 _LATER = frozenset(
     (
         *("rounds", "target_sparsity", "retrain_epochs", "retrain_lr_scale"),
@@ -53,8 +59,12 @@ class Fairness:
             neither is at hand.
         interpolates: whether ``fit`` is at least ``INTERPOLATES``; None where it is unknown.
         stopped_early: whether each round trains from weights that were set back, for fewer epochs
-            than the dense training; None where the perturber does not say what it does.
+            than the dense training; None where the perturber does not say what it does, or there
+            are ``unfit`` rounds.
         epochs: of each round's training and of the dense one.
+        unfit: sparsity and mean train accuracy of the sparsest round with at least ``HALF`` of the
+            weights, where the net interpolates when dense, no regularizer is there, the rounds'
+            trainings are shorter and this one does not reach ``INTERPOLATES``.
     """
 
     fit: float | None
@@ -62,6 +72,7 @@ class Fairness:
     interpolates: bool | None
     stopped_early: bool | None
     epochs: tuple[int, int]
+    unfit: tuple[float, float] | None = None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -109,6 +120,13 @@ class Fairness:
         told = f"for {each} epochs, the dense training has {dense}"
         if self.stopped_early:
             return f"each round trains from weights that were set back {told}: stopped early"
+        if self.unfit:
+            sparsity, fit = self.unfit
+            return (
+                f"each round trains {told}: at {100 * sparsity:.0f} % sparsity it fits "
+                f"{100 * fit:.1f} % of its labels, so what keeps the wrong ones out may be fewer "
+                f"epochs, not fewer weights; --retrain-epochs {dense} tells"
+            )
         return f"each round trains {told}, and the perturber does not say if it sets weights back"
 
 
@@ -127,19 +145,45 @@ def fairness(
     Args:
         config: of any of its seeds; read are ``protocol``, ``perturber``, ``regularizers`` and what
             :func:`dense_key` reads.
-        rows: for each seed its rows; read are ``round`` and ``train_accuracy`` of round 0.
+        rows: for each seed its rows; read are ``round``, ``sparsity`` and ``train_accuracy``.
         lookup: where perturbers and regularizers are found.
         others: further configurations; those that are vanilla twins count.
     """
     fit, fit_of = _fit(config, rows, lookup, others)
     protocol = config["protocol"]
+    early = stopped_early(config, lookup)
+    short = None if early is not False or config["regularizers"] else unfit(protocol, rows)
     return Fairness(
         fit=fit,
         fit_of=fit_of,
         interpolates=None if fit is None else not below(fit, INTERPOLATES),
-        stopped_early=stopped_early(config, lookup),
+        stopped_early=None if short else early,
         epochs=(protocol["retrain_epochs"], protocol["dense_epochs"]),
+        unfit=short,
     )
+
+
+def unfit(protocol: Mapping[str, Any], rows: Seeds) -> tuple[float, float] | None:
+    """Return :attr:`Fairness.unfit` of a method without regularizers.
+
+    Args:
+        protocol: read are ``retrain_epochs`` and ``dense_epochs``.
+        rows: for each seed its rows; read are ``round``, ``sparsity`` and ``train_accuracy``.
+    """
+    dense = _mean_fit(rows)
+    whole = protocol["retrain_epochs"] >= protocol["dense_epochs"]
+    if whole or dense is None or below(dense, INTERPOLATES):
+        return None
+    reached = [
+        [row for row in seed if row["round"] and not below(1 - row["sparsity"], HALF)]
+        for seed in rows
+    ]
+    last = [seed[-1] for seed in reached if seed and seed[-1].get("train_accuracy") is not None]
+    if not last:
+        return None
+    fit = statistics.fmean(row["train_accuracy"] for row in last)
+    sparsity = statistics.fmean(row["sparsity"] for row in last)
+    return (sparsity, fit) if below(fit, INTERPOLATES) else None
 
 
 def stopped_early(config: Config, lookup: Lookup) -> bool | None:

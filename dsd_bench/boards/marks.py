@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from typing import Any
 
-from dsd_bench.analysis.fairness import INTERPOLATES, Fairness
+from dsd_bench.analysis.fairness import INTERPOLATES, Fairness, unfit
 from dsd_bench.analysis.fairness import stopped_early as stopped
 from dsd_bench.boards.schema import BoardRow, CheckedRow
 from dsd_bench.components import Component
@@ -22,7 +23,9 @@ LEGEND = {
     "epochs than the dense training has (see Schedule). That alone keeps wrong labels out, so the "
     "line is no evidence that pruning, or dodging the dip, did it.",
     PERHAPS: "perhaps stopped early: each round trains for fewer epochs than the dense training, "
-    "and it is not known here whether the method's perturber sets the weights back.",
+    "and it is not known here whether the method's perturber sets the weights back; or it does "
+    "not, and half of the weights do not fit the labels that all of them fit. Rounds as long as "
+    "the dense training would tell.",
     OLD: "schema 1: made by the first release; its run ids, counts and bits cannot be checked.",
     MIXED: "mixed: its seeds were not all computed under the same conditions (see below), so the "
     "same runs may give other numbers elsewhere.",
@@ -39,7 +42,22 @@ def stopped_early(row: BoardRow) -> bool | None:
     if not all(isinstance(value, int) for value in epochs.values()):
         return None
     perturber = row.method.perturber.model_dump(mode="json")
-    return stopped({"protocol": epochs, "perturber": perturber}, _lookup)
+    early = stopped({"protocol": epochs, "perturber": perturber}, _lookup)
+    suspected = early is False and not row.method.regularizers and unfit(epochs, _seeds(row))
+    return None if suspected else early
+
+
+def _seeds(row: BoardRow) -> list[list[dict[str, Any]]]:
+    """Return what :func:`unfit` reads of each seed."""
+    return [
+        [
+            {"round": number, "sparsity": sparsity, "train_accuracy": fit}
+            for number, (sparsity, fit) in enumerate(
+                zip(entry.rounds.sparsity, entry.rounds.train_accuracy, strict=True)
+            )
+        ]
+        for entry in row.seeds
+    ]
 
 
 def _lookup(kind: str, name: str) -> Component | None:

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from dsd_bench.config.run import Layout, Precision
+from dsd_bench.training import small_maps
 from dsd_bench.training.batch_norm import exact_forward, make_exact
 from dsd_bench.training.device import ComputeContext
 
@@ -42,6 +43,9 @@ def inexact_norms(model: nn.Module) -> list[str]:
 
 def place(model: nn.Module, context: ComputeContext) -> nn.Module:
     """Bring a new ``model`` to the context's device and layout; it is changed in place."""
-    if context.plan.layout == "nhwc" and context.device.type == "cpu":
-        make_exact(model)
+    if context.device.type == "cpu":
+        if context.plan.layout == "nhwc":
+            make_exact(model)
+        if context.precision == "bf16":
+            small_maps.guard(model)
     return model.to(context.device, memory_format=context.memory_format)  # type: ignore[call-overload,no-any-return]
