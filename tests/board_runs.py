@@ -39,7 +39,7 @@ def stop_rule(name: str, **params: Any) -> dict[str, Any]:
 
 
 def config(seed: int = 0, regularizers: Any = (), **changes: Any) -> RunConfig:
-    """Return a configuration; unknown keywords go to the protocol."""
+    """Return a configuration; unknown keywords but components go to the protocol."""
     value: dict[str, Any] = {
         "seed": seed,
         "data_seed": seed,
@@ -52,7 +52,8 @@ def config(seed: int = 0, regularizers: Any = (), **changes: Any) -> RunConfig:
         "stop": part("never"),
         "regularizers": list(regularizers),
     }
-    protocol = PROTOCOL | {key: changes.pop(key) for key in [*changes] if key not in value}
+    own = {*value, *(key for key, item in changes.items() if isinstance(item, dict))}
+    protocol = PROTOCOL | {key: changes.pop(key) for key in [*changes] if key not in own}
     return RunConfig.model_validate({**value, **changes, "protocol": protocol})
 
 

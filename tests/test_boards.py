@@ -104,6 +104,34 @@ def test_seeds_of_one_method_share_a_file_and_methods_a_track(study, boards):
     assert [[e.seed for e in read_row(path).seeds] for path in paths] == [[0, 1, 2]] * 3
 
 
+def test_an_optimiser_and_a_schedule_belong_to_the_method(make, boards):
+    sam = {"optimizer": part("sam", rho=0.05)}
+    cycle = {"schedule": part("one-cycle", rise=0.3)}
+    runs = [make(config(0, **changes)) for changes in ({}, sam, cycle, {**sam, **cycle})]
+    paths = submit(runs, boards)
+    assert len({path.parent for path in paths}) == 1
+    rows = {path.name.rsplit("-", 1)[0]: read_row(path) for path in paths}
+    assert set(rows) == {
+        "magnitude",
+        "magnitude-sam",
+        "magnitude-one-cycle",
+        "magnitude-sam-one-cycle",
+    }
+    assert rows["magnitude-sam"].method.optimizer.params == {"rho": 0.05}
+    assert rows["magnitude-sam"].method.schedule is None
+    assert "optimizer" not in json.loads(paths[0].read_text())["method"]
+    board = board_of(boards)
+    assert line(board, "[magnitude, sam, one-cycle]")
+    assert "optimizer sam:rho=0.05; schedule one-cycle:rise=0.3; regularizers none" in board
+
+
+def test_only_the_usual_training_says_whether_the_dense_network_interpolates(make, boards):
+    submit([make(config(0, optimizer=part("sam", rho=0.05)))], boards)
+    assert "interpolates is unknown" in board_of(boards)
+    submit([make(config(0))], boards)
+    assert "interpolates is unknown" not in board_of(boards)
+
+
 def test_any_order_of_submitting_gives_the_same_bytes(study, tmp_path):
     submit(study, tmp_path / "a")
     for run in reversed(study):

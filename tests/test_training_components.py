@@ -15,9 +15,9 @@ from dsd_bench import Component, Params, RunConfig, hookimpl, param
 from dsd_bench.analysis.fairness import dense_key
 from dsd_bench.boards.check import find_rows
 from dsd_bench.boards.methods import method_of, track_of, whole
-from dsd_bench.boards.places import track_slug
+from dsd_bench.boards.places import method_slug
 from dsd_bench.config.layers import read_layer
-from dsd_bench.config.naming import method_words, setting
+from dsd_bench.config.naming import label, method_words
 from dsd_bench.config.resolve import resolve
 from dsd_bench.config.run import LATER, ProtocolConfig
 from dsd_bench.config.training import check_schedule, planned_epochs
@@ -243,7 +243,7 @@ def test_views_name_them(tiny: Make, command: Command) -> None:
     config = tiny(optimizer="sign", schedule="halving", lr=0.01).to_json()
     words = method_words(config, catalogue().find)
     assert (words["optimizer"], words["schedule"]) == ("sign", "halving")
-    assert setting(config, catalogue().find).endswith("sign, halving")
+    assert label(config, catalogue().find).endswith("magnitude, sign, halving")
     assert planned_epochs(config, 0) == 2
     assert planned_epochs(config, 1) == 2 + 3
     code, out, _ = command("run", *WORDS, "--dry-run", "--seeds", "0")
@@ -266,27 +266,33 @@ def test_the_ledger_counts_the_phases(
     assert [one["images"] for one in run["trainings"]] == [60 * 2, 60 * 5, 60 * 5]
 
 
-def test_a_board_of_its_own(tiny_run: Callable[..., dict[str, Any]], command: Command) -> None:
-    usual, other = (tiny_run(*words)["runs"][0]["run_id"] for words in ((), WORDS))
+def test_they_stand_on_one_board_with_the_usual_ones(
+    tiny_run: Callable[..., dict[str, Any]], command: Command
+) -> None:
+    usual, other = (tiny_run(*words)["runs"][0]["run_id"] for words in (WORDS[-2:], WORDS))
     for run_id in (usual, other):
         code, _, err = command("submit", run_id)
         assert code == 0, err
     found = find_rows(Path("leaderboards"))
     assert found.problems == []
-    assert len(found.rows) == 2
+    ((slug, rows),) = found.rows.items()
     assert command("leaderboard")[0] == 0
-    (slug,) = (slug for slug in found.rows if "halving" in slug)
-    (row,) = found.rows[slug]
-    assert row.track.training["optimizer"].params == {"scale": 0.5}
+    (method,) = (row.method for row in rows if row.method.optimizer)
+    assert method.optimizer is not None
+    assert method.optimizer.params == {"scale": 0.5}
     assert "sign:scale=0.5 (version 3)" in (Path("leaderboards") / slug / "README.md").read_text()
     assert command("leaderboard", "--check")[0] == 0
+    code, out, err = command("analyze", other, "--baseline", usual)
+    assert code == 0, err
+    assert "magnitude, sign" in out
 
 
 def test_the_usual_ones_leave_no_trace_on_boards(tiny: Make) -> None:
     config = tiny()
-    assert "training" not in track_of(config).model_dump(mode="json")
+    assert not {"optimizer", "schedule"} & method_of(config).model_dump(mode="json").keys()
     assert not {"optimizer", "schedule"} & whole(config).keys()
-    assert track_slug(track_of(config)) != track_slug(track_of(tiny(schedule="halving")))
+    assert track_of(config) == track_of(tiny(schedule="halving"))
+    assert method_slug(method_of(config)) != method_slug(method_of(tiny(schedule="halving")))
 
 
 def test_dense_networks_of_other_training_are_no_twins(tiny: Make) -> None:

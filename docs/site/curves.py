@@ -62,8 +62,9 @@ def _varied(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "regularizer", one["name"]
     if method["stop"]["name"] != "never":
         yield "stop", method["stop"]["name"]
-    if method.get("updater"):
-        yield "updater", method["updater"]["name"]
+    for kind in ("updater", "optimizer", "schedule"):
+        if method.get(kind):
+            yield kind, method[kind]["name"]
 
 
 def _label(row: dict[str, Any], key: tuple[str, str]) -> str:

@@ -86,13 +86,14 @@ def legend(rows: Sequence[BoardRow]) -> list[str]:
 def interpolation(rows: Sequence[BoardRow]) -> str:
     """Say whether the dense network of a track fits its labels (not escaped).
 
-    The dense network of a row without regularizers is that of the vanilla method: neither pruner
-    nor perturber nor stop rule touch the first training.
+    The dense network of a row without regularizers, with the track's own optimiser and schedule,
+    is that of the vanilla method: neither pruner nor perturber nor stop rule touch the first
+    training.
     """
     fits = {
         entry.seed: entry.rounds.train_accuracy[0]
         for row in rows
-        if not row.method.regularizers
+        if not (row.method.regularizers or row.method.optimizer or row.method.schedule)
         for entry in row.seeds
     }
     known = [accuracy for accuracy in fits.values() if accuracy is not None]

@@ -8,11 +8,11 @@ from dsd_bench.boards.schema import MethodConfig, Track
 from dsd_bench.config.run import ADDED, LATER, RegularizerConfig, RunConfig, TeacherConfig
 from dsd_bench.config.run import SCHEMA as CONFIG_SCHEMA
 
+PARTS = ("pruner", "perturber", "updater", "optimizer", "schedule", "stop")
+"""Kinds of component that belong to the method, beside regularizers."""
+
 METHOD_OPTIONS = ("retrain_lr_scale", "redense_epochs", "rounds", "target_sparsity")
 """Options of the protocol that belong to the method; all others are the track's schedule."""
-
-TRAINING = ("optimizer", "schedule")
-"""Components that belong to the track."""
 
 
 def track_of(config: RunConfig) -> Track:
@@ -28,7 +28,6 @@ def track_of(config: RunConfig) -> Track:
             "config_schema": CONFIG_SCHEMA,
             "data_seed": None if config.data_seed == config.seed else config.data_seed,
             "schedule": {k: v for k, v in value["protocol"].items() if k not in apart},
-            "training": {kind: value[kind] for kind in TRAINING if kind in value},
             **{key: value["protocol"][key] for key in ("selection", "precision")},
             "dataset": config.dataset.placeless(),
             "weights": config.weights.placeless() if config.weights else None,
@@ -42,7 +41,7 @@ def method_of(config: RunConfig) -> MethodConfig:
     value = config.model_dump(mode="json")
     return MethodConfig.model_validate(
         {
-            **{key: value.get(key) for key in ("pruner", "perturber", "updater", "stop")},
+            **{key: value.get(key) for key in PARTS},
             **{key: value["protocol"][key] for key in METHOD_OPTIONS},
             "regularizers": [_regularizer(part, config) for part in config.regularizers],
         }

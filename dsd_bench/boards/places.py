@@ -20,7 +20,6 @@ def track_slug(track: Track) -> str:
     words = [track.dataset.name, _value(track.dataset.params.get("train_size"))]
     for part in (track.noise, track.model):
         words += short_words(part)
-    words += [part.name for _, part in sorted(track.training.items())]
     words += [track.weights.sha256[:8]] if track.weights else []
     words += ["test"] if track.selection == "test" else []
     words += [track.precision] if track.precision != "fp32" else []
@@ -32,7 +31,7 @@ def method_slug(method: MethodConfig) -> str:
     """Return a readable name of a method that is safe as a file's; its hash makes it one."""
     words = [method.pruner.name]
     words += [method.perturber.name] if method.perturber.name != "none" else []
-    words += [method.updater.name] if method.updater else []
+    words += [part.name for part in (method.updater, method.optimizer, method.schedule) if part]
     for part in method.regularizers:
         words += [part.name, *([part.teacher.weights] if part.teacher else [])]
     words += [method.stop.name] if method.stop.name != "never" else []

@@ -161,7 +161,6 @@ def _track(track: Track) -> list[str]:
         "Model": part_words("model", track.model),
         "Schedule": plain(track.schedule),
         **({"Begun from": _given(track.weights)} if track.weights else {}),
-        **{f"Other {kind}": part_words(kind, part) for kind, part in track.training.items()},
     }
     return [
         *(f"- {name}: {escape(text)}" for name, text in facts.items()),
@@ -263,10 +262,11 @@ def _method_words(method: MethodConfig) -> str:
     chain = " + ".join(map(regularizer_words, method.regularizers)) or "none"
     target = f"to sparsity {method.target_sparsity}"
     end = target if method.rounds is None else f"{method.rounds} prunings"
+    others = [(kind, getattr(method, kind)) for kind in ("updater", "optimizer", "schedule")]
     parts = [
         f"pruner {part_words('pruner', method.pruner)}",
         f"perturber {part_words('perturber', method.perturber)}",
-        *([f"updater {part_words('updater', method.updater)}"] if method.updater else []),
+        *(f"{kind} {part_words(kind, part)}" for kind, part in others if part),
         f"regularizers {chain}",
         f"stop {part_words('stop', method.stop)}",
         f"at most {end}" if method.stop.name != "never" else end,

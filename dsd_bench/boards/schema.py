@@ -61,8 +61,6 @@ class Track(_Value):
         data_seed: of split and noise; None: it is each run's own seed.
         schedule: the protocol but for what belongs to the method.
         weights: contents of the file that the runs begin from; left out where there is none.
-        training: optimiser and schedule by kind, where they are not those that ``schedule`` is
-            about; left out of the file where it is empty.
         selection: the part that selects and stops, ``val`` or ``test``.
         precision: ``fp32``, ``tf32`` or ``bf16``.
     """
@@ -74,7 +72,6 @@ class Track(_Value):
     noise: ComponentConfig
     model: ComponentConfig
     schedule: dict[str, JsonValue]
-    training: dict[Literal["optimizer", "schedule"], ComponentConfig] = {}
     weights: Given | None = None
     selection: Selection
     precision: Precision
@@ -82,7 +79,7 @@ class Track(_Value):
     @model_serializer(mode="wrap")
     def _without_usual(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         value: dict[str, Any] = handler(self)
-        return {k: v for k, v in value.items() if k not in ("training", "weights") or v}
+        return {k: v for k, v in value.items() if k != "weights" or v}
 
 
 class Teacher(_Value):
@@ -112,12 +109,15 @@ class MethodConfig(_Value):
 
     How far to prune (``rounds`` or ``target_sparsity``) is part of the method, as its stop
     rule is: a structured pruner needs fewer rounds than magnitude, and the board shows
-    what each has spent.
+    what each has spent. ``optimizer`` and ``schedule`` are those that are not what the track's
+    ``schedule`` is about.
     """
 
     pruner: ComponentConfig
     perturber: ComponentConfig
     updater: ComponentConfig | None = None
+    optimizer: ComponentConfig | None = None
+    schedule: ComponentConfig | None = None
     regularizers: list[Regularizer]
     stop: ComponentConfig
     retrain_lr_scale: float

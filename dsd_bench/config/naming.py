@@ -22,7 +22,7 @@ Config = Mapping[str, Any]
 Lookup = Callable[[str, str], Component | None]
 """Finds a component by kind and name; None where it is not installed here."""
 
-_SETTING = ("dataset", "noise", "model", "optimizer", "schedule", "weights")
+_SETTING = ("dataset", "noise", "model", "weights")
 _LONG_ID = re.compile(r"\b([0-9a-f]{8})[0-9a-f]{8}\b")
 
 
@@ -81,22 +81,20 @@ def method_words(config: Config, lookup: Lookup | None = None) -> dict[str, str]
 def label(config: Config, lookup: Lookup | None = None) -> str:
     """Return a short name of the method, such as ``magnitude + kd, stop entropy-gate``.
 
-    What does nothing (perturber ``none``, stop ``never``) is left out; run ids are cut to
-    eight digits.
+    What does nothing (perturber ``none``, stop ``never``) is left out, and so are an optimiser and
+    a schedule that the protocol's options describe; run ids are cut to eight digits.
     """
     words = method_words(config, lookup)
     kinds = ("pruner", "perturber", "updater", "regularizers")
     text = " + ".join(words[kind] for kind in kinds if words.get(kind, "none") != "none")
+    text += "".join(f", {words[kind]}" for kind in ("optimizer", "schedule") if kind in words)
     if words["stop"] != "never":
         text += f", stop {words['stop']}"
     return _LONG_ID.sub(r"\1", text)
 
 
 def setting(config: Config, lookup: Lookup | None = None) -> str:
-    """Return what the method works on, such as ``digits, symmetric:rate=0.4, mlp``.
-
-    An optimiser and a schedule that are not the usual ones belong to it.
-    """
+    """Return what the method works on, such as ``digits, symmetric:rate=0.4, mlp``."""
     words = method_words(config, lookup)
     parts = [words[kind] for kind in _SETTING if kind in words]
     return ", ".join(part for part in parts if part != "none")
