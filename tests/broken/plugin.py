@@ -31,6 +31,10 @@ BROKEN = {
         *("same-seed", "gradients", "leaves-no-trace", "no-waiting", "images"),
         *("low-precision", "by-parts", "odd-networks", *RUNS),
     ),
+    "updater": (
+        *("steps", "same-seed", "exact-counts", "declares-rightly", "changes-nothing"),
+        *("odd-networks", "any-dtype", "any-device", *RUNS),
+    ),
     "optimizer": (
         *("learns", "pruned-stay-zero", "same-steps", "state-comes-back", "rate", "frozen"),
         *("any-dtype", "no-waiting", *RUNS),
@@ -84,6 +88,11 @@ def register_perturbers():
 @hookimpl
 def register_regularizers():
     return components("regularizer")
+
+
+@hookimpl
+def register_updaters():
+    return components("updater")
 
 
 @hookimpl
