@@ -74,7 +74,7 @@ def generated(known: Catalogue, shown: dict[tuple[str, str], str]) -> dict[str, 
 def stage(folder: Path) -> None:
     """Write every page of the site, with its figures, into ``folder``, which is new."""
     shutil.copytree(ROOT / "docs" / "images", folder / "images")
-    shown = curves.draw_all(_board(), folder / "images" / "curves")
+    shown = curves.draw_all(_boards(), folder / "images" / "curves")
     texts, files = generated(catalogue(ROOT / "plugins"), shown), set()
     written = places()
     where = written | {f"docs/{place}": place for place in texts}
@@ -94,9 +94,10 @@ def stage(folder: Path) -> None:
         shutil.copyfile(ROOT / name, folder / "files" / name)
 
 
-def _board() -> Path:
-    """Return the board of the embedded data."""
-    return next((ROOT / "leaderboards").glob("digits-*"))
+def _boards() -> list[Path]:
+    """Return the boards of the embedded data, that of the default recipe first."""
+    found = sorted((ROOT / "leaderboards").glob("digits-*"))
+    return sorted(found, key=lambda board: -len([*board.glob("rows/*.json")]))
 
 
 def _navigation(texts: dict[str, str]) -> str:

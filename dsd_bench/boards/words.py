@@ -57,10 +57,14 @@ def seeds_words(entries: Sequence[SeedResult]) -> str:
 
 
 def track_title(track: Track) -> str:
-    """Return a short name of a track (not escaped); its parameters stand below it."""
+    """Return a short name of a track (not escaped); its parameters stand below it.
+
+    Epochs are those of the dense training and of each round's.
+    """
     kind, model = " ".join(short_words(track.noise)), " ".join(short_words(track.model))
     noise = "no label noise" if track.noise.name == "none" else f"{kind} label noise"
-    return f"{track.dataset.name}, {noise}, {model}"
+    dense, each = (track.schedule.get(key) for key in ("dense_epochs", "retrain_epochs"))
+    return f"{track.dataset.name}, {noise}, {model}, {plain(dense)} + {plain(each)} epochs"
 
 
 def part_words(kind: str, part: ComponentConfig) -> str:
