@@ -90,6 +90,7 @@ def run(
         download=download,
         accept_versions=accept_versions,
         keep=keep,
+        wait=True,
     )
     finished = execute(
         [config], Path(runs_dir), settings, executor=executor, force=force, emit=_warn
@@ -149,7 +150,8 @@ def execute_plan(
         executor = "inline"  # each process of torchrun does the same runs, together
     entry, params = parse_component("executor", executor, "--executor")
     made: Executor = entry.component.create(params)
-    check_device(settings.device)
+    if not made.elsewhere:
+        check_device(settings.device)
     check_code(planned, settings.accept_versions, emit)
     jobs = [item.job for item in planned]
     try:

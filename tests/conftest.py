@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import fakes
 import pytest
+import slurm_stand_in
 
 from dsd_bench import RunConfig, configure, run
 from dsd_bench.cli.main import call
@@ -31,6 +33,16 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     folder = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
     return folder / "dsd-bench"
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Commands that stand in for Slurm's; return the folder that says what they did."""
+    folder = tmp_path / "slurm"
+    commands = slurm_stand_in.install(folder)
+    monkeypatch.setenv("PATH", f"{commands}{os.pathsep}{os.environ['PATH']}")
+    yield folder
+    slurm_stand_in.kill(folder)
 
 
 @pytest.fixture

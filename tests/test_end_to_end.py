@@ -10,6 +10,7 @@ from typing import Any
 import fakes
 import pandas
 import pytest
+import slurm_stand_in
 import torch
 
 from dsd_bench import RunConfig, load_model, load_runs
@@ -80,7 +81,7 @@ DATASETS = {
 }
 """Classes, one image's shape, and samples to train, validate and test on, as faked."""
 METRICS = ["classification", "entropy", "sparsity", "macs"]
-EXECUTORS = ["inline", "local"]
+EXECUTORS = ["inline", "local", "slurm:workers=1"]
 REPORTERS = ["terminal:height=6", "csv"]
 COVERED = {
     "pruner": PRUNERS,
@@ -327,8 +328,9 @@ def test_metrics(word: str, tiny_run: TinyRun, plain: StoredRun) -> None:
 
 
 @pytest.mark.parametrize("word", EXECUTORS)
-def test_executors(word: str, tiny_run: TinyRun, plain: StoredRun) -> None:
-    found = tiny_run("--executor", word, "--seeds", "0-1", "--jobs", "1")
+def test_executors(word: str, tiny_run: TinyRun, plain: StoredRun, slurm: Path) -> None:
+    slurm_stand_in.set_up(slurm, starts=True)
+    found = tiny_run("--executor", word, "--seeds", "0-1", "--jobs", "1", "--wait")
     first, second = (check(entry) for entry in found["runs"])
     assert (first.path / "rounds.jsonl").read_bytes() == (plain.path / "rounds.jsonl").read_bytes()
     assert first.result["plan"] == plain.result["plan"]  # type: ignore[index]

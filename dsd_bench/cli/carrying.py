@@ -19,7 +19,7 @@ from dsd_bench.executors import Keep, Settings
 from dsd_bench.executors.planning import Planned
 from dsd_bench.reports.live import LiveView, PlainView, View
 
-EXIT = {"done": 0, "failed": 1, "interrupted": 130}
+EXIT = {"done": 0, "submitted": 0, "failed": 1, "interrupted": 130}
 Command = Callable[..., Any]
 
 
@@ -52,10 +52,13 @@ EXECUTOR = how(
     "--executor",
     default="local",
     metavar="NAME[:KEY=VALUE,...]",
-    help="local (worker processes) or inline.",
+    help="local (worker processes), inline, slurm, or a plugin's.",
+)
+WAIT = how(
+    "--wait", is_flag=True, help="Follow workers on a cluster to the end, instead of leaving."
 )
 YES = how("-y", "--yes", is_flag=True, help="Do not ask before long work.")
-OF_COMMANDS = (JOBS, RUNS_DIR, EXECUTOR, YES)
+OF_COMMANDS = (JOBS, RUNS_DIR, EXECUTOR, WAIT, YES)
 """What one worker has no use for."""
 HOW = (
     how("--device", default="auto", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, mps."),
@@ -83,6 +86,7 @@ HOW = (
         "but the dense and the best (default: all up to 256 MiB a run, else records).",
     ),
     EXECUTOR,
+    WAIT,
     YES,
     how("--checkpoint-seconds", type=click.FloatRange(0), default=30.0, hidden=True),
     how("--debug", is_flag=True, help="Show tracebacks."),
@@ -104,6 +108,7 @@ def settings_of(given: Mapping[str, Any], data_dir: Path) -> Settings:
         accept_versions=given["accept_versions"],
         debug=given["debug"] or bool(before.get("debug")),
         keep=given["keep"],
+        wait=given.get("wait", False),
     )
 
 

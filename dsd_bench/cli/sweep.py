@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from dsd_bench.cli.saying import say_json
 from dsd_bench.cli.suites import list_suites
 from dsd_bench.config.naming import command
 from dsd_bench.config.words import parse_component
+from dsd_bench.executors import Status
 from dsd_bench.executors.planning import Planned, plan, prepare_folders
 from dsd_bench.reports.words import open_console, plural
 from dsd_bench.suites.cells import Cell, cells
@@ -66,7 +68,7 @@ def sweep(
         return 0
     runs_dir = given["runs_dir"] or Path("runs")
     settings = settings_of(given, given["data_dir"] or Path("data"))
-    parse_component("executor", given["executor"], "--executor")
+    executor, _ = parse_component("executor", given["executor"], "--executor")
     places = {"runs_dir": runs_dir, "data_dir": settings.data_dir}
     chosen: Chosen = []
     for path in dict.fromkeys(find_suite(word) for word in suites):
@@ -94,7 +96,8 @@ def sweep(
         if given["as_json"]:
             say_json(_plan_json(chosen, planned, costs))
         return 0
-    ask_first(console, planned, settings, given["yes"] or given["as_json"])
+    there = executor.component.load().elsewhere  # how long it takes there is not known here
+    ask_first(console, planned, settings, given["yes"] or given["as_json"] or there)
     with open_view(console, planned) as view:
         finished = api.execute_plan(
             planned, runs_dir, settings, executor=given["executor"], emit=view.handle
@@ -174,7 +177,7 @@ def _print_end(console: Console, finished: Sequence[api.Finished]) -> None:
     """Print how many runs ended how."""
     counts = {
         state: sum(item.outcome.status == state for item in finished)
-        for state in ("done", "failed", "interrupted")
+        for state in typing.get_args(Status)
     }
     words = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     console.print(Text(f"{plural(len(finished), 'run')}: {words}"))

@@ -21,6 +21,7 @@ from dsd_bench.executors import Event
 from dsd_bench.executors.local import worker_environment
 from dsd_bench.executors.pulling import RETRIES, Pool
 from dsd_bench.executors.pulling import work as carry_on
+from dsd_bench.executors.remote import read_ids
 from dsd_bench.executors.signals import stop_on_signals
 from dsd_bench.plugins import catalogue
 from dsd_bench.reports.words import open_console, plural
@@ -55,9 +56,17 @@ folder = click.argument(
     default=RETRIES,
     help=f"Tries after a run was killed or ran out of memory (default: {RETRIES}).",
 )
+@how(
+    "--runs",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Take only the runs whose ids FILE lists, one a line (default: all).",
+)
 @worker_options
 @how("--json", "as_json", is_flag=True, help="Print the outcome as JSON alone on stdout.")
-def work(runs_dir: Path, max_hours: float | None, retries: int, **given: Any) -> int:
+def work(
+    runs_dir: Path, max_hours: float | None, retries: int, runs: Path | None, **given: Any
+) -> int:
     """Take any ready run of RUNS_DIR (default: runs), carry it on, take the next.
 
     Start as many workers as there are cores or GPUs, on any computer that sees the folder; kill
@@ -72,8 +81,9 @@ def work(runs_dir: Path, max_hours: float | None, retries: int, **given: Any) ->
     if not stored_ids(runs_dir):
         hint = command("sweep", "SUITE", "--write", runs_dir=runs_dir)
         raise UsageError(f"{runs_dir}: there are no runs in it; {hint} puts some there")
+    only = None if runs is None else read_ids(runs)
     _as_a_worker(worker_environment(settings))
-    pool = Pool(runs_dir, retries)
+    pool = Pool(runs_dir, retries, only)
     console = open_console(sys.stderr if given["as_json"] else sys.stdout)
     lines = Lines(console, runs_dir)
     lines.say(f"{plural(pool.left, 'run')} to do, {pool.done} done, {len(pool.failed)} failed")
@@ -87,8 +97,8 @@ def work(runs_dir: Path, max_hours: float | None, retries: int, **given: Any) ->
     early = pool.left > 0
     counts = {"done": pool.done, "failed": len(pool.failed), "left": pool.left}
     if given["as_json"]:
-        runs = [{"run_id": one.run_id, "status": one.status} for one in outcomes]
-        say_json({"runs": runs, **counts, "failures": pool.failed})
+        ended = [{"run_id": one.run_id, "status": one.status} for one in outcomes]
+        say_json({"runs": ended, **counts, "failures": pool.failed})
     else:
         lines.say(", ".join(f"{count} {state}" for state, count in counts.items()))
         for run_id, why in pool.failed.items():

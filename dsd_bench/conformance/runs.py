@@ -32,8 +32,8 @@ SMALL: dict[str, Any] = {
 }
 """Options of a run of three rounds, of six steps each."""
 
-SETTINGS = Settings(device="cpu", threads=1)
-"""On one thread of this machine."""
+SETTINGS = Settings(device="cpu", threads=1, wait=True)
+"""On one thread of a CPU, to the end."""
 
 KILLED_AT, KILLED_EARLY = 9, 3
 """The step, counted from the run's begin, in which a run is killed: in round 1, within an epoch; of

@@ -68,10 +68,25 @@ class Executor:
     (``round``, ``epoch``, ``epochs``, ``images_per_second``, and ``within``, the share of the next
     epoch that is done), ``round`` (``row``), ``finished`` (``result``), ``failed`` (``error``),
     ``note`` (``text``). They carry ``run_id``, but for notes on the command itself.
+
+    One that starts workers on other computers builds on
+    :class:`dsd_bench.executors.remote.RemoteExecutor`.
+
+    Attributes:
+        elsewhere: whether runs happen on other computers: this one need not have their device.
     """
+
+    elsewhere: bool = False
 
     def __init__(self, params: Params) -> None:
         self.params = params
+
+    def absent(self) -> str | None:
+        """Return why nothing can be run with it here, and what to do; None if it can.
+
+        An engine that is not installed or does not answer is said here.
+        """
+        return None
 
     def check(
         self, jobs: Sequence[Job], configs: Sequence[RunConfig], settings: Settings, emit: Emit
@@ -98,6 +113,8 @@ class Executor:
         """Carry every job to an end, teachers first; a failing job costs only its dependents.
 
         Returns one outcome a job, in the order of ``jobs``. An interruption (Ctrl-C, SIGTERM)
-        makes the unfinished ones ``interrupted``; it does not raise.
+        makes the unfinished ones ``interrupted``; it does not raise. An executor whose workers
+        outlive this process may return before, unless ``settings.wait``: those that it has left to
+        them are ``submitted``.
         """
         raise NotImplementedError

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 from dsd_bench.config.run import RunConfig
 from dsd_bench.errors import DsdError, Locked, UsageError
@@ -176,7 +177,8 @@ def work(pool: Pool, settings: Settings, emit: Emit, stopping: Callable[[], bool
 
                 attempts.begin(path)
                 outcome = run_folder(path, settings, emit, stopping, held=True)
-                ended = "transient" if outcome.transient else outcome.status
+                # a run that was carried out here is never left to others
+                ended = "transient" if outcome.transient else cast(attempts.End, outcome.status)
                 attempts.end(path, ended)
                 outcomes.append(outcome)
         if path is None and not stopping():

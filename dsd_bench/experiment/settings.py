@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from dsd_bench.config.run import AskedLayout
 
-Status = Literal["done", "failed", "interrupted"]
+Status = Literal["done", "failed", "interrupted", "submitted"]
+"""``submitted``: left to workers that an executor has started elsewhere."""
 Event = dict[str, Any]
 """``{"event": ..., "run_id": ...}`` and more: see :class:`dsd_bench.executors.Executor`."""
 Emit = Callable[[Event], None]
@@ -36,6 +37,7 @@ class Settings:
         accept_versions: whether other plugin code than a run's rounds were made with may go on
             with it; it is recorded (:mod:`dsd_bench.store.provenance`).
         keep: which rounds' weights stay (:data:`Keep`); None: by their size.
+        wait: whether an executor whose workers outlive the command follows them to the end.
     """
 
     device: str = "auto"
@@ -49,6 +51,7 @@ class Settings:
     debug: bool = False
     accept_versions: bool = False
     keep: Keep | None = None
+    wait: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Outcome:
 
     Attributes:
         run_id: its id.
-        status: ``done``, ``failed`` or ``interrupted``.
+        status: ``done``, ``failed``, ``interrupted`` or ``submitted`` (:data:`Status`).
         error: what the user sees if it failed.
         resumed_from_round: the round whose training it resumed in, None if it began anew.
         exit_code: the error's exit code.

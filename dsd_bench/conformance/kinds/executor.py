@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from dsd_bench.conformance.checks import Broken, blaming, check, demand
+from dsd_bench.conformance.checks import Broken, Skipped, blaming, check, demand
 from dsd_bench.conformance.runs import SETTINGS, finished, new_folder, results_of, small
 from dsd_bench.conformance.subjects import Subject
 from dsd_bench.executors import Event, Executor, Job, Outcome
@@ -23,6 +23,8 @@ def _jobs(subject: Subject, seeds: Sequence[int]) -> list[Job]:
 def _carried_out(subject: Subject, jobs: Sequence[Job], events: list[Event]) -> list[Outcome]:
     """Let a new executor check and carry out ``jobs`` as the command line does."""
     executor: Executor = subject.make()
+    if why := executor.absent():
+        raise Skipped(why)
     with blaming("carrying out runs it raises"):
         try:
             if not all(stored.finished(job.path) for job in jobs):
