@@ -85,6 +85,8 @@ class Component:
         changes_targets: (regularizers) whether a net trained with it fits other targets than the
             labels it is given, as distillation and label smoothing do; None: not said, which
             counts as yes. True of every one with ``teacher``.
+        reconstructs: (pruners) whether it returns :class:`dsd_bench.pruners.Pruned`: new weights
+            with its masks.
         passes: (optimizers) how often each step goes forward and backward: 2 where what it builds
             has ``ascend``.
     """
@@ -100,6 +102,7 @@ class Component:
     columns: tuple[str, ...] = field(default=())
     sets_back: bool | None = None
     changes_targets: bool | None = None
+    reconstructs: bool = False
     passes: int = 1
 
     def __post_init__(self) -> None:
@@ -122,6 +125,8 @@ class Component:
             raise ValueError(f"component '{self.name}': teacher=True needs a parameter 'teacher'")
         if type(self.passes) is not int or self.passes not in (1, 2):
             raise ValueError(f"component '{self.name}': passes={self.passes!r}; it must be 1 or 2")
+        if type(self.reconstructs) is not bool:
+            raise ValueError(f"component '{self.name}': reconstructs must be True or False")
         for name in ("sets_back", "changes_targets"):
             if getattr(self, name) not in (None, True, False):
                 raise ValueError(f"component '{self.name}': {name} must be True, False or None")

@@ -60,6 +60,7 @@ EVERYWHERE = {
 PRUNER = {
     "same-seed": "asked again with the same seed it prunes other weights",
     "exact-counts": "weights go, fraction says",
+    "new-weights": "it gives new weights: register it with Component(reconstructs=True)",
     "changes-nothing": "it changes the network's gradients: 1.weight",
     "odd-networks": "of a network with a layer of zeros it raises: ZeroDivisionError",
     "to-the-end": "it empties the layer",

@@ -25,7 +25,7 @@ from dsd_bench.metrics import MeasureView, Metric
 from dsd_bench.optimizers.sgd import SGD
 from dsd_bench.perturbers import Perturber, PerturbView
 from dsd_bench.plugins import catalogue
-from dsd_bench.pruners import Pruner, PruneView
+from dsd_bench.pruners import Pruned, Pruner, PruneView
 from dsd_bench.seeds import stream
 from dsd_bench.training.distributed import Team
 from dsd_bench.training.loop import Training
@@ -111,7 +111,7 @@ class Counting(Pruner):
         super().__init__(inner.params)
         self.inner, self.wanted, self.seen = inner, wanted, seen
 
-    def prune(self, view: PruneView) -> Masks:
+    def prune(self, view: PruneView) -> Masks | Pruned:
         self.seen.append([(len(i), len(y)) for i, y in view.batches(self.wanted)])
         self.seen.append(torch.cat([i.flatten(1).sum(1) for i, _ in view.batches(self.wanted)]))
         return self.inner.prune(view)
@@ -305,7 +305,7 @@ class Untidy(Pruner):
         super().__init__(inner.params)
         self.inner = inner
 
-    def prune(self, view: PruneView) -> Masks:
+    def prune(self, view: PruneView) -> Masks | Pruned:
         masks = self.inner.prune(view)
         torch.set_default_dtype(torch.float64)
         return masks

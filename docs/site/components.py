@@ -125,6 +125,8 @@ def _facts(entry: Registration) -> list[tuple[str, str]]:
         ("distribution", code(entry.distribution)),
         ("implementation", code(component.implementation)),
     ]
+    if entry.kind == "pruner":
+        facts.append(("gives new weights", said[component.reconstructs]))
     if entry.kind == "perturber":
         facts.append(("sets the weights back", said[component.sets_back]))
     if entry.kind == "regularizer":

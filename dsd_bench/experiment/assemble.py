@@ -105,6 +105,7 @@ def assemble(
         setup=setup,
         build=build,
         pruner=build_component(known, "pruner", config.pruner),
+        pruning=known.get("pruner", config.pruner.name).component,
         perturber=build_component(known, "perturber", config.perturber),
         stop=build_component(known, "stop", config.stop),
         measured=[known.get("metric", name).component.create() for name in BUILTIN],
@@ -239,6 +240,12 @@ def check_updater(config: RunConfig, samples: int, processes: int) -> tuple[int,
         raise UsageError(
             f"{where}schedule '{config.chosen('schedule').name}' begins a round with all weights, "
             "or may end it early; masks that change need a sparse phase of known length"
+        )
+    pruning = catalogue().get("pruner", config.pruner.name).component
+    if active.updater.begins != "pruned" and pruning.reconstructs:
+        raise UsageError(
+            f"{where}it begins with weights that pruner '{pruning.name}' took away, and for which "
+            "those that stay already make up; use a pruner without new weights, such as magnitude"
         )
     per_epoch = steps_per_epoch(samples, min(protocol.batch_size, samples))
     return active.steps(first.epochs * per_epoch, per_epoch)

@@ -18,6 +18,7 @@ from dsd_bench.data.on_device import DeviceData
 from dsd_bench.data.prepare import Prepared, Split
 from dsd_bench.errors import DsdError, RunError, UsageError, message
 from dsd_bench.experiment.assemble import updater_of
+from dsd_bench.experiment.pruning import prune
 from dsd_bench.masks import Masks, NothingLeft
 from dsd_bench.metrics.prunable import find_prunable
 from dsd_bench.models.building import Shape, in_one_line
@@ -75,10 +76,14 @@ def dry_round(
         names = ", ".join(f"'{chosen.name}'" for chosen in used)
         with _blaming(f"{where} cannot be trained with {names}"):
             gathered = _step(config, build, data, alone, model, masks)
+    pruning = catalogue().get("pruner", config.pruner.name).component
     pruner: Pruner = build_component(catalogue(), "pruner", config.pruner)
-    with _blaming(f"pruner '{config.pruner.name}' cannot prune {where}"):
-        pruned = _prune(pruner, model, masks, data, gathered)
-        _check_state(key("pruner", config.pruner.name), pruner, alone.device)
+    with _blaming(f"pruner '{pruning.name}' cannot prune {where}"):
+        try:
+            pruned = prune(pruner, pruning, _prune_view(model, masks, data, gathered)).masks
+        except NothingLeft:
+            pruned = masks
+        _check_state(key("pruner", pruning.name), pruner, alone.device)
     if active := updater_of(config):
         with _blaming(f"updater '{active.name}' cannot change masks of {where}"):
             _update(active, model, (masks, pruned), data, updates)
@@ -166,15 +171,11 @@ def _batches(data: DeviceData) -> Callable[[int], Iterator[tuple[Tensor, Tensor]
     return batches
 
 
-def _prune(
-    pruner: Pruner, model: nn.Module, masks: Masks, data: DeviceData, gathered: dict[str, Tensor]
-) -> Masks:
+def _prune_view(
+    model: nn.Module, masks: Masks, data: DeviceData, gathered: dict[str, Tensor]
+) -> PruneView:
     device, draw = data.train.labels.device, torch.Generator().manual_seed(0)
-    try:
-        view = PruneView(model.eval(), masks, 1, device, draw, _batches(data), gathered)
-        return pruner.prune(view)
-    except NothingLeft:
-        return masks
+    return PruneView(model.eval(), masks, 1, device, draw, _batches(data), gathered)
 
 
 def _check_state(place: str, component: Stateful, device: torch.device) -> None:

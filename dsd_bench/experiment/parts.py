@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from torch import nn
 
+from dsd_bench.components import Component
 from dsd_bench.config.run import RunConfig
 from dsd_bench.experiment.settings import Keep
 from dsd_bench.metrics import Metric
@@ -53,6 +54,7 @@ class Experiment:
         setup: data, regularizers and where to compute.
         build: ``build(seed)`` makes a freshly initialised model on the device.
         pruner, perturber, stop: the chosen components.
+        pruning: how the pruner is registered, which says what it may do.
         measured: the built-in metrics, which fill a row.
         further: further metrics by name.
         checkpoint_seconds: longest time between checkpoints within a training.
@@ -65,6 +67,7 @@ class Experiment:
     setup: TrainingSetup
     build: Callable[[int], nn.Module]
     pruner: Pruner
+    pruning: Component
     perturber: Perturber
     stop: StopCriterion
     measured: Sequence[Metric]

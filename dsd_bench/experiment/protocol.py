@@ -33,11 +33,12 @@ from dsd_bench.experiment.measure import (
     refuse_other_counts,
 )
 from dsd_bench.experiment.parts import Experiment, Watcher
+from dsd_bench.experiment.pruning import prune, put_weights
 from dsd_bench.experiment.settings import Keep
 from dsd_bench.masks import Masks, NothingLeft
 from dsd_bench.metrics.prunable import LeftOut, find_prunable
 from dsd_bench.perturbers import PerturbView
-from dsd_bench.pruners import PruneView
+from dsd_bench.pruners import Pruned, PruneView
 from dsd_bench.schedules import phases_of
 from dsd_bench.seeds import seeded_globals, stream, torch_stream
 from dsd_bench.stateful import give_back, part, states
@@ -168,6 +169,8 @@ class Run:
             raise NothingLeft(nothing)
         if self.team.size > 1:
             masks = Masks.from_tensors(self.team.masks(masks.tensors() if masks else None))
+            if self.experiment.pruning.reconstructs:
+                self.team.follow(self.model.parameters())
         assert masks is not None
         masks = masks.ordered(self.model)
         if self.setup.updater is not None:
@@ -176,24 +179,22 @@ class Run:
         self.masks.apply(self.model)
 
     def _new_masks(self, round: int) -> Masks:
-        name, context = self.config.pruner.name, self.setup.context
+        """Return the pruner's masks; weights that it gives with them are put into the model."""
+        context = self.setup.context
         draw = torch_stream("cpu", self.config.seed, "round", round, "prune")
         batches = self.setup.batches("round", round, "prune", "batches")
         gathered = self.setup.gathered()
         view = PruneView(self.model, self.masks, round, context.device, draw, batches, gathered)
         with seeded_globals(stream(self.config.seed, "round", round, "prune", "global")):
-            masks = self._asked(view)
+            answer = self._asked(view)
         context.settle()
-        if set(masks.weights) != set(self.masks.weights) or not masks.nested_in(self.masks):
-            raise RunError(f"pruner '{name}' brought pruned weights back or lost a layer")
-        if masks.nonzero >= self.masks.nonzero:
-            raise RunError(f"pruner '{name}' pruned nothing in round {round}")
-        return masks
+        put_weights(answer.weights, self.model)
+        return answer.masks
 
-    def _asked(self, view: PruneView) -> Masks:
-        """Return the pruner's answer; what it cannot use names it."""
+    def _asked(self, view: PruneView) -> Pruned:
+        """Return the pruner's answer; what cannot be used of it names the pruner."""
         try:
-            return self.experiment.pruner.prune(view)
+            return prune(self.experiment.pruner, self.experiment.pruning, view)
         except NothingLeft:
             raise
         except RunError as error:

@@ -55,6 +55,25 @@ class PruneView:
     gathered: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Pruned:
+    """New masks, and new values of what stays: reconstruction.
+
+    For pruners that are registered with ``Component(reconstructs=True)``, such as the optimal brain
+    surgeon, whose remaining weights make up for those that go.
+
+    Attributes:
+        masks: the next masks, as :meth:`Pruner.prune` returns them.
+        weights: finite tensors of the parameters' shapes and dtypes, by the names that
+            ``model.named_parameters()`` has; biases and other parameters too. What is not named
+            stays as it is, and where ``masks`` is False the core sets zero, whatever is given.
+            They count before the perturber acts, which may replace them.
+    """
+
+    masks: Masks
+    weights: Mapping[str, torch.Tensor]
+
+
 class Pruner(Stateful):
     """Base of all pruners: implement :meth:`scores`, or override :meth:`prune`."""
 
@@ -68,8 +87,10 @@ class Pruner(Stateful):
         """
         raise NotImplementedError
 
-    def prune(self, view: PruneView) -> Masks:
+    def prune(self, view: PruneView) -> Masks | Pruned:
         """Return the next masks: the lowest-scored ``fraction`` of the remaining weights goes.
+
+        One that reconstructs returns :class:`Pruned`: new weights with its masks.
 
         Raises:
             dsd_bench.masks.NothingLeft: when no weight can be pruned any more.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
@@ -83,6 +83,11 @@ class Team:
             distributed.broadcast(bits, 0)
             found[name] = bits.bool()
         return found
+
+    def follow(self, tensors: Iterable[Tensor]) -> None:
+        """Give ``tensors`` the leader's values, in place; every process has as many, all alike."""
+        for tensor in tensors:
+            distributed.broadcast(tensor.detach(), 0)
 
     def broadcast(self, value: Any) -> Any:
         """Return the leader's ``value``, any JSON."""

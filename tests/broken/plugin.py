@@ -21,6 +21,7 @@ BROKEN = {
     "pruner": (
         *EVERY,
         *("same-seed", "exact-counts", "changes-nothing", "odd-networks", "to-the-end"),
+        "new-weights",
         *("any-dtype", "any-device", *RUNS),
     ),
     "perturber": (

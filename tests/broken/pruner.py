@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 
 from dsd_bench.masks import Masks, NothingLeft, prune_by_scores
-from dsd_bench.pruners import Pruner, PrunerParams
+from dsd_bench.pruners import Pruned, Pruner, PrunerParams
 
 
 class Good(Pruner):
@@ -58,6 +58,15 @@ class ExactCounts(Good):
 
     def prune(self, view):
         return prune_by_scores(self.scores(view), view.masks, 2 * self.params.fraction, "global")
+
+
+class NewWeights(Good):
+    """Halves what stays, and does not say that it does so."""
+
+    def prune(self, view):
+        weights = dict(view.model.named_parameters())
+        halves = {name: weights[name].detach() / 2 for name in view.masks.weights}
+        return Pruned(super().prune(view), halves)
 
 
 class ChangesNothing(Good):

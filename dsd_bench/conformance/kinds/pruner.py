@@ -14,9 +14,10 @@ from dsd_bench.conformance.runs import whole_runs
 from dsd_bench.conformance.subjects import Subject
 from dsd_bench.conformance.unchanged import same, unchanged
 from dsd_bench.errors import DsdError
+from dsd_bench.experiment.pruning import check_weights, put_weights
 from dsd_bench.masks import Masks, NothingLeft, prune_count
 from dsd_bench.metrics.prunable import find_prunable
-from dsd_bench.pruners import Pruner, PrunerParams, PruneView
+from dsd_bench.pruners import Pruned, Pruner, PrunerParams, PruneView
 from dsd_bench.seeds import seeded_globals
 
 ENOUGH = 400
@@ -31,12 +32,26 @@ def _view(
     return PruneView(model, masks, round, device, draw, batches(device, dtype))
 
 
-def _pruned(pruner: Pruner, model: nn.Module, masks: Masks, round: int = 1, seed: int = 7) -> Masks:
-    """Return the next masks, made as the core has them made."""
-    with seeded_globals(seed + round):
+def _answer(pruner: Pruner, model: nn.Module, masks: Masks, round: int = 1) -> Pruned:
+    """Return the next masks and weights, asked for as the core does."""
+    with seeded_globals(7 + round):
         found = pruner.prune(_view(model, masks, round, next(model.parameters()).dtype))
-    demand(isinstance(found, Masks), f"prune gives a {type(found).__name__}, not Masks")
-    return found
+    demand(
+        isinstance(found, Masks | Pruned),
+        f"prune gives a {type(found).__name__}, not Masks or Pruned",
+    )
+    return found if isinstance(found, Pruned) else Pruned(found, {})
+
+
+def _pruned(pruner: Pruner, model: nn.Module, masks: Masks, round: int = 1) -> Masks:
+    return _answer(pruner, model, masks, round).masks
+
+
+def _go_on(model: nn.Module, answer: Pruned) -> Masks:
+    """Put new weights and masks into the network, as the core does; return the masks."""
+    put_weights(answer.weights, model)
+    answer.masks.apply(model)
+    return answer.masks
 
 
 def _dense(name: str = "a plain network") -> tuple[nn.Module, Masks]:
@@ -68,14 +83,14 @@ def same_seed(subject: Subject) -> None:
     """Asked again, or made anew, it prunes the same weights under the same seed."""
     model, dense = _dense()
     pruner = subject.make()
-    first = _pruned(pruner, model, dense)
-    again, other = _pruned(pruner, model, dense), _pruned(subject.make(), model, dense)
+    first = _answer(pruner, model, dense)
+    again, other = _answer(pruner, model, dense), _answer(subject.make(), model, dense)
     demand(_equal(first, again), "asked again with the same seed it prunes other weights")
     demand(_equal(first, other), "made anew it prunes other weights under the same seed")
 
 
-def _equal(one: Masks, other: Masks) -> bool:
-    mine, theirs = one.tensors(), other.tensors()
+def _equal(one: Pruned, other: Pruned) -> bool:
+    mine, theirs = ({**each.masks.tensors(), **each.weights} for each in (one, other))
     return mine.keys() == theirs.keys() and all(same(mine[name], theirs[name]) for name in mine)
 
 
@@ -90,13 +105,27 @@ def exact_counts(subject: Subject) -> None:
         model, masks = _dense()
         for round in range(1, 6):
             try:
-                after = _pruned(pruner, model, masks, round)
+                after = _answer(pruner, model, masks, round)
             except NothingLeft:
                 demand(round > 1, "it raises NothingLeft in the first round of a plain network")
                 break
-            _checked(masks, after, pruner.params)
-            masks = after
-            masks.apply(model)
+            _checked(masks, after.masks, pruner.params)
+            masks = _go_on(model, after)
+
+
+@check("pruner")
+def new_weights(subject: Subject) -> None:
+    """New weights come with its masks only where declared: finite, of the network's parameters."""
+    declared, pruner = subject.entry.component.reconstructs, subject.make()
+    model, masks = _dense()
+    for round in (1, 2):
+        answer = _answer(pruner, model, masks, round)
+        demand(
+            declared or not answer.weights,
+            "it gives new weights: register it with Component(reconstructs=True)",
+        )
+        check_weights(answer.weights, model)
+        masks = _go_on(model, answer)
 
 
 @check("pruner")
@@ -126,13 +155,12 @@ def odd_networks(subject: Subject) -> None:
         for round in (1, 2):
             with blaming(f"of a network with {name} it raises"):
                 try:
-                    after = _pruned(pruner, model, masks, round)
+                    after = _answer(pruner, model, masks, round)
                 except DsdError:  # said so that its user understands it
                     refused.append(name)
                     break
-            _checked(masks, after, pruner.params)
-            masks = after
-            masks.apply(model)
+            _checked(masks, after.masks, pruner.params)
+            masks = _go_on(model, after)
     demand("a plain network" not in refused, "it refuses a plain network of linear layers")
 
 
@@ -144,18 +172,17 @@ def to_the_end(subject: Subject) -> None:
         pruner = subject.make()
         for round in range(1, ENOUGH):
             try:
-                after = _pruned(pruner, model, masks, round)
+                answer = _answer(pruner, model, masks, round)
             except NothingLeft:
                 break
             except DsdError as error:
                 if name == "a plain network" or round > 1:
                     raise
                 raise Skipped(f"it refuses {name}: {error}") from error
-            _checked(masks, after, None)
-            empty = [layer for layer, count in after.counts.items() if not count]
+            _checked(masks, answer.masks, None)
+            empty = [layer for layer, count in answer.masks.counts.items() if not count]
             demand(not empty, f"in round {round} it empties the layer '{''.join(empty[:1])}'")
-            masks = after
-            masks.apply(model)
+            masks = _go_on(model, answer)
         else:
             demand(False, f"after {ENOUGH} rounds it has not come to an end")
 
@@ -168,7 +195,9 @@ def any_dtype(subject: Subject) -> None:
         model.to(dtype)
         pruner = subject.make()
         with blaming(f"of a network in {str(dtype).removeprefix('torch.')} it raises"):
-            _checked(masks, _pruned(pruner, model, masks), pruner.params)
+            answer = _answer(pruner, model, masks)
+            _checked(masks, answer.masks, pruner.params)
+            check_weights(answer.weights, model)
 
 
 @check("pruner")
