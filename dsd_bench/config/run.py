@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, Literal
+from functools import cached_property
+from typing import Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -30,7 +31,28 @@ AskedLayout = Literal["auto", "nchw", "nhwc"]
 """How images and convolutions lie in memory (no part of a configuration); auto: by rule."""
 
 
-class ProtocolConfig(Params):
+class _Computed(BaseModel):
+    """A value that never changes: what follows from it is computed once."""
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy with other values, and without what followed from the old ones."""
+        copy = super().model_copy(update=update, deep=deep)
+        for name in copy.__dict__.keys() - type(self).model_fields.keys():
+            del copy.__dict__[name]
+        return copy
+
+    @cached_property
+    def dumped(self) -> dict[str, Any]:
+        """The value as JSON; shared, so not to be changed."""
+        return self.model_dump(mode="json")
+
+    @cached_property
+    def text(self) -> str:
+        """The one JSON text of the value."""
+        return canonical(self.dumped)
+
+
+class ProtocolConfig(Params, _Computed):
     """How every run trains, prunes and selects (Table 4 of the paper gives its values)."""
 
     rounds: int | None = param(None, help="number of prunings; rows 0 to N", ge=0)
@@ -100,6 +122,12 @@ class ProtocolConfig(Params):
         """Return the length of the training of ``round`` in epochs."""
         return self.retrain_epochs if round else self.dense_epochs
 
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What counts for identity; shared, so not to be changed."""
+        told = self.dumped.items()
+        return {k: v for k, v in told if not (k in ADDED and v == ADDED[k])}
+
 
 ADDED = {"redense_epochs": 0, "clip_norm": None}
 """Options that came after the first release: hashed unless they say what was always done."""
@@ -109,7 +137,7 @@ LATER = {"optimizer": ("sgd", "adam", "adamw"), "schedule": ("step",), "updater"
 default first: a configuration names another one only, so that ids and files stay."""
 
 
-class _Value(BaseModel):
+class _Value(_Computed):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
@@ -126,8 +154,13 @@ class DatasetConfig(ComponentConfig):
 
     places: tuple[str, ...] = ()
 
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What counts for identity: without those parameters; shared, so not to be changed."""
+        return self.placeless().model_dump(mode="json")
+
     def placeless(self) -> ComponentConfig:
-        """Return it without those parameters: what counts for identity."""
+        """Return it without those parameters."""
         params = {name: value for name, value in self.params.items() if name not in self.places}
         return ComponentConfig(name=self.name, version=self.version, params=params)
 
@@ -150,6 +183,21 @@ class RegularizerConfig(ComponentConfig):
     """A chosen regularizer; ``teacher`` for those that distil."""
 
     teacher: TeacherConfig | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """Return what counts for identity: of a teacher its id, however the user named it."""
+        value = self.model_dump(mode="json", exclude={"teacher"})
+        if self.teacher is not None:
+            value["params"].pop("teacher", None)
+            value["teacher"] = {"run_id": self.teacher.run_id, "weights": self.teacher.weights}
+        return value
+
+    def seedless(self) -> tuple[Any, ...]:
+        """Return what is equal for regularizers that differ in their teachers' seeds only."""
+        value = canonical(self.model_dump(mode="json", exclude={"teacher"}))
+        if self.teacher is None:
+            return (value,)
+        return value, self.teacher.weights, self.teacher.config.seedless()
 
 
 class WeightsConfig(_Value):
@@ -210,37 +258,45 @@ class RunConfig(_Value):
         """Return exactly what :attr:`run_id` hashes.
 
         Further metrics only watch and are left out, and so is where data and weights lie. A teacher
-        counts as the id of its run and which of its weights, however the user named it.
+        counts as the id of its run and which of its weights, however the user named it. Its parts
+        are shared, so not to be changed.
         """
-        value = self.model_dump(mode="json", exclude={"metrics"})
-        value["dataset"] = self.dataset.placeless().model_dump(mode="json")
-        if self.weights is not None:
-            value["weights"] = self.weights.placeless()
-        for option, default in ADDED.items():
-            if value["protocol"].get(option) == default:
-                value["protocol"].pop(option, None)
-        for regularizer in value["regularizers"]:
-            if regularizer["teacher"] is None:
-                del regularizer["teacher"]
-            else:
-                regularizer["params"].pop("teacher", None)
-                del regularizer["teacher"]["config"]
-        return {"schema": SCHEMA, **value}
+        found: dict[str, Any] = {"schema": SCHEMA}
+        for name in type(self).model_fields:
+            part = getattr(self, name)
+            if name == "regularizers":
+                found[name] = [regularizer.identity() for regularizer in part]
+            elif isinstance(part, ProtocolConfig | DatasetConfig):
+                found[name] = part.identity
+            elif isinstance(part, WeightsConfig):
+                found[name] = part.placeless()
+            elif name != "metrics" and part is not None:
+                found[name] = part.dumped if isinstance(part, _Computed) else part
+        return found
 
-    @property
+    @cached_property
     def run_id(self) -> str:
         """16 hexadecimal digits: the hash of :meth:`identity`."""
         return digest(self.identity())
 
-    @property
+    @cached_property
     def curve_id(self) -> str:
         """Like :attr:`run_id`, without rounds, target and stop criterion.
 
         Runs of one curve share their rounds: one can go on from another's.
         """
         value = self.identity()
-        del value["stop"], value["protocol"]["rounds"], value["protocol"]["target_sparsity"]
+        del value["stop"]
+        ends = ("rounds", "target_sparsity")
+        value["protocol"] = {k: v for k, v in value["protocol"].items() if k not in ends}
         return digest(value)
+
+    def seedless(self) -> tuple[Any, ...]:
+        """Return what is equal for configurations that differ in seeds, teachers' too, only."""
+        named = type(self).model_fields.keys() - {"seed", "data_seed", "regularizers"}
+        parts = [getattr(self, name) for name in sorted(named)]
+        chain = [regularizer.seedless() for regularizer in self.regularizers]
+        return *(part.text if isinstance(part, _Computed) else part for part in parts), *chain
 
     @property
     def score(self) -> str:

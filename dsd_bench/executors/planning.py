@@ -18,7 +18,7 @@ from dsd_bench.experiment.mending import mend
 from dsd_bench.plugins import catalogue
 from dsd_bench.store.files import write_json
 from dsd_bench.store.locks import locked
-from dsd_bench.store.runs import finished
+from dsd_bench.store.runs import finished, named_ids
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,16 @@ def plan(
         force: whether the runs themselves, not their teachers, shall begin anew.
         labels: what to call runs, by id; others are called after their method.
     """
-    named = labels or {}
+    named, methods = labels or {}, dict[tuple[Any, ...], str]()
     wanted = {config.run_id for config in configs}
+    there = set(named_ids(runs_dir))
     planned: dict[str, Planned] = {}
+
+    def method(config: RunConfig) -> str:
+        key = config.seedless()
+        if key not in methods:
+            methods[key] = label(config.to_json(), catalogue().find)
+        return methods[key]
 
     def add(config: RunConfig) -> None:
         run_id = config.run_id
@@ -65,9 +72,9 @@ def plan(
         path = runs_dir / run_id
         needs = tuple(dict.fromkeys(teacher.run_id for teacher in teachers(config)))
         fresh = force and run_id in wanted
-        name = named.get(run_id) or label(config.to_json(), catalogue().find)
+        name = named.get(run_id) or method(config)
         job = Job(run_id, path, needs, name, fresh)
-        done = finished(path) and not fresh
+        done = not fresh and run_id in there and finished(path)
         planned[run_id] = Planned(config, job, run_id not in wanted, done)
 
     for config in configs:
@@ -82,15 +89,9 @@ def teachers(config: RunConfig) -> Iterable[RunConfig]:
 
 def one_of_several_seeds(configs: Iterable[RunConfig]) -> list[RunConfig]:
     """Return the first of those configurations that differ in their seeds, or teachers', only."""
-    teacher = {"run_id": True, "config": {"seed": True, "data_seed": True}}
-    left_out: Any = {
-        "seed": True,
-        "data_seed": True,
-        "regularizers": {"__all__": {"teacher": teacher}},
-    }
-    found: dict[str, RunConfig] = {}
+    found: dict[tuple[Any, ...], RunConfig] = {}
     for config in configs:
-        found.setdefault(config.model_dump_json(exclude=left_out), config)
+        found.setdefault(config.seedless(), config)
     return list(found.values())
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,8 @@ RETRIES = 2
 """How often a run is tried again that was killed or failed for a reason that may have gone."""
 POLL = 1.0
 """Seconds between two looks at a folder in which nothing is ready now."""
+LONGEST_POLL = 5.0
+"""The same where a look takes long: a look is to take a fifth of the time at most."""
 
 
 @dataclass
@@ -63,6 +66,8 @@ class Pool:
         self.failed: dict[str, str] = {}
         self._only = None if only is None else set(only)
         self._left: dict[str, Candidate] = {}
+        self._turn: deque[str] = deque()
+        """Those of them that have not had their turn since the folder was looked at."""
         self._done: set[str] = set()
         self.look()
 
@@ -77,34 +82,51 @@ class Pool:
         return len(self._done)
 
     def look(self) -> None:
-        """See which runs have come, ended or failed since the last time."""
+        """See which runs have come, ended or failed since the last time; all have a turn then."""
         for run_id in stored_ids(self.runs_dir):
             known = run_id in self._left or run_id in self._done or run_id in self.failed
             if not known and (self._only is None or run_id in self._only):
                 self._add(run_id)
-        for run_id, candidate in list(self._left.items()):
-            if finished(candidate.path):
-                self._done.add(run_id)
-                del self._left[run_id]
-            elif (why := failure(candidate.path)) and not _to_be_tried_again(candidate.path):
-                self._give_up(run_id, why)
+        for run_id in list(self._left):
+            self.settle(run_id)
         while lost := {run_id: need for run_id in self._left if (need := self._lost(run_id))}:
             for run_id, need in lost.items():
                 self._give_up(run_id, f"its teacher {need} did not finish")
+        self._turn = deque(self._left)
+
+    def settle(self, run_id: str) -> None:
+        """See whether a run that was left has come to its end."""
+        path = self.runs_dir / run_id
+        if run_id not in self._left:
+            return
+        if finished(path):
+            self._done.add(run_id)
+            del self._left[run_id]
+        elif (why := failure(path)) and not _to_be_tried_again(path):
+            self._give_up(run_id, why)
 
     @contextlib.contextmanager
     def taken(self) -> Iterator[Path | None]:
         """Hold a ready run inside the block; None if none is ready now.
 
+        Runs have their turn one after the other, and the folder is looked at again when all had
+        theirs: not for every run, which would be quadratic in their number.
+
         What this process knows of others' locks is kept from call to call, so that a dead holder on
         another host is noticed after a minute of calls.
         """
         with contextlib.ExitStack() as held:
-            yield next(self._free(held), None)
+            path = next(self._free(held), None)
+            if path is None:
+                self.look()
+                path = next(self._free(held), None)
+            yield path
 
     def _free(self, held: contextlib.ExitStack) -> Iterator[Path]:
-        for run_id, candidate in list(self._left.items()):
-            if not all(self._finished(need) for need in candidate.needs):
+        while self._turn:
+            run_id = self._turn.popleft()
+            candidate = self._left.get(run_id)
+            if candidate is None or not all(map(self._finished, candidate.needs)):
                 continue
             path = candidate.path
             try:
@@ -112,6 +134,7 @@ class Pool:
                 if self._still_to_do(path):
                     yield path
                 held.close()
+                self.settle(run_id)
             except Locked:
                 continue
             except DsdError as error:
@@ -170,7 +193,8 @@ def work(pool: Pool, settings: Settings, emit: Emit, stopping: Callable[[], bool
         stopping: is asked between steps, and while nothing is ready.
     """
     outcomes = []
-    while pool.left and not stopping():
+    while not stopping():
+        asked = time.monotonic()
         with pool.taken() as path:
             if path is not None:
                 from dsd_bench.experiment.runner import run_folder  # takes its time: torch
@@ -181,9 +205,12 @@ def work(pool: Pool, settings: Settings, emit: Emit, stopping: Callable[[], bool
                 ended = "transient" if outcome.transient else cast(attempts.End, outcome.status)
                 attempts.end(path, ended)
                 outcomes.append(outcome)
-        if path is None and not stopping():
-            time.sleep(POLL)
-        pool.look()
+        if path is not None:
+            pool.settle(path.name)
+        elif not pool.left:
+            break
+        elif not stopping():
+            time.sleep(max(POLL, min(4 * (time.monotonic() - asked), LONGEST_POLL)))
     return outcomes
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
 
 from dsd_bench.executors import Job, Outcome
@@ -9,36 +10,52 @@ from dsd_bench.store.runs import finished
 
 
 class Queue:
-    """Jobs in their order, and what became of them."""
+    """Jobs in their order, and what became of them; each is looked at once for each of its needs.
+
+    What a job needs and what is not among the jobs counts as done.
+    """
 
     def __init__(self, jobs: Sequence[Job]) -> None:
         self.jobs = list(jobs)
         self.outcomes: dict[str, Outcome] = {}
-        self.running: set[str] = set()
+        self._place = {job.run_id: place for place, job in enumerate(self.jobs)}
+        self._unmet = {
+            job.run_id: {need for need in job.needs if need in self._place} for job in self.jobs
+        }
+        self._students: dict[str, list[str]] = {}
+        for run_id, needs in self._unmet.items():
+            for need in needs:
+                self._students.setdefault(need, []).append(run_id)
+        self._ready = [place for place, job in enumerate(self.jobs) if not self._unmet[job.run_id]]
         for job in self.jobs:
             if finished(job.path) and not job.fresh:
-                self.outcomes[job.run_id] = Outcome(job.run_id, "done")
+                self.finish(Outcome(job.run_id, "done"))
 
     def next(self) -> Job | None:
-        """Return a job whose needs are met and mark it running, None if there is none now."""
-        for job in self.jobs:
-            if job.run_id in self.outcomes or job.run_id in self.running:
-                continue
-            lost = [n for n in job.needs if self._status(n) in ("failed", "interrupted")]
-            if lost:
-                error = f"its teacher {lost[0]} did not finish"
-                status = self.outcomes[lost[0]].status
-                code = self.outcomes[lost[0]].exit_code
-                self.outcomes[job.run_id] = Outcome(job.run_id, status, error, exit_code=code)
-            elif all(self._status(need) == "done" for need in job.needs):
-                self.running.add(job.run_id)
+        """Return the first job whose needs are met, which is running then; None if there is none.
+
+        None also while others run whose students are left.
+        """
+        while self._ready:
+            job = self.jobs[heapq.heappop(self._ready)]
+            if job.run_id not in self.outcomes:
                 return job
         return None
 
     def finish(self, outcome: Outcome) -> None:
-        """Note how a running job ended."""
-        self.running.discard(outcome.run_id)
+        """Note how a job ended; one that failed or was interrupted takes its students along."""
         self.outcomes[outcome.run_id] = outcome
+        for student in self._students.get(outcome.run_id, ()):
+            if student in self.outcomes:
+                continue
+            if outcome.status == "done":
+                self._unmet[student].discard(outcome.run_id)
+                if not self._unmet[student]:
+                    heapq.heappush(self._ready, self._place[student])
+            else:
+                error = f"its teacher {outcome.run_id} did not finish"
+                code = outcome.exit_code
+                self.finish(Outcome(student, outcome.status, error, exit_code=code))
 
     def interrupt(self) -> None:
         """Mark every job that has not ended as interrupted."""
@@ -54,9 +71,3 @@ class Queue:
     def results(self) -> list[Outcome]:
         """Return the outcomes in the jobs' order."""
         return [self.outcomes[job.run_id] for job in self.jobs]
-
-    def _status(self, run_id: str) -> str:
-        if run_id in self.outcomes:
-            return self.outcomes[run_id].status
-        known = any(job.run_id == run_id for job in self.jobs)
-        return "waiting" if known else "done"

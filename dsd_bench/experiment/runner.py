@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,11 @@ from dsd_bench.plugins import catalogue
 from dsd_bench.plugins.digest import version
 from dsd_bench.stopping import StopCriterion
 from dsd_bench.store.checkpoint import Checkpoint, Row, plain_row, round_of, weights_name
+from dsd_bench.store.curves import curves_in
 from dsd_bench.store.folder import Reader, RunFolder
 from dsd_bench.store.locks import locked
-from dsd_bench.store.reading import read_json, read_rows
-from dsd_bench.store.runs import finished, record_failure, stored_ids
+from dsd_bench.store.reading import read_bytes, read_json
+from dsd_bench.store.runs import finished, record_failure
 from dsd_bench.training import device
 from dsd_bench.training.step import out_of_memory
 
@@ -281,20 +283,18 @@ def adopt_rounds(
         raise refused
 
 
-def donors(path: Path, config: RunConfig) -> list[Path]:
-    """Return the folders of other runs of the same curve, those with most rounds first."""
+def donors(path: Path, config: RunConfig) -> Iterator[Path]:
+    """Yield the folders of other runs of the same curve, those with most rounds first."""
     found = []
-    for name in stored_ids(path.parent):
+    for name in curves_in(path.parent).of(config.curve_id):
         other = path.parent / name
-        try:
-            value = read_json(other / "config.json")
-            if name == path.name or value.get("curve_id") != config.curve_id:
-                continue
-            if RunConfig.from_json(value).curve_id == config.curve_id:
-                found.append((-len(read_rows(other / "rounds.jsonl")), name, other))
-        except UsageError:  # a damaged neighbour is no reason to fail
-            continue
-    return [other for _, _, other in sorted(found)]
+        with contextlib.suppress(OSError, UsageError):  # none yet, or a damaged neighbour
+            if name != path.name:
+                found.append((-read_bytes(other / "rounds.jsonl").count(b"\n"), name, other))
+    for _, _, other in sorted(found):
+        with contextlib.suppress(UsageError):
+            if RunConfig.from_json(read_json(other / "config.json")).curve_id == config.curve_id:
+                yield other
 
 
 def usable(

@@ -133,12 +133,25 @@ def find_run(word: str, runs_dir: Path) -> Path:
 
 
 def stored_ids(runs_dir: Path) -> list[str]:
-    """Return the ids of all runs in ``runs_dir``, sorted."""
+    """Return the ids of all runs in ``runs_dir``, sorted.
+
+    Raises:
+        UsageError: if it may not be read.
+    """
+    ids = named_ids(runs_dir)
+    return [name for name in ids if os.path.lexists(f"{runs_dir}/{name}/config.json")]
+
+
+def named_ids(runs_dir: Path) -> list[str]:
+    """Return the names in ``runs_dir`` that are ids of runs, sorted; none if it is not there.
+
+    Raises:
+        UsageError: if it may not be read.
+    """
     try:
         names = os.listdir(runs_dir)
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
         raise UsageError(f"{runs_dir}: cannot be listed: {error.strerror}") from None
-    runs = filter(RUN_ID.match, names)
-    return sorted(name for name in runs if os.path.lexists(runs_dir / name / "config.json"))
+    return sorted(filter(RUN_ID.match, names))

@@ -104,12 +104,11 @@ class _Grid:
         cell = students[-1]
         try:
             layers, teacher = self._layers(labels)
-            taught: list[RunConfig] | list[None] = [None] * len(self.seeds)
-            if teacher is not None:
-                taught = self._other(labels, teacher, students)
+            if teacher is None:
+                return resolve(*layers, {"seeds": self.seeds})
             found = []
-            for seed, other in zip(self.seeds, taught):
-                mine = [_taught(layer, other) for layer in layers] if other else layers
+            for seed, other in zip(self.seeds, self._other(labels, teacher, students)):
+                mine = [_taught(layer, other) for layer in layers]
                 found += resolve(*mine, {"seeds": str(seed)})
             return found
         except UsageError as error:

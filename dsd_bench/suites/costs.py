@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from dsd_bench.config.run import RunConfig
 from dsd_bench.costs import macs_word
 from dsd_bench.executors import Settings
 from dsd_bench.executors.planning import Planned
@@ -71,24 +73,27 @@ def budget(planned: Sequence[Planned], calibrate: Settings | None = None) -> Bud
     """
     from dsd_bench.costs.expected import expected_cost  # it loads torch
 
-    found = {}
+    known, found = dict[tuple[Any, ...], Expected](), dict[str, Expected]()
     for item in planned:
-        cost = expected_cost(item.config)
-        seconds = None if calibrate is None else _seconds(item, calibrate)
-        found[item.job.run_id] = (
-            Expected(cost.macs, seconds, cost.trainings, cost.bytes)
-            if cost
-            else Expected(None, seconds)
-        )
+        key = item.config.seedless()
+        if key not in known:
+            cost = expected_cost(item.config)
+            seconds = None if calibrate is None else _seconds(item.config, calibrate)
+            known[key] = (
+                Expected(cost.macs, seconds, cost.trainings, cost.bytes)
+                if cost
+                else Expected(None, seconds)
+            )
+        found[item.job.run_id] = known[key]
     return Budget(found, calibrate is not None)
 
 
-def _seconds(item: Planned, settings: Settings) -> float | None:
+def _seconds(config: RunConfig, settings: Settings) -> float | None:
     from dsd_bench.costs.timing import expected_seconds
     from dsd_bench.training import device
 
-    precision = item.config.protocol.precision
+    precision = config.protocol.precision
     context = device.make_context(
         *(settings.device, settings.threads, settings.deterministic, precision), settings.layout
     )
-    return expected_seconds(item.config, context)
+    return expected_seconds(config, context)
