@@ -20,6 +20,7 @@ from dsd_bench.analysis.fairness import dense_key
 from dsd_bench.boards.files import read_row
 from dsd_bench.boards.methods import method_of, track_of, whole
 from dsd_bench.boards.places import track_slug
+from dsd_bench.boards.ranking import rank
 from dsd_bench.boards.render import board
 from dsd_bench.boards.rows import submit
 from dsd_bench.config.layers import read_layer
@@ -379,7 +380,7 @@ def test_boards_and_views_tell_them(
     assert row.track.weights.sha256 == sha
     assert str(given) not in path.read_text()
     assert sha[:8] in track_slug(row.track)
-    assert f"weights of contents sha256:{sha}" in board([row])
+    assert f"weights of contents sha256:{sha}" in board(rank([row]))
     assert "weights" not in track_of(tiny()).model_dump(mode="json")
     assert "weights" not in whole(tiny())
     assert dense_key(config.to_json()) != dense_key(tiny(dense_epochs=0).to_json())

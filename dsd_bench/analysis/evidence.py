@@ -12,6 +12,7 @@ import random
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from dsd_bench.analysis.descent import Descent, depth_threshold, descent
@@ -189,11 +190,20 @@ def null_depths(means: Sequence[float], noise: Sequence[float]) -> list[float]:
         means: the mean curve.
         noise: standard error of each of its rounds.
     """
-    draw, null = random.Random(0), unimodal(means)
-    return [
-        descent([draw.gauss(mean, error) for mean, error in zip(null, noise)]).depth
-        for _ in range(DRAWS)
-    ]
+    import numpy
+
+    null = unimodal(means)
+    curves = numpy.array(null) + numpy.array(_normals(len(null))) * numpy.array(noise)
+    before = numpy.maximum.accumulate(curves, axis=1)[:, :-2]
+    after = numpy.maximum.accumulate(curves[:, ::-1], axis=1)[:, ::-1][:, 2:]
+    depths = numpy.minimum(before, after) - curves[:, 1:-1]
+    return numpy.maximum(depths.max(axis=1, initial=0.0), 0.0).tolist()  # type: ignore[no-any-return]
+
+
+@lru_cache(maxsize=64)
+def _normals(rounds: int) -> list[list[float]]:
+    draw = random.Random(0)
+    return [[draw.gauss(0.0, 1.0) for _ in range(rounds)] for _ in range(DRAWS)]
 
 
 def unimodal(values: Sequence[float]) -> list[float]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dsd_bench.boards.files import read_plain, read_row
 from dsd_bench.boards.places import row_path
+from dsd_bench.boards.ranking import rank
 from dsd_bench.boards.render import board, index
 from dsd_bench.boards.schema import BoardRow, CheckedRow
 from dsd_bench.errors import UsageError, collect
@@ -77,7 +78,7 @@ def _usable(path: Path, leaderboards_dir: Path, beside: list[BoardRow]) -> Board
     if len({_sizes(other) for other in [*beside, row] if isinstance(other, CheckedRow)}) > 1:
         raise UsageError(f"{path}: has other sample counts than the rows beside it")
     try:
-        board([row])
+        board(rank([row]))
     except Exception as error:  # the last resort: a row must not stop the boards unnamed
         raise UsageError(f"{path}: cannot be shown: {type(error).__name__}: {error}") from error
     return row
@@ -101,9 +102,9 @@ def generate(leaderboards_dir: Path) -> dict[Path, str]:
 
 def _texts(found: Found, leaderboards_dir: Path) -> dict[Path, str]:
     """Return the generated files that are known: without those of broken tracks."""
-    whole = {slug: rows for slug, rows in found.rows.items() if slug not in found.broken}
+    whole = {slug: rank(rows) for slug, rows in found.rows.items() if slug not in found.broken}
     texts = {} if found.broken else {leaderboards_dir / NAME: index(whole)}
-    return texts | {leaderboards_dir / slug / NAME: board(rows) for slug, rows in whole.items()}
+    return texts | {leaderboards_dir / slug / NAME: board(one) for slug, one in whole.items()}
 
 
 def write(leaderboards_dir: Path) -> list[Path]:

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from dsd_bench.boards.marks import ON_TEST as MARK
 from dsd_bench.boards.marks import interpolation, legend, marks, mixed
 from dsd_bench.boards.places import row_path
-from dsd_bench.boards.schema import BoardRow, Given, MethodConfig, SeedResult, Track
-from dsd_bench.boards.summary import BoardSummary, summarise
+from dsd_bench.boards.ranking import Line, Ranking
+from dsd_bench.boards.schema import CheckedRow, Given, MethodConfig, SeedResult, Track
+from dsd_bench.boards.summary import SPARSITIES, BoardSummary
+from dsd_bench.boards.ties import LEVEL, MIN_SEEDS
 from dsd_bench.boards.words import (
     escape,
-    method_labels,
     part_words,
     plain,
     regularizer_words,
     seeds_words,
     track_title,
+    unsaid,
 )
 from dsd_bench.config.run import canonical
 
@@ -26,43 +27,11 @@ ON_TEST = "selected on test"
 NOTHING = "–"
 
 
-@dataclass(frozen=True)
-class Line:
-    """One line of a board: a row, its numbers, its label and its rank (ties share one)."""
-
-    row: BoardRow
-    summary: BoardSummary
-    label: str
-    rank: int
-    most: int
-
-    @property
-    def mean(self) -> str:
-        """The mean test accuracy in percent as it is shown, which is also what ranks."""
-        return percent(self.summary.accuracy.mean)
-
-    @property
-    def complete(self) -> bool:
-        """Whether no other method of the board has more seeds."""
-        return len(self.row.seeds) == self.most
-
-
-def rank(rows: Sequence[BoardRow]) -> list[Line]:
-    """Order the rows of one track by mean test accuracy; equal as shown is equal in rank."""
-    most = max(len(row.seeds) for row in rows)
-    found = [
-        Line(row, summarise(row), label, 0, most) for row, label in zip(rows, method_labels(rows))
-    ]
-    found.sort(key=lambda line: (-float(line.mean), line.label, row_path(line.row)))
-    means = [line.mean for line in found]
-    return [
-        Line(line.row, line.summary, line.label, 1 + means.index(line.mean), most) for line in found
-    ]
-
-
-def board(rows: Sequence[BoardRow]) -> str:
-    """Return the ``README.md`` of one track; ``rows`` are all its rows, at least one."""
-    lines, track = rank(rows), rows[0].track
+def board(ranking: Ranking) -> str:
+    """Return the ``README.md`` of one track, from all its rows, at least one."""
+    lines = ranking.lines
+    rows = [line.row for line in lines]
+    track = rows[0].track
     heading = escape(track_title(track))
     heading += f" ({ON_TEST})" if track.selection == "test" else ""
     return "\n".join(
@@ -73,10 +42,16 @@ def board(rows: Sequence[BoardRow]) -> str:
             "",
             "## Board",
             "",
-            *_board_table(lines, track),
+            *_board_table(ranking, track),
             "",
-            *_legend(track),
+            *_legend(ranking, track),
             *(f"- {text}" for text in legend(rows)),
+            "",
+            "## Along the curves",
+            "",
+            *_curves_table(lines),
+            "",
+            *_CURVES,
             "",
             "## Methods and runs",
             "",
@@ -90,20 +65,20 @@ def board(rows: Sequence[BoardRow]) -> str:
     )
 
 
-def index(boards: Mapping[str, Sequence[BoardRow]]) -> str:
-    """Return the ``README.md`` over all boards; ``boards`` maps tracks' slugs to their rows."""
+def index(boards: Mapping[str, Ranking]) -> str:
+    """Return the ``README.md`` over all boards; ``boards`` maps tracks' slugs to their rankings."""
     names = ["board", "data", "label noise", "model", "selection", "precision"]
-    names += ["methods", "best", "test accuracy %"]
-    body = [_index_line(slug, rank(rows)) for slug, rows in sorted(boards.items())]
+    names += ["methods", "highest mean", "tied with it", "test accuracy %"]
+    body = [_index_line(slug, ranking) for slug, ranking in sorted(boards.items())]
     empty = ["No rows yet: `dsd-bench submit RUN...` makes them."]
     note = [f"{MARK} {ON_TEST}: the test set chose the model, so the number is optimistic."]
-    test = any(rows[0].track.selection == "test" for rows in boards.values())
-    best = [line.row for rows in boards.values() for line in rank(rows) if line.rank == 1]
-    notes = [*(note if test else []), *legend(best)]
+    firsts = [ranking.lines[0].row for ranking in boards.values()]
+    test = any(row.track.selection == "test" for row in firsts)
+    notes = [*(note if test else []), *legend(firsts)]
     return "\n".join(
         [
             *_head("Leaderboards", "<track>/rows/*.json"),
-            *(table(names, "llllllrlr", body) if body else empty),
+            *(table(names, "llllllrlrr", body) if body else empty),
             *(text for note in notes for text in ("", note)),
             "",
         ]
@@ -121,9 +96,9 @@ def _head(heading: str, source: str) -> list[str]:
     ]
 
 
-def _index_line(slug: str, lines: Sequence[Line]) -> list[str]:
-    track = lines[0].row.track
-    best = [line for line in lines if line.rank == 1]
+def _index_line(slug: str, ranking: Ranking) -> list[str]:
+    best, track = ranking.lines[0], ranking.lines[0].row.track
+    tied = sum(line.tied for line in ranking.lines if line is not best)
     mark = MARK if track.selection == "test" else ""
     return [
         f"[{escape(track_title(track))}]({slug}/README.md)",
@@ -132,9 +107,10 @@ def _index_line(slug: str, lines: Sequence[Line]) -> list[str]:
         escape(part_words("model", track.model)),
         _selection(track),
         track.precision,
-        str(len(lines)),
-        " = ".join(_name(line) + _incomplete(line) for line in best),
-        best[0].mean + mark,
+        str(len(ranking.lines)),
+        _name(best) + ("" if best.place else " (not ranked)"),
+        str(tied),
+        percent(best.summary.accuracy.mean) + mark,
     ]
 
 
@@ -145,10 +121,6 @@ def _name(line: Line) -> str:
 
 def _selection(track: Track) -> str:
     return f"**{ON_TEST}**" if track.selection == "test" else "validation"
-
-
-def _incomplete(line: Line) -> str:
-    return "" if line.complete else " (incomplete)"
 
 
 def _track(track: Track) -> list[str]:
@@ -174,42 +146,83 @@ def _given(weights: Given) -> str:
     return f"weights of contents sha256:{weights.sha256}{head}"
 
 
-def _board_table(lines: Sequence[Line], track: Track) -> list[str]:
-    mark = f" ({ON_TEST})" if track.selection == "test" else ""
+def _board_table(ranking: Ranking, track: Track) -> list[str]:
+    mark = MARK if track.selection == "test" else ""
+    on_test = f" ({ON_TEST})" if mark else ""
     names = (
-        "rank",
+        "place",
         "method",
         "seeds",
-        f"test accuracy %{mark}",
-        f"95 % interval{mark}",
-        f"sparsity %{mark}",
-        "dense test accuracy %",
-        "dip D, points",
+        f"test accuracy %{on_test}",
+        f"95 % interval{on_test}",
+        "tied with the best",
+        f"sparsity %{on_test}",
         "trainings",
-        f"MACs{mark}",
+        f"MACs{on_test}",
     )
-    body = [_board_line(line, MARK if mark else "") for line in lines]
-    return table(names, "rllrrrrrrr", body)
+    body = [_board_line(line, ranking.seeds, mark) for line in ranking.lines]
+    return table(names, "rllrrlrrr", body)
 
 
-def _board_line(line: Line, mark: str) -> list[str]:
+def _board_line(line: Line, seeds: Sequence[int], mark: str) -> list[str]:
     told, row = line.summary, line.row
-    count = str(len(row.seeds)) if line.complete else f"{len(row.seeds)} of {line.most}"
-    missing = "" if line.complete else ", **incomplete**"
     spread = NOTHING if told.accuracy.std is None else percent(told.accuracy.std)
     low_high = " to ".join(percent(bound) for bound in told.interval or ())
     return [
-        str(line.rank),
+        str(line.place or NOTHING),
         f"[{escape(line.label)}](rows/{row_path(row).name}){''.join(marks(row))}",
-        f"{count} ({seeds_words(row.seeds)}){missing}",
-        f"{line.mean} ± {spread}{mark}",
+        _seeds(line, seeds),
+        f"{percent(told.accuracy.mean)} ± {spread}{mark}",
         f"{low_high}{mark}" if low_high else NOTHING,
+        "yes" if line.tied else "",
         percent(told.sparsity) + mark,
-        percent(told.dense),
-        percent(told.depth),
         _trainings(told),
         _macs(told, mark),
     ]
+
+
+def _seeds(line: Line, seeds: Sequence[int]) -> str:
+    """Say which seeds a method has, and why it is not ranked."""
+    told = f"{len(line.row.seeds)} ({seeds_words(line.row.seeds)})"
+    if line.place:
+        return told
+    if not isinstance(line.row, CheckedRow):
+        return f"{told}, no evidence"
+    few = len(line.row.seeds) < MIN_SEEDS
+    return f"{told}, **{'too few' if few or not seeds else 'others'}**"
+
+
+def _curves_table(lines: Sequence[Line]) -> list[str]:
+    levels = [f"at {100 * level:g} %" for level in SPARSITIES]
+    names = ["method", "dense %", *levels, "sparsest as good", "test loss", "dip D, points", "dip"]
+    return table(names, "lrrrrrrrrl", [_curves_line(line) for line in lines])
+
+
+def _curves_line(line: Line) -> list[str]:
+    told = line.summary
+    within = told.within
+    return [
+        _name(line),
+        percent(told.dense),
+        *(NOTHING if value is None else percent(value) for value in told.at),
+        f"{percent(within.accuracy)} at {percent(within.sparsity)}" if within else NOTHING,
+        NOTHING if told.loss is None else f"{told.loss:.3f}",
+        percent(told.depth),
+        told.verdict,
+    ]
+
+
+_CURVES = [
+    "- Dense, at 80 % and so on: mean test accuracy of round 0, and of each seed's first round "
+    "that is at least so sparse.",
+    "- Sparsest as good: the sparsest round whose mean test accuracy is within one standard error "
+    "(of the difference, over the seeds) of the highest mean, and its sparsity. The test set finds "
+    "it, so it is optimistic, for all methods alike.",
+    "- Test loss: cross-entropy of the selected models.",
+    "- Dip D: how far the mean test curve falls and recovers, over the rounds that every seed has: "
+    "the largest of min(best before, best after) - accuracy at a round; what it shows is decided "
+    "as `dsd-bench analyze` does.",
+]
 
 
 def _trainings(told: BoardSummary) -> str:
@@ -224,18 +237,17 @@ def _macs(told: BoardSummary, mark: str) -> str:
     return f"{amount(told.macs_effective)} of {amount(told.macs_dense)} ({share} %){mark}"
 
 
-def _legend(track: Track) -> list[str]:
+def _legend(ranking: Ranking, track: Track) -> list[str]:
     """Say what the columns mean."""
     part = "test" if track.selection == "test" else "validation"
+    words = unsaid([line.row for line in ranking.lines])
     told = [
+        *_statistics(ranking),
+        *([f"- Where a name says nothing else: {escape(words)}."] if words else []),
         f"- Test accuracy: of the model of the round that is best on {part}; mean ± sample "
-        "standard deviation over seeds. The interval is Student's, over seeds. Methods whose means "
-        "are equal as shown share a rank; the order among them means nothing.",
+        "standard deviation over seeds. The interval is Student's, over seeds, for one method.",
         "- Sparsity, MACs (effective of dense, per image): means of those selected models.",
-        "- Dip D: how far the mean test curve falls and recovers, over the rounds that every seed "
-        "has: the largest of min(best before, best after) - accuracy at a round.",
         "- Trainings: mean, the dense one included; + the teacher's as configured, where known.",
-        "- Incomplete: fewer seeds than another method of this board.",
     ]
     if track.selection == "test":
         told.append(
@@ -245,13 +257,36 @@ def _legend(track: Track) -> list[str]:
     return told
 
 
+def _statistics(ranking: Ranking) -> list[str]:
+    """Say what places and ties rest on."""
+    enough = f"at least {MIN_SEEDS} seeds that most methods have"
+    if not ranking.seeds:
+        return [f"- Nothing is ranked: that takes {enough}. The order is that of the means."]
+    told = seeds_words(ranking.seeds)
+    tested = (
+        ""
+        if ranking.apart is None
+        else f" Here two are told apart from about {ranking.apart:.1f} points on."
+    )
+    return [
+        "- Place: 1 + the number of methods that are significantly better; equals share a place, "
+        "and by it, then by mean, lines are sorted. Tied with the best: not significantly worse "
+        "than the highest mean.",
+        f"- Significant: all pairs are tested at once, seed by seed ({told}), so that at most "
+        f"{100 * LEVEL:g} % of boards tell any equal methods apart.{tested} The claim is for this "
+        "data set's test images and this schedule, not for others; docs/boards.md of dsd-bench "
+        "says how.",
+        f"- {NOTHING}: not ranked; that takes all of these seeds, and evidence (schema 2).",
+    ]
+
+
 def _details(place: int, line: Line) -> list[str]:
     """Say in full what a method is and which runs it rests on."""
     link = f"rows/{row_path(line.row).name}"
     mark = MARK if line.row.track.selection == "test" else ""
     told = mixed(line.row)
     return [
-        f"{place}. **{_name(line)}** ([row]({link})){_incomplete(line)}",
+        f"{place}. **{_name(line)}** ([row]({link}))",
         *([f"   - mixed: {escape(', '.join(told))} differ among its seeds"] if told else []),
         f"   - {escape(_method_words(line.row.method))}",
         *(f"   - {_run_words(entry, mark)}" for entry in line.row.seeds),

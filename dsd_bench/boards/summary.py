@@ -7,11 +7,24 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dsd_bench.analysis import Spread, descent, spread
-from dsd_bench.boards.schema import BoardRow
+from dsd_bench.analysis import Evidence, Spread, judge, spread
+from dsd_bench.analysis.evidence import Verdict
+from dsd_bench.boards.schema import BoardRow, CheckedRow, Rounds
+from dsd_bench.stopping import below
 
 LEVEL = 0.95
 """Coverage of the intervals."""
+
+SPARSITIES = (0.8, 0.9, 0.95, 0.98)
+"""Where curves are read beside the selected round."""
+
+
+@dataclass(frozen=True)
+class Within:
+    """The sparsest round that is as good as the best: its sparsity and mean test accuracy."""
+
+    sparsity: float
+    accuracy: float
 
 
 @dataclass(frozen=True)
@@ -23,7 +36,12 @@ class BoardSummary:
         interval: Student's interval of its mean; None for one seed.
         sparsity: mean of the selected models.
         dense: mean test accuracy of round 0.
-        depth: D of the mean test curve, as far as all seeds went.
+        depth: D of the mean test curve, as far as all seeds went, with what it shows.
+        at: mean test accuracy of each seed's first round at least as sparse as each of
+            ``SPARSITIES``; None where a seed has none.
+        within: the sparsest round whose mean test accuracy is within one standard error of the
+            highest mean; the error is that of the difference, over the seeds. None for one seed.
+        loss: mean test loss (cross-entropy) of the selected models; None if unmeasured.
         trainings: mean number of trainings, the dense one included, the teacher's not.
         teacher_trainings: of all teachers, as configured; None if that does not tell.
         macs_effective, macs_dense: mean of the selected models, per image; None if unmeasured.
@@ -34,6 +52,10 @@ class BoardSummary:
     sparsity: float
     dense: float
     depth: float
+    verdict: Verdict
+    at: tuple[float | None, ...]
+    within: Within | None
+    loss: float | None
     trainings: float
     teacher_trainings: int | None
     macs_effective: float | None
@@ -45,20 +67,51 @@ def summarise(row: BoardRow) -> BoardSummary:
     curves = [entry.rounds for entry in row.seeds]
     best = [entry.best_round for entry in row.seeds]
     accuracies = [curve.test_accuracy[at] for curve, at in zip(curves, best)]
-    shared = zip(*(curve.test_accuracy for curve in curves))
-    told = spread(accuracies)
+    shared = [list(values) for values in zip(*(curve.test_accuracy for curve in curves))]
+    told, dip = spread(accuracies), _evidence(row, shared)
     assert told is not None
     return BoardSummary(
         accuracy=told,
         interval=interval(told),
         sparsity=statistics.fmean(curve.sparsity[at] for curve, at in zip(curves, best)),
         dense=statistics.fmean(curve.test_accuracy[0] for curve in curves),
-        depth=descent([statistics.fmean(values) for values in shared]).depth,
+        depth=dip.descent.depth,
+        verdict=dip.verdict,
+        at=tuple(_mean([_reached(curve, level) for curve in curves]) for level in SPARSITIES),
+        within=_within(shared, [statistics.fmean(v) for v in zip(*(c.sparsity for c in curves))]),
+        loss=_mean([curve.test_loss[at] for curve, at in zip(curves, best)]),
         trainings=statistics.fmean(len(curve.sparsity) for curve in curves),
         teacher_trainings=_teachers(row),
         macs_effective=_mean([curve.macs_effective[at] for curve, at in zip(curves, best)]),
         macs_dense=_mean([curve.macs_dense[at] for curve, at in zip(curves, best)]),
     )
+
+
+def _evidence(row: BoardRow, shared: Sequence[Sequence[float]]) -> Evidence:
+    """Judge the mean curve, as far as all seeds went."""
+    images = row.seeds[0].samples.test if isinstance(row, CheckedRow) else None
+    cut = any(entry.stopped_by == row.method.stop.name for entry in row.seeds)
+    return judge([list(curve) for curve in zip(*shared)], images, cut)
+
+
+def _reached(curve: Rounds, level: float) -> float | None:
+    """Return the test accuracy of the first round that is at least so sparse."""
+    there = (at for at, sparsity in enumerate(curve.sparsity) if not below(sparsity, level))
+    found = next(there, None)
+    return None if found is None else curve.test_accuracy[found]
+
+
+def _within(shared: Sequence[Sequence[float]], sparsity: Sequence[float]) -> Within | None:
+    means = [statistics.fmean(values) for values in shared]
+    best = means.index(max(means))
+    if len(shared[best]) < 2:
+        return None
+    last = best
+    for at in range(best, len(means)):
+        lost = spread([top - value for top, value in zip(shared[best], shared[at])])
+        if lost and lost.std is not None and lost.mean <= lost.std / math.sqrt(lost.n):
+            last = at
+    return Within(sparsity[last], means[last])
 
 
 def interval(told: Spread) -> tuple[float, float] | None:

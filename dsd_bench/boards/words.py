@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -45,14 +46,14 @@ def _reference(character: str) -> str:
     return "?" if unicodedata.category(character) in _INVISIBLE else f"&#{ord(character)};"
 
 
-def seeds_words(entries: Sequence[SeedResult]) -> str:
+def seeds_words(entries: Sequence[SeedResult | int]) -> str:
     """Write ascending seeds as ``--seeds`` takes them, such as ``0-2,5``."""
     runs: list[list[int]] = []
-    for entry in entries:
-        if runs and entry.seed == runs[-1][-1] + 1:
-            runs[-1].append(entry.seed)
+    for seed in (one if isinstance(one, int) else one.seed for one in entries):
+        if runs and seed == runs[-1][-1] + 1:
+            runs[-1].append(seed)
         else:
-            runs.append([entry.seed])
+            runs.append([seed])
     return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
 
 
@@ -114,24 +115,50 @@ def _nested(value: Any) -> str:
 def method_labels(rows: Sequence[BoardRow]) -> list[str]:
     """Return a short name of each row's method (not escaped), as far apart as its board needs.
 
-    Of a component's parameters those are named that differ among the methods that use it.
+    Of a component's parameters those are named that differ among the methods that use it, but for
+    the value that most of them have; see :func:`unsaid`.
     """
     cards = [_card(row) for row in rows]
-    told = _varying([part for card in cards for part in _parts(card)])
-    ends = {canonical([row.method.rounds, row.method.target_sparsity]) for row in rows}
+    told, usual = _varying(cards), _usual(cards)
+    common = _most([_end(row.method) for row in rows])
     return [
-        ", ".join([label(_cut(card, told)), *_extras(row.method, len(ends) > 1)])
+        ", ".join([label(_cut(card, told, usual)), *_extras(row.method, common)])
         for card, row in zip(cards, rows)
     ]
 
 
-def _extras(method: MethodConfig, ends: bool) -> list[str]:
+def unsaid(rows: Sequence[BoardRow]) -> str:
+    """Say what holds where :func:`method_labels` says nothing else (not escaped); "" if nothing."""
+    cards = [_card(row) for row in rows]
+    told = sorted(_varying(cards) & _usual(cards).keys())
+    names = dict.fromkeys((kind, name) for kind, name, _ in told)
+    words = []
+    for kind, name in names:
+        params = {key: json.loads(_usual(cards)[kind, name, key]) for k, n, key in told
+                  if (k, n) == (kind, name)}  # fmt: skip
+        words.append(component_word(kind, {"name": name, "params": params}))
+    ends = {_end(row.method) for row in rows}
+    common = _most([_end(row.method) for row in rows])
+    return ", ".join([*words, *([common] if common and len(ends) > 1 else [])])
+
+
+def _end(method: MethodConfig) -> str:
+    rounds, target = method.rounds, method.target_sparsity
+    return f"to sparsity {target}" if rounds is None else f"{rounds} rounds"
+
+
+def _most(values: Sequence[str]) -> str | None:
+    """Return what more than half of the values are."""
+    value, count = Counter(values).most_common(1)[0]
+    return value if 2 * count > len(values) else None
+
+
+def _extras(method: MethodConfig, common: str | None) -> list[str]:
     """Name the protocol options of a method that are not the usual ones."""
-    scale, rounds, target = method.retrain_lr_scale, method.rounds, method.target_sparsity
-    end = f"to sparsity {target}" if rounds is None else f"{rounds} rounds"
+    scale, end = method.retrain_lr_scale, _end(method)
     redense = [f"{method.redense_epochs} epochs re-dense"] if method.redense_epochs else []
     scaled = [f"retraining lr x {scale:g}"] if scale != 1 else []
-    return [*scaled, *redense, *([end] if ends else [])]
+    return [*scaled, *redense, *([] if end == common else [end])]
 
 
 def _card(row: BoardRow) -> dict[str, Any]:
@@ -151,14 +178,23 @@ def _parts(card: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
     return single + [("regularizer", part) for part in card["regularizers"]]
 
 
-def _varying(parts: Sequence[tuple[str, Mapping[str, Any]]]) -> set[tuple[str, str, str]]:
-    """Return ``(kind, name, key)`` of all parameters with more than one value, and of teachers."""
-    values: dict[tuple[str, str, str], list[str]] = {}
-    uses: dict[tuple[str, str], int] = {}
+Key = tuple[str, str, str]
+"""Kind and name of a component, and one of its parameters."""
+
+
+def _values(cards: Sequence[Mapping[str, Any]]) -> tuple[dict[Key, list[str]], Counter[Any]]:
+    """Return each parameter's values as JSON, and how often each component is used."""
+    values: dict[Key, list[str]] = {}
+    parts = [part for card in cards for part in _parts(card)]
     for kind, part in parts:
-        uses[kind, part["name"]] = uses.get((kind, part["name"]), 0) + 1
         for key, item in {**part["params"], "version": part["version"]}.items():
             values.setdefault((kind, part["name"], key), []).append(json.dumps(item))
+    return values, Counter((kind, part["name"]) for kind, part in parts)
+
+
+def _varying(cards: Sequence[Mapping[str, Any]]) -> set[Key]:
+    """Return all parameters with more than one value, and those of teachers."""
+    values, uses = _values(cards)
     return {
         key
         for key, found in values.items()
@@ -166,12 +202,27 @@ def _varying(parts: Sequence[tuple[str, Mapping[str, Any]]]) -> set[tuple[str, s
     }
 
 
-def _cut(card: Mapping[str, Any], told: set[tuple[str, str, str]]) -> dict[str, Any]:
-    """Return ``card`` with only the parameters in ``told``."""
+def _usual(cards: Sequence[Mapping[str, Any]]) -> dict[Key, str]:
+    """Return what more than half of a component's uses have; teachers are always told."""
+    values, uses = _values(cards)
+    return {
+        key: found
+        for key, all_ in values.items()
+        if key[2] != "teacher" and (found := _most(all_)) and len(all_) == uses[key[:2]]
+    }
+
+
+def _cut(card: Mapping[str, Any], told: set[Key], usual: Mapping[Key, str]) -> dict[str, Any]:
+    """Return ``card`` with only the parameters in ``told`` that are not ``usual``."""
 
     def cut(kind: str, part: Mapping[str, Any]) -> dict[str, Any]:
         params = sorted({**part["params"], "version": part["version"]}.items())
-        kept = {key: item for key, item in params if (kind, part["name"], key) in told}
+        name = part["name"]
+        kept = {
+            key: item
+            for key, item in params
+            if (kind, name, key) in told and usual.get((kind, name, key)) != json.dumps(item)
+        }
         return {**part, "params": kept}
 
     chain = [cut("regularizer", part) for part in card["regularizers"]]

@@ -1,0 +1,142 @@
+"""Which methods of a board differ: all pairs at once, so that picking the best costs nothing.
+
+Methods are compared seed by seed: at one seed split, wrong labels and test images are the same. For
+each pair of methods the statistic is Student's, the mean difference by its standard error, with two
+changes, because five or six seeds say little about a variance and a board has hundreds of pairs:
+
+- the variance is *moderated*: ``PRIOR`` degrees of freedom of the median over all pairs are added
+  to the pair's own ``n - 1`` (the form of Smyth 2004, Statistical Applications in Genetics and
+  Molecular Biology 3; here with a fixed prior);
+- its standard error is never below what the test images alone give, ``sqrt(images on which the two
+  differ) / images``, over all seeds.
+
+Methods differ where it exceeds the 95 % quantile of its *maximum over all pairs*, simulated
+(without the lower bound) for methods of equal means and the covariances of these (Westfall and
+Young 1993). So at most one board in twenty separates any two methods that are equal;
+docs/boards.md has the simulations.
+
+The arithmetic is NumPy's; arrays are over ``m`` methods and ``n`` seeds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from numpy import ndarray
+
+PRIOR = 5.0
+"""Degrees of freedom that the median variance of all pairs counts as."""
+LEVEL = 0.05
+"""How often, at most, a board separates any two methods that are equal."""
+DRAWS = 2000
+"""Simulated boards; fewer of boards with over 150 methods, at least 200."""
+MIN_SEEDS = 5
+"""Methods with fewer seeds are shown and not ranked."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a board says of its methods.
+
+    Attributes:
+        better: ``better[i, j]``: method ``i`` is significantly better than ``j``; (m, m), bool.
+        critical: how many standard errors two methods must be apart; 0 for a single method.
+        error: the standard error of each difference, moderated; (m, m), in 0..1.
+    """
+
+    better: ndarray
+    critical: float
+    error: ndarray
+
+    @property
+    def places(self) -> list[int]:
+        """Each method's place: 1 + the number of methods that are significantly better."""
+        return [1 + int(count) for count in self.better.sum(axis=0)]
+
+
+def compare(accuracies: ndarray, differ: ndarray, images: int) -> Comparison:
+    """Compare methods over the same seeds.
+
+    Args:
+        accuracies: of the selected networks, (m, n) with n >= 2, in 0..1.
+        differ: on how many test images each two methods differ (one right, the other wrong), over
+            all seeds; (m, m), symmetric.
+        images: test images of all seeds together.
+    """
+    import numpy
+
+    count = len(accuracies)
+    floor = differ / images**2
+    means, errors = _statistics(accuracies, floor)
+    apart = numpy.divide(
+        numpy.abs(means), errors, out=numpy.zeros_like(errors), where=errors > 0
+    )  # no error: the same answers on all images
+    critical = _critical(accuracies) if count > 1 else 0.0
+    return Comparison((means > 0) & (apart > critical), critical, errors)
+
+
+def disagreements(correct: ndarray) -> ndarray:
+    """Count the images on which each two methods differ.
+
+    Args:
+        correct: whether each method gets each image right; (m, images), bool.
+
+    Returns:
+        (m, m), symmetric, 0 on the diagonal.
+    """
+    import numpy
+
+    right = correct.astype(numpy.float32)  # whole numbers below 2**24 are exact
+    both = (right @ right.T).astype(numpy.float64)
+    alone = numpy.diag(both)
+    return alone[:, None] + alone[None, :] - 2 * both
+
+
+def _statistics(accuracies: ndarray, floor: ndarray | float = 0.0) -> tuple[ndarray, ndarray]:
+    """Return mean differences and their standard errors, (..., m, m) each.
+
+    Args:
+        accuracies: (..., m, n); leading dimensions are boards.
+        floor: the least variance of a mean difference.
+    """
+    import numpy
+
+    count, seeds = accuracies.shape[-2:]
+    mean = accuracies.mean(axis=-1)
+    centred = accuracies - mean[..., None]
+    covariance = centred @ centred.swapaxes(-1, -2) / (seeds - 1)
+    own = numpy.diagonal(covariance, axis1=-2, axis2=-1)
+    variance = numpy.maximum(own[..., :, None] + own[..., None, :] - 2 * covariance, 0)
+    one, other = numpy.triu_indices(count, 1)
+    pairs = variance[..., one, other]
+    prior = numpy.median(pairs, axis=-1)[..., None, None] if count > 1 else 0.0
+    moderated = (PRIOR * prior + (seeds - 1) * variance) / (PRIOR + seeds - 1)
+    errors = numpy.sqrt(numpy.maximum(moderated / seeds, floor))
+    errors[..., numpy.arange(count), numpy.arange(count)] = 0
+    return mean[..., :, None] - mean[..., None, :], errors
+
+
+def _critical(accuracies: ndarray) -> float:
+    """Return the quantile of the largest statistic where all methods are equal.
+
+    It is no less than Student's for a single pair, which counts where nothing scatters.
+    """
+    import numpy
+    from scipy.special import stdtrit
+
+    count, seeds = accuracies.shape
+    random = numpy.random.Generator(numpy.random.PCG64(0))
+    centred = (accuracies - accuracies.mean(axis=1)[:, None]) / numpy.sqrt(seeds - 1)
+    draws = max(200, min(DRAWS, DRAWS * 150**2 // count**2))
+    together = max(1, min(draws, 10**6 // count**2))
+    largest = []
+    for begin in range(0, draws, together):
+        boards = min(together, draws - begin)
+        null = centred @ random.standard_normal((boards, seeds, seeds))
+        means, errors = _statistics(null)
+        apart = numpy.divide(means, errors, out=numpy.zeros_like(means), where=errors > 0)
+        largest.append(apart.max(axis=(-1, -2)))
+    single = float(stdtrit(seeds - 1, 1 - LEVEL / 2))
+    return max(float(numpy.quantile(numpy.concatenate(largest), 1 - LEVEL)), single)
