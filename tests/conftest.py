@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import slurm_stand_in
 
 from dsd_bench import RunConfig, configure, run
 from dsd_bench.cli.main import call
+from dsd_bench.plugins import catalogue
 from dsd_bench.store.runs import StoredRun
 
 TINY = {"dataset": "digits:train_size=60,val_size=30", "model": "mlp:hidden=8", "batch_size": 20}
@@ -78,6 +80,22 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> StoredRun:
     torch.set_num_threads(1)
     config = configure(**TINY, rounds=2, epochs=2)
     return run(config, runs_dir=tmp_path_factory.mktemp("plain"))
+
+
+@pytest.fixture
+def use(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], None]]:
+    """Let this process find the plugins in a folder; quicker than a new process."""
+    before = set(sys.modules)
+
+    def add(folder: Path) -> None:
+        monkeypatch.syspath_prepend(folder)
+        catalogue.cache_clear()
+
+    yield add
+    catalogue.cache_clear()
+    for name in set(sys.modules) - before:
+        if name.startswith("dsd_bench_"):
+            del sys.modules[name]
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +29,8 @@ class Movement(Regularizer):
     def begin(self, view: TrainingView) -> None:
         for name, weight in prunable_parameters(view.model).items():
             self.moved[name] = torch.zeros_like(weight, requires_grad=False)
-            self.hooks.append(weight.register_hook(self._watch(weight, self.moved, name)))
+            if weight.requires_grad:
+                self.hooks.append(weight.register_hook(self._watch(weight, self.moved, name)))
 
     def _watch(self, weight: nn.Parameter, moved: Tensors, name: str) -> Any:
         def hook(gradient: Tensor) -> None:
@@ -54,6 +55,8 @@ class Movement(Regularizer):
 
 class ByMovement(Pruner):
     """Keeps what moved away from zero."""
+
+    checked_beside: ClassVar = {"reg": ["movement"]}
 
     def scores(self, view: PruneView) -> Tensors:
         return {name: view.gathered[f"movement/{name}"] for name in view.masks.weights}
@@ -103,6 +106,8 @@ class FakeQuant(Regularizer):
 
 class ByRange(Pruner):
     """Weighs each layer's weights by the range of its outputs; remembers the scores so far."""
+
+    checked_beside: ClassVar = {"reg": ["fake-quant"]}
 
     def __init__(self, params: Any) -> None:
         super().__init__(params)

@@ -7,19 +7,25 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 from dsd_bench import Component, Params, hookimpl
 from dsd_bench.components import KINDS
 from dsd_bench.conformance import checks, running
 from dsd_bench.conformance.checks import EVERY, Broken, Check, Skipped, checks_of
+from dsd_bench.conformance.networks import SHAPE, network
 from dsd_bench.conformance.running import SOMETHING, report, run_check
+from dsd_bench.conformance.runs import finished, with_beside
 from dsd_bench.conformance.subjects import Subject, select
+from dsd_bench.conformance.training import training_view
 from dsd_bench.errors import UsageError
 from dsd_bench.plugins import Failure, Registration, build, catalogue
+from dsd_bench.pruners import PrunerParams
 
 ROOT = Path(__file__).parent.parent
 HERE = Path(__file__).parent
@@ -242,6 +248,49 @@ def test_what_is_not_broken_passes(kind):
     assert bad == []
     assert found.passed
     assert found.results[-1].check == SOMETHING
+
+
+# -- what a component is checked with
+
+
+def test_a_pruner_gets_what_the_regularizers_beside_it_gathered():
+    results = report(subject("pruner", "by-movement", "remembering")).results
+    assert {each.status for each in results if each.check not in ("light", "current")} == {"passed"}
+
+
+def test_what_remembers_may_answer_otherwise_when_it_is_asked_again():
+    of = subject("perturber", "shrink", "remembering")
+    [each] = [one for one in checks_of("perturber") if one.name == "same-seed"]
+    assert run_check(each, of).status == "passed"
+
+
+def test_a_regularizer_with_a_teacher_gets_its_answers_and_the_network_itself():
+    model = network()
+    view = training_view(Subject(catalogue().get("regularizer", "kd")), model)
+    images = torch.ones(2, *SHAPE)
+    assert view.teacher is not None
+    assert view.teacher_model is not None
+    assert torch.equal(view.teacher(images, torch.arange(2)), view.teacher_model(images))
+    assert not torch.equal(view.teacher_model(images), model(images))
+
+
+def test_parameters_are_checked_with_what_the_class_says(monkeypatch):
+    of = made({}, monkeypatch)
+    monkeypatch.setattr(of.load(), "checked_params", {"fraction": 0.5}, raising=False)
+    component = replace(of.entry.component, params=PrunerParams)
+    of = Subject(replace(of.entry, component=component))
+    assert of.word == "made:0.5"
+    assert of.params == PrunerParams(fraction=0.5)
+    assert {} in list(of.variants())  # the defaults are checked, too
+    monkeypatch.setattr(of.load(), "checked_params", {"fraction": 5})
+    with pytest.raises(Broken, match=r"fraction.*checked_params"):
+        _ = Subject(of.entry).params
+
+
+def test_whole_runs_have_the_options_beside():
+    of = subject("pruner", "by-movement", "remembering")
+    run = finished(of, **with_beside(of, {"pruner": of.word, "reg": ["l1"]}))
+    assert [each["name"] for each in run.config["regularizers"]] == ["movement", "l1"]
 
 
 # -- how results are judged

@@ -1,4 +1,4 @@
-"""The distributions under ``plugins/`` and the example of CONTRIBUTING.md, installed and used.
+"""The distributions under ``plugins/``, installed and used.
 
 A wheel cannot be counted on here: building one needs hatchling, which users of dsd-bench do not
 have, or the network. So :func:`install` puts in place what a wheel's installation leaves: the code,
@@ -18,14 +18,10 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from dsd_bench import hookspecs
-from dsd_bench.plugins import REGISTER, catalogue
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "plugins" / "dsd-bench-taylor"
@@ -42,7 +38,7 @@ PUBLIC = {
     *("dsd_bench.updaters", "dsd_bench.reports", "dsd_bench.errors", "dsd_bench.masks"),
     "dsd_bench.gradients",
 }
-"""What plugins may import, as CONTRIBUTING.md says."""
+"""What plugins may import, as docs/plugins.md says."""
 
 
 def install(folder: Path, project: dict[str, Any]) -> None:
@@ -71,22 +67,6 @@ def seen(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     found = run(site, cwd, DSD_BENCH_TAYLOR_LOG=str(cwd / "log"))
     (cwd / found["path"]).rename(cwd / found["run_id"])
     return cwd / found["run_id"]
-
-
-@pytest.fixture
-def use(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Path], None]]:
-    """Let this process find the plugins in a folder; quicker than a new process."""
-    before = set(sys.modules)
-
-    def add(folder: Path) -> None:
-        monkeypatch.syspath_prepend(folder)
-        catalogue.cache_clear()
-
-    yield add
-    catalogue.cache_clear()
-    for name in set(sys.modules) - before:
-        if name.startswith("dsd_bench_"):
-            del sys.modules[name]
 
 
 def python(
@@ -249,27 +229,3 @@ def test_pip_installs_it(tmp_path):
     assert "distribution  dsd-bench-taylor" in described.stdout
     assert f"origin        {target / 'dsd_bench_taylor' / 'pruner.py'}" in described.stdout
     assert "Molchanov et al. 2019" in described.stdout
-
-
-def blocks(language: str) -> list[str]:
-    """Return the code blocks of CONTRIBUTING.md in ``language``."""
-    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
-    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
-
-
-def test_the_example_in_contributing_works(use, tiny_run, tmp_path):
-    [project], [module] = blocks("toml"), blocks("python")
-    site = tmp_path / "site"
-    site.mkdir()
-    (site / "dsd_bench_mine.py").write_text(module)
-    install(site, tomllib.loads(project)["project"])
-    use(site)
-    [found] = tiny_run("--pruner", "mine")["runs"]
-    assert len(lines(tmp_path / found["path"] / "rounds.jsonl")) == 3
-
-
-def test_contributing_names_every_hook_and_base_class():
-    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
-    for hook in REGISTER:
-        base = re.search(r":class:`([\w.]+)`", getattr(hookspecs, hook).__doc__).group(1)
-        assert f"| {REGISTER[hook]} | `{hook}` | `{base}` |" in text

@@ -32,7 +32,7 @@ def page() -> str:
         "# Hooks",
         "A plugin is a module behind an entry point of the group `dsd_bench`. It marks its"
         " functions with `@dsd_bench.hookimpl`; there are hooks that register components, and hooks"
-        " that watch runs. [Write a plugin](contributing.md#write-a-plugin) shows a whole one.",
+        " that watch runs. [Write a plugin](plugins.md) shows a whole one.",
         "## Hooks that register components",
         "Each takes nothing and returns a list of {py:class}`dsd_bench.Component`. What can change"
         " a number is a component: it is hashed into the ids of the runs that use it.",

@@ -15,10 +15,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from dsd_bench.cli.saying import say_json
+from dsd_bench.cli.checks import demands, demands_markdown, demands_text, reports_markdown
+from dsd_bench.cli.saying import say, say_json
 from dsd_bench.conformance.checks import BAD, Result, Status
 from dsd_bench.conformance.running import Report, results
 from dsd_bench.conformance.subjects import Subject, select
+from dsd_bench.errors import UsageError, plain
 from dsd_bench.plugins import Failure, catalogue
 from dsd_bench.plugins.digest import version
 from dsd_bench.reports.words import open_console
@@ -46,18 +48,25 @@ WORDS: dict[Status, str] = {
 
 @click.command()
 @click.argument("name", required=False)
+@click.option("--list", "listing", is_flag=True, help="Tell what each check demands; run none.")
+@click.option("--markdown", is_flag=True, help="Print a table for a README.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def test(name: str | None, as_json: bool) -> int:
+def test(name: str | None, listing: bool, markdown: bool, as_json: bool) -> int:
     """Check the components of the plugin NAME, or of all installed plugins.
 
     NAME is a distribution (`dsd-bench-mine`, or `mine` for short; `dsd-bench` for the built-in
-    components), or a module that registers components and need not be installed. What each check
-    demands is told in docs/plugins.md. Ends with 1 if a component is not conformant.
+    components), or a module that registers components and need not be installed. Ends with 1 if a
+    component is not conformant.
     """
+    if markdown and as_json:
+        raise UsageError("--markdown and --json: give one of them")
+    if listing:
+        _list(markdown, as_json)
+        return 0
     known = catalogue()
     subjects = select(known, name)
     failed = [each for each in known.failed if name is None or _is(each, name)]
-    console = None if as_json else open_console(sys.stdout)
+    console = None if as_json or markdown else open_console(sys.stdout)
     reports: list[Report] = []
     for subject in subjects:
         if console is not None and (not reports or _owner(reports[-1].subject) != _owner(subject)):
@@ -65,11 +74,20 @@ def test(name: str | None, as_json: bool) -> int:
         reports.append(_checked(subject, console))
         if console is not None:
             _print(console, reports[-1])
-    if console is None:
+    if as_json:
         say_json(_json(reports, failed))
-    else:
+    elif markdown:
+        say("\n".join([*reports_markdown(reports), *map(_unloaded, failed)]))
+    elif console is not None:
         _conclude(console, reports, failed)
     return int(bool(failed) or not all(each.passed for each in reports))
+
+
+def _list(markdown: bool, as_json: bool) -> None:
+    if as_json:
+        say_json([vars(each) for each in demands()])
+    else:
+        say("\n".join(demands_markdown() if markdown else demands_text()))
 
 
 def _is(failure: Failure, name: str) -> bool:
@@ -146,9 +164,13 @@ def _counted(results: Sequence[Result]) -> tuple[str, str]:
     return text, "red" if any(counts[status] for status in BAD) else "green"
 
 
+def _unloaded(failure: Failure) -> str:
+    return plain(f"{failure.distribution} could not be loaded: {failure.error}")
+
+
 def _conclude(console: Console, reports: Sequence[Report], failed: Sequence[Failure]) -> None:
     for each in failed:
-        console.print(Text(f"{each.distribution} could not be loaded: {each.error}", style="red"))
+        console.print(Text(_unloaded(each), style="red"))
     counts, style = _counted([result for report in reports for result in report.results])
     amount = f"{len(reports)} component{'' if len(reports) == 1 else 's'}"
     console.print(Text(f"{amount}: {counts or 'nothing to check'}", style=f"bold {style}"))

@@ -11,5 +11,11 @@ A component that cannot keep to a check says so, and why, where it is implemente
     class Mine(Pruner):
         expected_failed_checks = {"any-dtype": "its solver works in float32 alone"}
 
-That is strict: a check that passes though it was expected to fail is a failure too.
+That is strict: a check that passes though it was expected to fail is a failure too. Where its
+defaults do not fit the kit's small runs, or it needs other components beside it, it says with what
+it is checked::
+
+    class Mine(Pruner):
+        checked_params = {"every": 2}  # its own parameters, instead of the defaults
+        checked_beside = {"reg": ["gathers"]}  # options of a run, by their names in Python
 """

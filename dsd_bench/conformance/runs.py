@@ -100,12 +100,20 @@ def whole_runs(kind: str, options: Callable[[Subject], dict[str, Any]]) -> None:
     @check(kind)
     def resumes(subject: Subject) -> None:
         """A run with it, stopped after every step and taken up again, has the same bytes."""
-        _resumes(subject, **options(subject))
+        _resumes(subject, **with_beside(subject, options(subject)))
 
     @check(kind)
     def survives_kill(subject: Subject) -> None:
         """A run with it that is killed goes on in another process and has the same bytes."""
-        _survives_kill(subject, **options(subject))
+        _survives_kill(subject, **with_beside(subject, options(subject)))
+
+
+def with_beside(subject: Subject, options: dict[str, Any]) -> dict[str, Any]:
+    """Return ``options`` and those that runs with the component need; lists are joined."""
+    chosen = dict(subject.beside)
+    for name, value in options.items():
+        chosen[name] = [*chosen.get(name, []), *value] if isinstance(value, list) else value
+    return chosen
 
 
 def _resumes(subject: Subject, **options: Any) -> None:

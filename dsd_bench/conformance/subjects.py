@@ -49,14 +49,38 @@ class Subject:
         return self.entry.component.name
 
     @cached_property
-    def values(self) -> dict[str, Any]:
-        """Parameters to build it from: the defaults, and examples of what is required.
+    def required(self) -> dict[str, Any]:
+        """Examples of the parameters that have no default.
 
         Raises:
-            Broken: if a required parameter has no example and none can be thought of.
+            Broken: if a parameter has no example and none can be thought of.
         """
         fields = self.entry.component.params.model_fields.items()
         return {name: _example(name, each) for name, each in fields if each.is_required()}
+
+    @cached_property
+    def values(self) -> dict[str, Any]:
+        """Parameters to build it from: :attr:`required`, and what its class says.
+
+        Raises:
+            Broken: as :attr:`required`; if the class cannot be imported.
+        """
+        return {**self.required, **self._told("checked_params")}
+
+    @cached_property
+    def beside(self) -> dict[str, Any]:
+        """Options that runs with it need beside it, as its class says.
+
+        Raises:
+            Broken: if the class cannot be imported.
+        """
+        return self._told("checked_beside")
+
+    def _told(self, name: str) -> dict[str, Any]:
+        found = getattr(self.load(), name, {})
+        if not isinstance(found, dict):
+            raise Broken(f"{name} is no dict")
+        return found
 
     @cached_property
     def params(self) -> Params:
@@ -65,7 +89,7 @@ class Subject:
         try:
             return validate(model, self.values, f"{self.kind} {self.name}")
         except UsageError as error:
-            advice = "give its parameters examples, param(..., examples=[...])"
+            advice = "give its parameters examples, param(..., examples=[...]), or checked_params"
             raise Broken(f"{error}: {advice}") from error
 
     @property
@@ -74,7 +98,8 @@ class Subject:
         return format_word(self.name, self.values, main_field(self.entry.component.params))
 
     def variants(self) -> Iterator[dict[str, Any]]:
-        """Yield parameters in which one field has another of its examples or choices."""
+        """Yield its defaults, and parameters of which one is another of its examples or choices."""
+        yield self.required
         for name, each in self.entry.component.params.model_fields.items():
             for value in (*(each.examples or ()), *_choices(each.annotation)):
                 yield {**self.values, name: value}
@@ -149,7 +174,7 @@ def select(known: Catalogue, name: str | None) -> list[Subject]:
                 "no plugin is installed; `dsd-bench plugins new NAME --kind pruner` makes one, "
                 "`dsd-bench plugins test dsd-bench` checks the built-in components"
             )
-        return [Subject(entry) for entry in found]
+        return [Subject(entry) for entry in sorted(found, key=lambda one: one.distribution)]
     wanted = {_normal(name), _normal(f"{OURS}-{name}")}
     found = [entry for entry in known.entries() if _normal(entry.distribution) in wanted]
     if found or any(_normal(failure.distribution) in wanted for failure in known.failed):

@@ -2,116 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from dsd_bench.conformance.checks import Skipped, blaming, check, demand
 from dsd_bench.conformance.meta import without_values
-from dsd_bench.conformance.networks import BATCH, CLASSES, NETWORKS, SHAPE, network
+from dsd_bench.conformance.networks import BATCH, NETWORKS, SHAPE, network
 from dsd_bench.conformance.runs import whole_runs
 from dsd_bench.conformance.subjects import Subject
+from dsd_bench.conformance.training import batch, loss_of, normalised, trained, training_view
 from dsd_bench.conformance.unchanged import BUFFERS, same, unchanged
 from dsd_bench.errors import DsdError
-from dsd_bench.regularizers import EpochView, Regularizer, Step, TrainingView, overrides
+from dsd_bench.regularizers import Step, overrides
 from dsd_bench.seeds import seeded_globals
-from dsd_bench.training.mixing import Mixer, augmenter
 
-Teacher = Callable[[Tensor, Tensor], Tensor]
 CPU = torch.device("cpu")
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What a regularizer made of one batch: uint8 and mixed images, targets, the loss."""
-
-    images: Tensor
-    mixed: Tensor
-    targets: Tensor | None
-    loss: Tensor
-
-
-def _teacher_of(
-    subject: Subject, device: torch.device
-) -> Callable[[Tensor, Tensor], Tensor] | None:
-    """Return what answers for the teacher where the component has one."""
-    if not subject.entry.component.teacher:
-        return None
-    model = network(seed=11).to(device).requires_grad_(False)
-    return lambda images, index: model(images)
-
-
-def _view(
-    subject: Subject, model: nn.Module, device: torch.device = CPU, seed: int = 3
-) -> TrainingView:
-    draw = torch.Generator().manual_seed(seed)
-    teacher = _teacher_of(subject, device)
-    return TrainingView(model, 0, device, draw, teacher, samples=BATCH, classes=CLASSES)
-
-
-def _batch(device: torch.device = CPU) -> tuple[Tensor, Tensor, Tensor]:
-    """Return uint8 images, labels and index."""
-    draw = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (BATCH, *SHAPE), generator=draw, dtype=torch.uint8)
-    index = torch.arange(BATCH)
-    return images.to(device), (index % CLASSES).to(device), index.to(device)
-
-
-def _trained(
-    subject: Subject, regularizer: Regularizer, model: nn.Module, device: torch.device = CPU
-) -> Seen:
-    """Let it begin, see one batch and one epoch, and end, as in a training."""
-    model.train()
-    with seeded_globals(4):
-        regularizer.begin(_view(subject, model, device))
-        try:
-            seen = _step(subject, regularizer, model, *_batch(device))
-            if overrides(regularizer, "epoch"):
-                regularizer.epoch(EpochView(model, 0, 1, 2))
-        finally:
-            regularizer.end()
-            model.eval()
-    return seen
-
-
-def _step(
-    subject: Subject,
-    regularizer: Regularizer,
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    index: Tensor,
-) -> Seen:
-    if overrides(regularizer, "batch"):
-        images = augmenter(regularizer)(images, labels)
-    mixed = images.float() / 127.5 - 1
-    targets = None
-    if overrides(regularizer, "mix"):
-        mixer = Mixer([(subject.name, regularizer)], CLASSES)
-        made = mixer((mixed, labels, index)) if not mixed.is_meta else (mixed, labels, index)
-        mixed, targets = made[0], made[3] if len(made) > 3 else None
-    logits = model(mixed)
-    return Seen(images, mixed, targets, _loss(regularizer, mixed, labels, index, logits, targets))
-
-
-def _loss(
-    regularizer: Regularizer,
-    images: Tensor,
-    labels: Tensor,
-    index: Tensor,
-    logits: Tensor,
-    targets: Tensor | None = None,
-) -> Tensor:
-    step = Step(images, labels, index, logits, targets)
-    if overrides(regularizer, "criterion"):
-        loss = regularizer.criterion(step)
-    else:
-        wanted = labels if targets is None else targets
-        loss = functional.cross_entropy(logits.float(), wanted)
-    return regularizer.loss(loss, step)
 
 
 def _gradients(model: nn.Module, loss: Tensor) -> Mapping[str, Tensor | None]:
@@ -127,7 +34,7 @@ def same_seed(subject: Subject) -> None:
     found = []
     for each in (first, subject.make()):
         model = network()
-        seen = _trained(subject, each, model)
+        seen = trained(subject, each, model)
         found.append((seen, _gradients(model, seen.loss)))
     (one, gradients), (other, others) = found
     demand(same(one.images, other.images), "it changes images otherwise under the same seed")
@@ -141,7 +48,7 @@ def same_seed(subject: Subject) -> None:
 def gradients(subject: Subject) -> None:
     """The loss is one finite number, and its gradient reaches every weight."""
     model = network()
-    loss = _trained(subject, subject.make(), model).loss
+    loss = trained(subject, subject.make(), model).loss
     demand(loss.shape == (), f"the loss has the shape {tuple(loss.shape)}; expected one number")
     demand(bool(loss.isfinite()), f"the loss of an untrained network is {loss.item()}")
     demand(loss.requires_grad, "the loss has no gradient: it was detached, or made anew")
@@ -160,19 +67,18 @@ def leaves_no_trace(subject: Subject) -> None:
         model.train(training)
         regularizer = subject.make()
         with unchanged(model):
-            regularizer.begin(_view(subject, model))
+            regularizer.begin(training_view(subject, model))
             regularizer.end()
         with unchanged(model.eval(), but=(BUFFERS,)):
-            _trained(subject, regularizer, model)
+            trained(subject, regularizer, model)
     regularizer.end()  # also called where a training failed before its beginning
 
 
 @check("regularizer")
 def no_waiting(subject: Subject) -> None:
     """A step makes its tensors where the network lives, and does not wait for the device."""
-    device = torch.device("meta")
     with without_values(may_read=False):
-        _trained(subject, subject.make(), network().to(device), device)
+        trained(subject, subject.make(), network().to("meta"))
 
 
 @check("regularizer")
@@ -181,7 +87,7 @@ def images(subject: Subject) -> None:
     regularizer = subject.make()
     if not (overrides(regularizer, "batch") or overrides(regularizer, "mix")):
         raise Skipped("it changes no images")
-    seen = _trained(subject, regularizer, network())
+    seen = trained(subject, regularizer, network())
     told = f"{seen.images.dtype} {tuple(seen.images.shape)}"
     right = seen.images.dtype == torch.uint8 and seen.images.shape == (BATCH, *SHAPE)
     demand(right, f"batch gives {told}; expected uint8 of the same shape")
@@ -193,11 +99,12 @@ def low_precision(subject: Subject) -> None:
     """With logits in bfloat16 the loss is still computed in float32."""
     regularizer, model = subject.make(), network().train()
     with seeded_globals(4):
-        regularizer.begin(_view(subject, model))
+        regularizer.begin(training_view(subject, model))
         try:
-            images, labels, index = _batch()
-            inputs = images.float() / 127.5 - 1
-            loss = _loss(regularizer, inputs, labels, index, model(inputs).bfloat16())
+            images, labels, index = batch(CPU)
+            inputs = normalised(images, model)
+            step = Step(inputs, labels, index, model(inputs).bfloat16())
+            loss = loss_of(regularizer, step)
         finally:
             regularizer.end()
     demand(loss.dtype == torch.float32, f"the loss is {loss.dtype}: use step.logits.float()")
@@ -210,17 +117,16 @@ def by_parts(subject: Subject) -> None:
     if subject.make().needs_whole_batch:
         raise Skipped("it needs whole batches, and says so")
     model = network()
-    images, labels, index = _batch()
-    inputs = images.float() / 127.5 - 1
-    logits = model(inputs).detach()
+    images, labels, index = batch(CPU)
+    inputs = normalised(images, model)
 
     def loss(part: slice) -> float:
         regularizer = subject.make()
         with seeded_globals(4), torch.no_grad():
-            regularizer.begin(_view(subject, model))
+            regularizer.begin(training_view(subject, model))
             try:
-                given = inputs[part], labels[part], index[part], logits[part]
-                return float(_loss(regularizer, *given))
+                given = inputs[part], labels[part], index[part], model(inputs[part])
+                return float(loss_of(regularizer, Step(*given)))
             finally:
                 regularizer.end()
 
@@ -240,7 +146,7 @@ def odd_networks(subject: Subject) -> None:
         model = network(name)
         with blaming(f"of a network with {name} it raises"):
             try:
-                loss = _trained(subject, subject.make(), model).loss
+                loss = trained(subject, subject.make(), model).loss
             except DsdError:
                 demand(name != "a plain network", "it refuses a plain network of linear layers")
                 continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from dsd_bench import Params
 from dsd_bench.masks import Masks, prune_to
@@ -20,6 +21,7 @@ class GMP(Updater):
     """
 
     params: GMPParams
+    checked_params: ClassVar = {"every": 2}
 
     def __init__(self, params: Params) -> None:
         super().__init__(params)

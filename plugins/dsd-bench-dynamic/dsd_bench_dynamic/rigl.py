@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import ClassVar
 
 from dsd_bench.gradients import mean_gradients
 from dsd_bench.masks import Masks, grow_by_scores, prune_to
@@ -23,6 +24,7 @@ class RigL(Updater):
 
     params: RigLParams
     regrows = True
+    checked_params: ClassVar = {"every": 2}
 
     def steps(self, total: int, per_epoch: int) -> Sequence[int]:
         """Return every ``every``-th step before the share ``until`` of a training."""

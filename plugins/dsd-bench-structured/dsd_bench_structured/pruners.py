@@ -121,9 +121,7 @@ class ChannelsBn(Channels):
     ranks them over all layers: ``scope=global``.
     """
 
-    expected_failed_checks: ClassVar = dict.fromkeys(
-        ("resumes", "survives-kill"), "the kit's runs are of a network without batch norms"
-    )
+    checked_beside: ClassVar = {"model": "vgg-like:depth=1,width_exponent=2"}
 
     def score(self, group: Group, weights: dict[str, Tensor], alive: Tensor) -> Tensor | None:
         """See :meth:`Channels.score`."""
