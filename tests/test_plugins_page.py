@@ -47,8 +47,8 @@ pip() {
 python3() { mkdir -p .venv/bin; touch .venv/bin/activate; }
 python() { "$PYTHON" "$@"; }
 dsd-bench() {
-    short=""
-    [ "$1" != run ] || case "$*" in *--rounds*) ;; *) short="--rounds 2 --epochs 2 --seeds 0-1" ;; esac
+    short="--rounds 2 --epochs 2 --seeds 0-1"
+    case "$*" in *--rounds*) short="" ;; run*) ;; *) short="" ;; esac
     "$PYTHON" -m dsd_bench "$@" $short
 }
 """
