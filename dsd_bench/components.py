@@ -87,6 +87,9 @@ class Component:
             counts as yes. True of every one with ``teacher``.
         reconstructs: (pruners) whether it returns :class:`dsd_bench.pruners.Pruned`: new weights
             with its masks.
+        at_initialisation: (pruners) whether it prunes the network as it was before the dense
+            training, and each round is trained from there; what it is given and draws is then the
+            same in every round. It counts as setting weights back.
         passes: (optimizers) how often each step goes forward and backward: 2 where what it builds
             has ``ascend``.
     """
@@ -103,6 +106,7 @@ class Component:
     sets_back: bool | None = None
     changes_targets: bool | None = None
     reconstructs: bool = False
+    at_initialisation: bool = False
     passes: int = 1
 
     def __post_init__(self) -> None:
@@ -125,8 +129,9 @@ class Component:
             raise ValueError(f"component '{self.name}': teacher=True needs a parameter 'teacher'")
         if type(self.passes) is not int or self.passes not in (1, 2):
             raise ValueError(f"component '{self.name}': passes={self.passes!r}; it must be 1 or 2")
-        if type(self.reconstructs) is not bool:
-            raise ValueError(f"component '{self.name}': reconstructs must be True or False")
+        for name in ("reconstructs", "at_initialisation"):
+            if type(getattr(self, name)) is not bool:
+                raise ValueError(f"component '{self.name}': {name} must be True or False")
         for name in ("sets_back", "changes_targets"):
             if getattr(self, name) not in (None, True, False):
                 raise ValueError(f"component '{self.name}': {name} must be True, False or None")

@@ -42,7 +42,7 @@ TESTS = {
     "training/loop": ["training", "store_edges", "protocol_edges", "protocol", "data_streaming"],
     "training/step": ["stepping", "training", "two_passes", "hooks", "state"],
     "training/mixing": ["hooks"],
-    "experiment/pruning": ["pruning", "protocol_edges", "protocol"],
+    "experiment/pruning": ["pruning", "at_initialisation", "protocol_edges", "protocol"],
     "experiment/chain": ["hooks", "state"],
     "stateful": ["state"],
     "training/schedule": ["training"],

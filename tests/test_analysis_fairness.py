@@ -35,13 +35,17 @@ def lookup(kind: str, name: str) -> Component | None:
     return PARTS.get((kind, name))
 
 
-def config(*regularizers: str, perturber: str = "none", **protocol: Any) -> dict[str, Any]:
+def config(
+    *regularizers: str, perturber: str = "none", start: bool = False, **protocol: Any
+) -> dict[str, Any]:
+    pruner = {"at_initialisation": True} if start else {}
     schedule = {"rounds": 20, "dense_epochs": 200, "retrain_epochs": 50, "lr": 0.1}
     return {
         "dataset": {"name": "digits", "version": 1, "params": {"n": 1}},
         "fingerprint": "f",
         "noise": {"name": "none"},
         "model": {"name": "mlp"},
+        "pruner": {"name": "magnitude", **pruner},
         "perturber": {"name": perturber},
         "regularizers": [{"name": name} for name in regularizers],
         "protocol": schedule | protocol,
@@ -160,6 +164,18 @@ def test_without_a_dense_training_whole_ones_cannot_be_told(
     assert found.stopped_early is expected
     assert any("no dense training" in note for note in found.notes) == (expected is None)
     assert ("perhaps stopped early" in found.mark) == (expected is None)
+
+
+@pytest.mark.parametrize("perturber", ["none", "fresh", "silent"])
+@pytest.mark.parametrize(
+    ("retrain", "dense", "expected"), [(50, 200, True), (200, 200, False), (50, 0, None)]
+)
+def test_a_pruner_at_initialisation_sets_back_whatever_the_perturber_does(
+    perturber: str, retrain: int, dense: int, expected: bool | None
+) -> None:
+    protocol = {"retrain_epochs": retrain, "dense_epochs": dense}
+    at_start = config(perturber=perturber, start=True, **protocol)
+    assert fairness(at_start, rows(1.0), lookup).stopped_early is expected
 
 
 def evidence(verdict: Any) -> Evidence:

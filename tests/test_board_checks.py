@@ -743,6 +743,7 @@ def test_a_row_holds_counts_bits_and_code(make: Callable[..., Any], boards: Path
         ({"perturber": part("reinit"), "retrain_epochs": 200}, ""),
         ({"perturber": part("none")}, ""),
         ({"perturber": part("mine")}, "(‡)"),
+        ({"pruner": part("mine") | {"at_initialisation": True}}, "‡"),
     ],
 )
 def test_methods_that_stop_early_are_marked(

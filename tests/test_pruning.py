@@ -178,6 +178,7 @@ def test_masks_beside_new_weights_are_checked_as_ever() -> None:
 
 
 @pytest.mark.parametrize("word", [1, None, "yes"])
-def test_a_declaration_is_a_truth_value(word: Any) -> None:
-    with pytest.raises(ValueError, match="reconstructs must be True or False"):
-        Component("x", "a:B", "", reconstructs=word)
+@pytest.mark.parametrize("name", ["reconstructs", "at_initialisation"])
+def test_a_declaration_is_a_truth_value(name: str, word: Any) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be True or False"):
+        Component("x", "a:B", "", **{name: word})

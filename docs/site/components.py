@@ -127,6 +127,7 @@ def _facts(entry: Registration) -> list[tuple[str, str]]:
     ]
     if entry.kind == "pruner":
         facts.append(("gives new weights", said[component.reconstructs]))
+        facts.append(("prunes at initialisation", said[component.at_initialisation]))
     if entry.kind == "perturber":
         facts.append(("sets the weights back", said[component.sets_back]))
     if entry.kind == "regularizer":

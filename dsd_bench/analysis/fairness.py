@@ -143,8 +143,8 @@ def fairness(
     configuration's own dense network, unless a regularizer changes the targets.
 
     Args:
-        config: of any of its seeds; read are ``protocol``, ``perturber``, ``regularizers`` and what
-            :func:`dense_key` reads.
+        config: of any of its seeds; read are ``protocol``, ``pruner``, ``perturber``,
+            ``regularizers`` and what :func:`dense_key` reads.
         rows: for each seed its rows; read are ``round``, ``sparsity`` and ``train_accuracy``.
         lookup: where perturbers and regularizers are found.
         others: further configurations; those that are vanilla twins count.
@@ -189,9 +189,10 @@ def unfit(protocol: Mapping[str, Any], rows: Seeds) -> tuple[float, float] | Non
 def stopped_early(config: Config, lookup: Lookup) -> bool | None:
     """Whether the weights are set back before each round and its training is no whole one.
 
-    None where that cannot be known: the perturber is not installed or does not declare
-    :attr:`Component.sets_back`, and a round's training is shorter than the dense one; or there is
-    no dense training (``dense_epochs`` 0) to compare the rounds' with.
+    A pruner at initialisation sets them back whatever the perturber does. None where that cannot be
+    known: the perturber is not installed or does not declare :attr:`Component.sets_back`, and a
+    round's training is shorter than the dense one; or there is no dense training (``dense_epochs``
+    0) to compare the rounds' with.
     """
     protocol = config["protocol"]
     dense = protocol["dense_epochs"]
@@ -199,6 +200,8 @@ def stopped_early(config: Config, lookup: Lookup) -> bool | None:
         return False
     component = lookup("perturber", config["perturber"]["name"])
     back = component.sets_back if component else None
+    if config["pruner"].get("at_initialisation"):
+        back = True
     return back if dense or back is False else None
 
 

@@ -32,6 +32,9 @@ LEGEND = {
 }
 """What each mark means."""
 
+_BACK = ("pruner", "perturber")
+"""What may set weights back."""
+
 
 def stopped_early(row: BoardRow) -> bool | None:
     """Whether a row's later trainings are no whole ones; None where that is not known.
@@ -41,8 +44,8 @@ def stopped_early(row: BoardRow) -> bool | None:
     epochs = {key: row.track.schedule.get(key) for key in ("dense_epochs", "retrain_epochs")}
     if not all(isinstance(value, int) for value in epochs.values()):
         return None
-    perturber = row.method.perturber.model_dump(mode="json")
-    early = stopped({"protocol": epochs, "perturber": perturber}, _lookup)
+    parts = {key: getattr(row.method, key).model_dump(mode="json") for key in _BACK}
+    early = stopped({"protocol": epochs, **parts}, _lookup)
     suspected = early is False and not row.method.regularizers and unfit(epochs, _seeds(row))
     return None if suspected else early
 

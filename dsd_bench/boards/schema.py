@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from dsd_bench.config.run import ADDED, LATER, ComponentConfig, Precision, Selection
+from dsd_bench.config.run import ADDED, LATER, ComponentConfig, Precision, PrunerConfig, Selection
 
 SCHEMA = 2
 """Version of the row files that are written."""
@@ -113,7 +113,7 @@ class MethodConfig(_Value):
     ``schedule`` is about.
     """
 
-    pruner: ComponentConfig
+    pruner: PrunerConfig
     perturber: ComponentConfig
     updater: ComponentConfig | None = None
     optimizer: ComponentConfig | None = None

@@ -31,6 +31,7 @@ from dsd_bench.config.run import (
     ComponentConfig,
     DatasetConfig,
     ProtocolConfig,
+    PrunerConfig,
     RegularizerConfig,
     RunConfig,
     TeacherConfig,
@@ -131,6 +132,7 @@ class _Draft:
     data_seed: int | None
     fingerprint: str
     dataset: DatasetConfig | None
+    pruner: PrunerConfig | None
     protocol: ProtocolConfig | None
     chosen: Mapping[str, ComponentConfig | None]
     links: tuple[_Link, ...]
@@ -140,12 +142,14 @@ class _Draft:
     def config(self, seed: int) -> RunConfig:
         """Return the configuration for ``seed``; only of a draft without problems."""
         assert self.dataset is not None
+        assert self.pruner is not None
         assert self.protocol is not None
         return RunConfig(
             seed=seed,
             data_seed=self._data_seed(seed),
             fingerprint=self.fingerprint,
             dataset=self.dataset,
+            pruner=self.pruner,
             protocol=self.protocol,
             regularizers=tuple(link.config(seed) for link in self.links),
             metrics=self.metrics,
@@ -201,10 +205,10 @@ class _Reading:
         chosen = {
             kind: self._component(kind, self.options.get(kind, default))
             for kind, default in SINGLE.items()
-            if kind != "dataset"
+            if kind not in ("dataset", "pruner")
         }
         chosen |= {kind: self._later(kind) for kind in LATER}
-        dataset = self._dataset()
+        dataset, pruner = self._dataset(), self._pruner()
         protocol = self._protocol()
         links = tuple(self._links())
         if self.options.get("teacher") and not any(link.component.teacher for link in links):
@@ -215,7 +219,8 @@ class _Reading:
         data_seed = self._data_seed()
         self._check_selection(protocol, dataset)
         weights = self._weights()
-        return _Draft(data_seed, fingerprint, dataset, protocol, chosen, links, metrics, weights)
+        told = data_seed, fingerprint, dataset, pruner, protocol
+        return _Draft(*told, chosen, links, metrics, weights)
 
     def _recipe(self) -> Layer:
         """Return the recipe of the chosen data set for the chosen model, {} if there is none."""
@@ -252,6 +257,13 @@ class _Reading:
         """Return a component of a kind that came later, None for what was always there of it."""
         made = self._component(kind, self.options.get(kind, LATER[kind][0]))
         return None if made is None or made.name in LATER[kind] else made
+
+    def _pruner(self) -> PrunerConfig | None:
+        made = self._component("pruner", self.options.get("pruner", SINGLE["pruner"]))
+        if made is None:
+            return None
+        declared = catalogue().get("pruner", made.name).component
+        return PrunerConfig(**dict(made), at_initialisation=declared.at_initialisation)
 
     def _dataset(self) -> DatasetConfig | None:
         made = self._component("dataset", self.options.get("dataset", SINGLE["dataset"]))

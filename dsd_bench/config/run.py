@@ -165,6 +165,23 @@ class DatasetConfig(ComponentConfig):
         return ComponentConfig(name=self.name, version=self.version, params=params)
 
 
+class PrunerConfig(ComponentConfig):
+    """A chosen pruner.
+
+    Attributes:
+        at_initialisation: whether it prunes the network as it was before the dense training, from
+            which each round is then trained, as its component declared; hashed only where it is so.
+    """
+
+    at_initialisation: bool = False
+
+    @model_serializer(mode="wrap")
+    def _without_newest(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what files had no word for, where it says what was always done."""
+        value: dict[str, Any] = handler(self)
+        return {k: v for k, v in value.items() if k != "at_initialisation" or v}
+
+
 class TeacherConfig(_Value):
     """The run that a regularizer distils from, and which of its weights."""
 
@@ -230,7 +247,7 @@ class RunConfig(_Value):
     model: ComponentConfig
     dataset: DatasetConfig
     noise: ComponentConfig
-    pruner: ComponentConfig
+    pruner: PrunerConfig
     perturber: ComponentConfig
     stop: ComponentConfig
     regularizers: tuple[RegularizerConfig, ...] = ()

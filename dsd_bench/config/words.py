@@ -10,6 +10,9 @@ from dsd_bench.config.run import ComponentConfig
 from dsd_bench.errors import UsageError
 from dsd_bench.plugins import Catalogue, Registration, catalogue
 
+CHOSEN = {"version", "params", "teacher", "places", "at_initialisation"}
+"""What a run's ``config.json`` says of a component beside its name."""
+
 
 def build_component(catalogue: Catalogue, kind: str, config: ComponentConfig) -> Any:
     """Build the implementation that a configuration names.
@@ -50,7 +53,7 @@ def parse_component(option: str, word: Any, where: str) -> tuple[Registration, p
     else:
         name = component_name(word, where)
         values = {k: v for k, v in word.items() if k != "name"}
-        if set(values) <= {"version", "params", "teacher", "places"} and "params" in values:
+        if set(values) <= CHOSEN and "params" in values:
             values = values["params"]
             if not isinstance(values, Mapping):
                 raise UsageError(f"{where} {name}: params={values!r} is no table")

@@ -3,6 +3,7 @@
     train dense                                        round 0
     until the target sparsity or the last round:
         prune, perturb, train again, evaluate          rounds 1, 2, ...
+        (prune: of the network as initialised where the pruner says so, which is then trained)
         (train again: in the phases of the schedule, which may bring all weights back)
         stop if the stop criterion says so             Algorithm 2's gate is such a criterion
     return the weights that are best on the selecting part
@@ -38,6 +39,7 @@ from dsd_bench.experiment.settings import Keep
 from dsd_bench.masks import Masks, NothingLeft
 from dsd_bench.metrics.prunable import LeftOut, find_prunable
 from dsd_bench.perturbers import PerturbView
+from dsd_bench.perturbers.states import load_state
 from dsd_bench.pruners import Pruned, PruneView
 from dsd_bench.schedules import phases_of
 from dsd_bench.seeds import seeded_globals, stream, torch_stream
@@ -78,6 +80,8 @@ class Run:
         self.keep: Keep | None = None
         """Which rounds' weights stay; known when the first are to be kept."""
         self.snapshots = frozenset(experiment.perturber.snapshots())
+        if self.config.pruner.at_initialisation:
+            self.snapshots |= {0}
 
     def follow(self) -> End:
         """Carry the run to its end.
@@ -161,6 +165,8 @@ class Run:
     def _prune(self, round: int) -> None:
         """Line 18 of Algorithm 1; of several processes one makes the masks."""
         masks, nothing = None, None
+        if self.config.pruner.at_initialisation:
+            load_state(self.model, self._snapshot(0))
         try:
             masks = self._new_masks(round) if self.team.leads else None
         except NothingLeft as error:
@@ -180,12 +186,13 @@ class Run:
 
     def _new_masks(self, round: int) -> Masks:
         """Return the pruner's masks; weights that it gives with them are put into the model."""
-        context = self.setup.context
-        draw = torch_stream("cpu", self.config.seed, "round", round, "prune")
-        batches = self.setup.batches("round", round, "prune", "batches")
+        context, begun = self.setup.context, self.config.pruner.at_initialisation
+        names: tuple[str | int, ...] = ("init", "prune") if begun else ("round", round, "prune")
+        draw = torch_stream("cpu", self.config.seed, *names)
+        batches = self.setup.batches(*names, "batches")
         gathered = self.setup.gathered()
         view = PruneView(self.model, self.masks, round, context.device, draw, batches, gathered)
-        with seeded_globals(stream(self.config.seed, "round", round, "prune", "global")):
+        with seeded_globals(stream(self.config.seed, *names, "global")):
             answer = self._asked(view)
         context.settle()
         put_weights(answer.weights, self.model)
@@ -206,7 +213,7 @@ class Run:
             self.model,
             self.masks,
             round,
-            snapshot=lambda step: self._on_device(self.store.recall(f"snapshot-{step}")),
+            snapshot=self._snapshot,
             fresh=lambda: self._build("round", round, "reinit").state_dict(),
         )
         with seeded_globals(stream(self.config.seed, "round", round, "perturb", "global")):
@@ -260,6 +267,10 @@ class Run:
             row["metrics"] = measure_further(view, further)
         return row
 
+    def _snapshot(self, step: int) -> Tensors:
+        """Return the state that was kept after ``step`` steps of the dense training."""
+        return self._on_device(self.store.recall(f"snapshot-{step}"))
+
     # -- what the algorithm needs around it ------------------------------------------------------
 
     def _build(self, *names: str | int) -> nn.Module:
@@ -291,7 +302,7 @@ class Run:
         self.kept = [*(other for other in self.kept if other != name), name]
 
     def snapshot(self, training: Training) -> None:
-        """Keep the state after this step of the dense training if the perturber needs it."""
+        """Keep the state after this step of the dense training if it will be gone back to."""
         if training.round == 0 and training.steps_done in self.snapshots:
             self._keep(f"snapshot-{training.steps_done}", self.model.state_dict())
 

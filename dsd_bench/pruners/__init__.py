@@ -35,11 +35,14 @@ class PruneView:
     """What a pruner may look at.
 
     Attributes:
-        model: the trained network; leave its parameters, buffers and gradients as they were.
+        model: the trained network, its pruned weights zero; leave its parameters, buffers and
+            gradients as they were. Of a pruner with ``Component(at_initialisation=True)`` the
+            whole network as it was before the dense training, pruned weights too, in every round.
         masks: the current masks, all on ``device``.
         round: index of the round about to be trained (the first pruning is round 1).
         device: where the model lives.
-        generator: a CPU generator of the run's own, keyed by the round.
+        generator: a CPU generator of the run's own, keyed by the round; of a pruner at
+            initialisation the same in every round, as ``batches`` are.
         batches: ``batches(n)`` yields ``n`` un-augmented training batches, normalised images
             ``(B, C, H, W)`` and given labels ``(B,)``, drawn from ``generator``'s stream.
         gathered: what the run's regularizers learned of its trainings, by the names that

@@ -105,6 +105,12 @@ class Regularizer(Component):
     teacher: Teacher | None = None
 
 
+class Pruner(Component):
+    """A pruner in ``config.json``."""
+
+    at_initialisation: bool = False
+
+
 class Weights(_Shape):
     """The weights that a run begins from, in ``config.json``."""
 
@@ -133,7 +139,7 @@ class Config(_Shape):
     model: Component
     dataset: Dataset
     noise: Component
-    pruner: Component
+    pruner: Pruner
     perturber: Component
     stop: Component
     regularizers: list[Regularizer]

@@ -46,10 +46,11 @@ def _answer(
     return found if isinstance(found, Pruned) else Pruned(found, {})
 
 
-def _go_on(model: nn.Module, answer: Pruned) -> Masks:
-    """Put new weights and masks into the network, as the core does; return the masks."""
-    put_weights(answer.weights, model)
-    answer.masks.apply(model)
+def _go_on(subject: Subject, model: nn.Module, answer: Pruned) -> Masks:
+    """Make the network what the pruner will be shown next; return the masks."""
+    if not subject.entry.component.at_initialisation:
+        put_weights(answer.weights, model)
+        answer.masks.apply(model)
     return answer.masks
 
 
@@ -111,7 +112,7 @@ def exact_counts(subject: Subject) -> None:
                 demand(round > 1, "it raises NothingLeft in the first round of a plain network")
                 break
             _checked(masks, after.masks, pruner.params)
-            masks = _go_on(model, after)
+            masks = _go_on(subject, model, after)
 
 
 @check("pruner")
@@ -126,7 +127,7 @@ def new_weights(subject: Subject) -> None:
             "it gives new weights: register it with Component(reconstructs=True)",
         )
         check_weights(answer.weights, model)
-        masks = _go_on(model, answer)
+        masks = _go_on(subject, model, answer)
 
 
 @check("pruner")
@@ -161,7 +162,7 @@ def odd_networks(subject: Subject) -> None:
                     refused.append(name)
                     break
             _checked(masks, after.masks, pruner.params)
-            masks = _go_on(model, after)
+            masks = _go_on(subject, model, after)
     demand("a plain network" not in refused, "it refuses a plain network of linear layers")
 
 
@@ -182,7 +183,7 @@ def to_the_end(subject: Subject) -> None:
             _checked(masks, answer.masks, None)
             empty = [layer for layer, count in answer.masks.counts.items() if not count]
             demand(not empty, f"in round {round} it empties the layer '{''.join(empty[:1])}'")
-            masks = _go_on(model, answer)
+            masks = _go_on(subject, model, answer)
         else:
             demand(False, f"after {ENOUGH} rounds it has not come to an end")
 
