@@ -1,0 +1,1 @@
+"""A plugin of dsd-bench: a pruner that gives the remaining weights new values."""
