@@ -95,9 +95,13 @@ def label(config: Config, lookup: Lookup | None = None) -> str:
 
 def setting(config: Config, lookup: Lookup | None = None) -> str:
     """Return what the method works on, such as ``digits, symmetric:rate=0.4, mlp``."""
+    return ", ".join(setting_words(config, lookup).values())
+
+
+def setting_words(config: Config, lookup: Lookup | None = None) -> dict[str, str]:
+    """Return the words of :func:`setting` by kind."""
     words = method_words(config, lookup)
-    parts = [words[kind] for kind in _SETTING if kind in words]
-    return ", ".join(part for part in parts if part != "none")
+    return {kind: words[kind] for kind in _SETTING if words.get(kind, "none") != "none"}
 
 
 def distinct_labels(configs: Sequence[Config], lookup: Lookup | None = None) -> list[str]:

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from dsd_bench.config.run import WeightsConfig
 from dsd_bench.errors import DamagedFile, UsageError, plain
 from dsd_bench.store.given import contents
+from dsd_bench.store.heads import ENTRY
 from dsd_bench.store.kept import MASKS, unpack
-from dsd_bench.store.tensors import ENTRY, read_tensors
+from dsd_bench.store.tensors import read_tensors
 
 Tensors = dict[str, Tensor]
 REPLACE = "--weights-head replace"

@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -222,6 +223,35 @@ def describe(path: Path) -> str:
     host = holder.get("host", "")
     place = "" if host == socket.gethostname() else f" on {host}"
     return plain(f"process {holder.get('pid', '?')}{place}") if holder else "another process"
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who a lock file names.
+
+    Attributes:
+        host, pid: the process.
+        alive: whether it lives; None of a process on another host, of which only its heartbeat
+            tells.
+        beat: when it was last written, in seconds since 1970 by the clock of the file system.
+    """
+
+    host: str
+    pid: int
+    alive: bool | None
+    beat: float
+
+
+def holder(path: Path) -> Holder | None:
+    """Return who holds the lock file ``path``, without touching it; None if nobody does."""
+    found = _read(path)
+    try:
+        host, pid, beat = str(found["host"]), int(found["pid"]), os.lstat(path).st_mtime
+    except (KeyError, OSError, TypeError, ValueError):
+        return None
+    here = host == socket.gethostname() and found.get("boot") == _boot()
+    alive = _started(pid) == found.get("started") if here else None
+    return Holder(plain(host), pid, alive, beat)
 
 
 def _read(path: Path) -> dict[str, Any]:

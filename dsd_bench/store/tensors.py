@@ -15,10 +15,8 @@ from torch import Tensor
 
 from dsd_bench.errors import DamagedFile
 from dsd_bench.store.files import write_atomic
+from dsd_bench.store.heads import ENTRY
 from dsd_bench.store.reading import parse_object, regular
-
-ENTRY = "dsd-bench"
-"""Name of the metadata entry: the checksum's 64 hexadecimal digits, then the state as JSON."""
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
