@@ -29,6 +29,7 @@ COMMANDS = {
     "work": ("dsd_bench.cli.work", "Carry on any ready run of a folder, until none is left."),
     "retry": ("dsd_bench.cli.work", "Let workers try failed runs again."),
     "status": ("dsd_bench.cli.status", "How far a folder or suite is: running, failed, left."),
+    "clean": ("dsd_bench.cli.clean", "List and delete what runs no longer need."),
     "table": ("dsd_bench.cli.suites", "Lay out a suite's runs beside its source's numbers."),
     "plot": ("dsd_bench.cli.suites", "Draw a suite's runs along its source's axes."),
     "analyze": ("dsd_bench.cli.analyze", "Tell phases, depth and sweet spot of finished curves."),
