@@ -103,6 +103,22 @@ def test_signals_of_clusters_mean_checkpoint_and_leave(
     assert attempts.read_attempts(tmp_path / run_id).lost == 0
 
 
+def test_a_worker_that_is_attached_leaves_with_whoever_started_it(
+    tiny: Make, tmp_path: Path
+) -> None:
+    (run_id,) = written([tiny(epochs=4000)], tmp_path)
+    command = [sys.executable, "-m", "dsd_bench", "work", str(tmp_path), "--attached"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
+        while not (tmp_path / run_id / "log.txt").exists():
+            assert process.poll() is None
+            time.sleep(0.02)
+        output, error = process.communicate(timeout=60)  # closes its standard input
+    assert process.returncode == 130, error
+    assert "1 left" in output
+    assert (tmp_path / run_id / "checkpoint.safetensors").exists()
+
+
 def test_what_another_holds_is_left_to_it(tiny: Make, tmp_path: Path) -> None:
     ids = written([tiny(seed=seed) for seed in (0, 1)], tmp_path)
     pool = Pool(tmp_path)

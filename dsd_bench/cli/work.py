@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from dsd_bench.executors.local import worker_environment
 from dsd_bench.executors.pulling import RETRIES, Pool
 from dsd_bench.executors.pulling import work as carry_on
 from dsd_bench.executors.remote import read_ids
-from dsd_bench.executors.signals import stop_on_signals
+from dsd_bench.executors.signals import Stop, stop_on_signals
 from dsd_bench.plugins import catalogue
 from dsd_bench.reports.words import open_console, plural
 from dsd_bench.store import attempts
@@ -62,10 +64,20 @@ folder = click.argument(
     metavar="FILE",
     help="Take only the runs whose ids FILE lists, one a line (default: all).",
 )
+@how(
+    "--attached",
+    is_flag=True,
+    help="Leave, with a checkpoint, when standard input closes: whoever started it is gone.",
+)
 @worker_options
 @how("--json", "as_json", is_flag=True, help="Print the outcome as JSON alone on stdout.")
 def work(
-    runs_dir: Path, max_hours: float | None, retries: int, runs: Path | None, **given: Any
+    runs_dir: Path,
+    max_hours: float | None,
+    retries: int,
+    runs: Path | None,
+    attached: bool,
+    **given: Any,
 ) -> int:
     """Take any ready run of RUNS_DIR (default: runs), carry it on, take the next.
 
@@ -89,6 +101,8 @@ def work(
     lines.say(f"{plural(pool.left, 'run')} to do, {pool.done} done, {len(pool.failed)} failed")
     ends = _ends(max_hours)
     with stop_on_signals(lines.handle, SIGNALS) as stop:
+        if attached:
+            _stop_when_closed(stop)
 
         def stopping() -> bool:
             return stop.is_set() or time.time() >= ends
@@ -189,6 +203,22 @@ def _ends(max_hours: float | None) -> float:
         return ends
 
 
+def _stop_when_closed(stop: Stop) -> None:
+    """Ask to stop once nobody holds the other end of standard input any more."""
+    if sys.stdin is None:
+        stop.set()
+        return
+    handle = os.dup(sys.stdin.fileno())
+
+    def listen() -> None:
+        with contextlib.suppress(OSError):
+            while os.read(handle, 4096):
+                pass
+        stop.set()
+
+    threading.Thread(target=listen, daemon=True).start()
+
+
 def _as_a_worker(environment: dict[str, str]) -> None:
     """Begin the command again with the environment of a worker process, if this is another one.
 
@@ -198,5 +228,7 @@ def _as_a_worker(environment: dict[str, str]) -> None:
     if environment == dict(os.environ) or "work" not in words:  # called from Python
         return
     sys.stdout.flush()
-    os.dup2(sys.stdout.fileno(), 1)  # which the command line had made private
+    os.dup2(sys.stdout.fileno(), 1)  # which the command line had made private, as the other
+    if sys.stdin is not None:
+        os.dup2(sys.stdin.fileno(), 0)
     os.execve(sys.executable, [sys.executable, "-m", "dsd_bench", *words], environment)

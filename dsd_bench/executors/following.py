@@ -28,8 +28,8 @@ class Following:
         self._emit = emit
         self._marks: dict[Path, Mark] = {path: _mark(path) for path in paths}
         self._rows: dict[Path, int] = dict.fromkeys(self._marks, -1)
-        for path in self._marks:
-            self._tell(path)
+        for path in list(self._marks):
+            self._tell(path, first=True)
 
     def look(self) -> bool:
         """Tell what is new; return whether anything moved in any of the folders."""
@@ -42,17 +42,18 @@ class Following:
                 self._tell(path)
         return moved
 
-    def _tell(self, path: Path) -> None:
-        run_id, begun = path.name, self._rows[path] >= 0
+    def _tell(self, path: Path, first: bool = False) -> None:
+        """Tell what is new of a run; the rows that it had when following began are no news."""
+        run_id = path.name
         try:
             rows = read_rows(path / "rounds.jsonl")
         except (OSError, UsageError):
             rows = []
-        if not begun and (rows or (path / ATTEMPTS).exists()):
-            resumed = len(rows) or None
-            event = {"event": "started", "resumed_from_round": resumed, "rows": rows}
+        if self._rows[path] < 0 and (rows or (path / ATTEMPTS).exists()):
+            known = rows if first else []
+            event = {"event": "started", "resumed_from_round": len(known) or None, "rows": known}
             self._emit({**event, "run_id": run_id})
-            self._rows[path] = len(rows)
+            self._rows[path] = len(known)
         if self._rows[path] >= 0:
             for row in rows[self._rows[path] :]:
                 self._emit({"event": "round", "run_id": run_id, "row": row})

@@ -1,0 +1,1 @@
+"""A plugin of dsd-bench: the executor ``ray``."""
