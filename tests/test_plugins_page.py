@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from test_third_party import install
 
@@ -67,6 +68,7 @@ def script() -> str:
     return "\n".join(made) + "\n"
 
 
+@pytest.mark.timeout(1200)
 def test_a_new_user_gets_a_pruner_on_a_board(tmp_path: Path) -> None:
     site = tmp_path / "site"
     site.mkdir()
