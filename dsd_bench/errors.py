@@ -57,6 +57,10 @@ class Interrupted(DsdError):
     exit_code = 130
 
 
+class Superseded(Interrupted):
+    """A process that slept past its lease of a run, which another one holds now."""
+
+
 def collect(problems: list[str]) -> None:
     """Raise one :class:`UsageError` that lists every problem, if there is any."""
     if len(problems) == 1:

@@ -25,7 +25,7 @@ from dsd_bench.noise.labels import Symmetric
 from dsd_bench.seeds import stream
 from dsd_bench.store import files, locks
 from dsd_bench.store.checkpoint import Checkpoint
-from dsd_bench.store.files import append_line, write_atomic
+from dsd_bench.store.files import append_line, temporary, write_atomic
 from dsd_bench.store.folder import CHECKPOINT, PREVIOUS, RunFolder
 from dsd_bench.store.tensors import write_tensors
 
@@ -79,7 +79,7 @@ def test_what_a_killed_process_of_the_same_number_left_is_no_hindrance(tmp_path:
     """In containers the next process often has the same number as the killed one."""
     made = folder(tmp_path / "run")
     made.save(checkpoint(1.0))
-    os.link(made.path / CHECKPOINT, made.path / f".{PREVIOUS}.{os.getpid()}.tmp")
+    os.link(made.path / CHECKPOINT, temporary(made.path / PREVIOUS))
     made.save(checkpoint(2.0))
     for name, value in ((CHECKPOINT, 2.0), (PREVIOUS, 1.0)):
         assert float(made.read(name).tensors["model/weight"][0, 0]) == value
@@ -313,7 +313,7 @@ def test_only_this_host_s_processes_are_looked_up(
     path = tmp_path / "lock"
     path.touch()
     handle = os.open(path, os.O_RDWR)
-    locks._write(handle, beat=0)
+    locks._write(handle, beat=0, fence=1)
     text = path.read_text("utf-8").replace('"pid": ', '"pid": 9')  # no such process
     if host == "elsewhere":
         text = text.replace(f'"host": "{locks.socket.gethostname()}"', '"host": "elsewhere"')

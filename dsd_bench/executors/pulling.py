@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import cast
 
 from dsd_bench.config.run import RunConfig
-from dsd_bench.errors import DsdError, Locked, UsageError
+from dsd_bench.errors import DsdError, Locked, Superseded, UsageError
 from dsd_bench.executors import Emit, Outcome, Settings
 from dsd_bench.executors.planning import teachers
 from dsd_bench.store import attempts
-from dsd_bench.store.locks import Watch, locked
+from dsd_bench.store.locks import LOCK, Watch, confirm, locked
 from dsd_bench.store.reading import read_json
 from dsd_bench.store.runs import failure, finished, record_failure, stored_ids
 
@@ -130,7 +130,7 @@ class Pool:
                 continue
             path = candidate.path
             try:
-                held.enter_context(locked(path / "lock", _busy, watch=candidate.watch))
+                held.enter_context(locked(path / LOCK, _busy, watch=candidate.watch))
                 if self._still_to_do(path):
                     yield path
                 held.close()
@@ -203,7 +203,9 @@ def work(pool: Pool, settings: Settings, emit: Emit, stopping: Callable[[], bool
                 outcome = run_folder(path, settings, emit, stopping, held=True)
                 # a run that was carried out here is never left to others
                 ended = "transient" if outcome.transient else cast(attempts.End, outcome.status)
-                attempts.end(path, ended)
+                with contextlib.suppress(Superseded):  # who has the run now keeps its account
+                    confirm(path / LOCK)
+                    attempts.end(path, ended)
                 outcomes.append(outcome)
         if path is not None:
             pool.settle(path.name)

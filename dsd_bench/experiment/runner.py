@@ -21,6 +21,7 @@ from dsd_bench.errors import (
     Interrupted,
     OutOfMemory,
     RunError,
+    Superseded,
     UsageError,
     message,
 )
@@ -35,7 +36,7 @@ from dsd_bench.stopping import StopCriterion
 from dsd_bench.store.checkpoint import Checkpoint, Row, plain_row, round_of, weights_name
 from dsd_bench.store.curves import curves_in
 from dsd_bench.store.folder import Reader, RunFolder
-from dsd_bench.store.locks import locked
+from dsd_bench.store.locks import LOCK, confirm, locked
 from dsd_bench.store.reading import read_bytes, read_json
 from dsd_bench.store.runs import finished, record_failure
 from dsd_bench.training import device
@@ -69,6 +70,8 @@ def run_folder(
             outside = section.outside(emit), section.outside(stopping)
             return _carry(path, settings, *outside, launch, fresh, held)
     except Interrupted as error:
+        if isinstance(error, Superseded):
+            emit({"event": "note", "run_id": run_id, "text": str(error)})
         return Outcome(run_id, "interrupted", str(error), exit_code=error.exit_code)
     except KeyboardInterrupt:
         return Outcome(run_id, "interrupted", "interrupted", exit_code=130)
@@ -103,10 +106,11 @@ def _carry(
         raise UsageError(f"{path}: the folder holds run {config.run_id}; name it so")
     if launch.alone and finished(path):  # its folder may be read-only
         return Outcome(path.name, "done")
+    execution = _Execution(path, config, settings, emit, stopping, launch)
     if held or not launch.leads:  # the leader of the processes holds the lock, and writes
-        return _Execution(path, config, settings, emit, stopping, launch).run(fresh)
-    with locked(path / "lock", _Waiting(path.name, emit, stopping)):
-        return _Execution(path, config, settings, emit, stopping, launch).run(fresh)
+        return execution.run_leased(fresh)
+    with locked(path / LOCK, _Waiting(path.name, emit, stopping)):
+        return execution.run_leased(fresh)
 
 
 class _Waiting:
@@ -140,6 +144,18 @@ class _Execution:
         self.run_id, self.stopping, self._emit = path.name, stopping, emit
         self.launch, folder = launch, RunFolder if launch.leads else Reader
         self.folder = folder(self.path, config.curve_id, lambda text: self.emit("note", text=text))
+
+    def run_leased(self, fresh: bool) -> Outcome:
+        """Carry the run on; what fails because another process has it now is no failure.
+
+        Raises:
+            Superseded: if it was taken over while this process slept.
+        """
+        try:
+            return self.run(fresh)
+        except Exception:
+            confirm(self.path / LOCK)
+            raise
 
     def run(self, fresh: bool) -> Outcome:
         """Carry the run to its end under the lock."""

@@ -6,8 +6,9 @@ import contextlib
 import errno
 import json
 import os
+import secrets
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,14 @@ NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 """Refuses to open a link, where the system can do that."""
 NO_WAIT = getattr(os, "O_NONBLOCK", 0)
 """Opens a pipe without waiting for its other end, where the system can do that."""
+
+
+_TOKEN = secrets.token_hex(4)
+
+
+def temporary(path: Path) -> Path:
+    """Return a name beside ``path`` for what is to become it: no other process's on any host."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{_TOKEN}.tmp")
 
 
 def write_atomic(path: Path, data: bytes, sync: bool = True) -> None:
@@ -32,22 +41,51 @@ def write_atomic(path: Path, data: bytes, sync: bool = True) -> None:
     Raises:
         RunError: if the disk is full or the folder cannot be written; ``path`` is as before.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with _written(path, data, sync) as fresh:
+        os.replace(fresh, path)
+        if sync:
+            sync_path(path.parent)
+
+
+def write_once(path: Path, data: bytes) -> bool:
+    """Write ``path`` unless it is there; return whether it was not. Synced, never seen in part.
+
+    It gets its name by a hard link, which of two processes only one can make; where the file system
+    has none, by renaming.
+
+    Raises:
+        RunError: if the disk is full or the folder cannot be written.
+    """
+    with _written(path, data, sync=True) as fresh:
+        try:
+            os.link(fresh, path)
+        except FileExistsError:
+            return False
+        except OSError:  # a file system without hard links
+            if os.path.lexists(path):
+                return False
+            os.replace(fresh, path)
+        sync_path(path.parent)
+    return True
+
+
+@contextlib.contextmanager
+def _written(path: Path, data: bytes, sync: bool) -> Iterator[Path]:
+    """Give the block a file beside ``path`` with ``data``; what is left of it goes afterwards."""
+    fresh = temporary(path)
     try:
         with explained(path):
-            temporary.unlink(missing_ok=True)
-            handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_FOLLOW, 0o666)
+            fresh.unlink(missing_ok=True)
+            handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_FOLLOW, 0o666)
             with open(handle, "wb") as file:
                 file.write(data)
                 if sync:
                     file.flush()
                     os.fsync(file.fileno())
-            os.replace(temporary, path)
-            if sync:
-                sync_path(path.parent)
+            yield fresh
     finally:
         with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+            fresh.unlink(missing_ok=True)
 
 
 def append_line(path: Path, line: str) -> None:

@@ -7,6 +7,7 @@ newest is damaged. Timings and the log are mere information: they never stop a r
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
@@ -17,21 +18,25 @@ from typing import Any
 
 from torch import Tensor
 
-from dsd_bench.errors import DamagedFile, RunError, UsageError, plain
+from dsd_bench.errors import DamagedFile, RunError, Superseded, UsageError, plain
 from dsd_bench.store import hashes, weights
 from dsd_bench.store.checkpoint import Checkpoint, Row, plain_row
 from dsd_bench.store.correct import CORRECT, lines
 from dsd_bench.store.files import (
     append_line,
     explained,
+    json_bytes,
     own_folder,
     rows_bytes,
     sync_path,
+    temporary,
     write_atomic,
-    write_json,
+    write_once,
     write_rows,
 )
+from dsd_bench.store.locks import LOCK, confirm
 from dsd_bench.store.reading import read_rows
+from dsd_bench.store.runs import finished
 from dsd_bench.store.tensors import read_tensors, write_tensors
 from dsd_bench.store.weights import read_weights, write_weights
 
@@ -108,18 +113,25 @@ class RunFolder:
     def save(self, checkpoint: Checkpoint) -> None:
         """Write the checkpoint beside the last one, then the rows."""
         newest = self.path / CHECKPOINT
-        fresh = self.path / f"{CHECKPOINT}.new"
+        fresh = temporary(newest)
         state = {"curve_id": self.curve_id, **checkpoint.state()}
-        write_tensors(fresh, checkpoint.tensors, state)
-        with explained(newest):
-            if newest.exists():
-                _link(newest, self.path / PREVIOUS)
-            os.replace(fresh, newest)
-            sync_path(self.path)
+        self._confirm()
+        try:
+            write_tensors(fresh, checkpoint.tensors, state)
+            self._confirm()
+            with explained(newest):
+                if newest.exists():
+                    _link(newest, self.path / PREVIOUS)
+                os.replace(fresh, newest)
+                sync_path(self.path)
+        finally:
+            with contextlib.suppress(OSError):
+                fresh.unlink(missing_ok=True)
         self._write_rows(checkpoint.rows)
 
     def keep(self, name: str, tensors: Mapping[str, Tensor]) -> None:
         """Write ``dense.safetensors``, or ``weights/<name>.safetensors``."""
+        self._confirm()
         write_weights(weights.place(self.path, name), self.path.name, name, tensors)
 
     def recall(self, name: str) -> dict[str, Tensor]:
@@ -142,6 +154,7 @@ class RunFolder:
 
     def add_timing(self, timing: Mapping[str, Any]) -> None:
         """Append a line to ``timings.jsonl``, replacing one of the same round."""
+        self._confirm()
         path = self.path / "timings.jsonl"
         try:
             write_rows(path, [*_timings(path, timing["round"]), timing], sync=False)
@@ -160,7 +173,11 @@ class RunFolder:
 
         Returns:
             What was written.
+
+        Raises:
+            Superseded: if another process has the run, or has finished it, meanwhile.
         """
+        self._confirm()
         best = self.path / "best.safetensors"
         write_weights(best, self.path.name, name, self.recall(name), whole=True)
         for text in (*self.path.glob("*.jsonl"), *self._own(METRICS, "*.jsonl")):
@@ -171,7 +188,11 @@ class RunFolder:
         if not rounds_stay:
             found = {k: v for k, v in found.items() if not k.startswith(f"{weights.KEPT}/")}
         whole = {**result, hashes.KEY: found}
-        write_json(self.path / "result.json", whole)
+        self._confirm()
+        while not write_once(self.path / "result.json", json_bytes(whole)):
+            if finished(self.path):
+                raise Superseded(f"{self.path}: another process has finished the run meanwhile")
+            (self.path / "result.json").unlink(missing_ok=True)  # what is no whole result
         if not rounds_stay:
             for path in self._own(weights.KEPT, "*.safetensors"):
                 path.unlink(missing_ok=True)
@@ -197,6 +218,14 @@ class RunFolder:
         self.save(replace(checkpoint, kept=tuple(kept)))
         self.log(f"goes on from {len(checkpoint.rows)} rounds of {donor.name}")
 
+    def _confirm(self) -> None:
+        """Make sure that the run is still this process's own, before anything is published.
+
+        Raises:
+            Superseded: if it is another's.
+        """
+        confirm(self.path / LOCK)
+
     def _warn(self, text: str) -> None:
         self.log(text)
         self._tell(text)
@@ -218,6 +247,7 @@ class RunFolder:
 
     def write_texts(self, texts: Mapping[str, bytes], sync: bool) -> None:
         """Write what :meth:`texts` returned."""
+        self._confirm()
         for name, data in texts.items():
             path = self.path / name
             if path.parent != self.path:
@@ -243,6 +273,9 @@ class Reader(RunFolder):
     def log(self, text: str) -> None:
         """Say nothing."""
 
+    def _confirm(self) -> None:
+        """Leave it to the process that owns the folder."""
+
     def add_timing(self, timing: Mapping[str, Any]) -> None:
         """Note nothing."""
 
@@ -265,10 +298,10 @@ def _timings(path: Path, before: int) -> list[dict[str, Any]]:
 
 def _link(path: Path, other: Path) -> None:
     """Give ``path`` the second name ``other``, so that at no instant it has none."""
-    temporary = other.with_name(f".{other.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)
+    fresh = temporary(other)
+    fresh.unlink(missing_ok=True)
     try:
-        os.link(path, temporary)
+        os.link(path, fresh)
     except OSError:  # a file system without hard links
-        shutil.copyfile(path, temporary)
-    os.replace(temporary, other)
+        shutil.copyfile(path, fresh)
+    os.replace(fresh, other)

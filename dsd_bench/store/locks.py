@@ -1,9 +1,15 @@
-"""One process a run: flock where it works, and a file that says who holds it.
+"""One process a run: a lease, in a file that says who holds it, with flock where that works.
 
 The file names host, boot, process and the process's start time, and a count of heartbeats. On this
-host a holder lives if the very process does. Of a holder on another host nothing is known but the
-heartbeat, and clocks differ: it lives if the file changes while it is watched, and is dead after
+host a holder whose process is gone is dead. Of all others nothing is known but the heartbeat, and
+clocks differ: a holder lives if the file changes while it is watched, and has lost its lease after
 missed beats by the watcher's own clock. A process id alone proves nothing: ids are reused.
+
+A lease is made by creating the file, which only one can, and taken over by replacing it, which only
+one can at a time: who has made the folder ``lock.taking``. Neither needs flock. It counts how often
+it was taken over (``fence``). A holder that slept past its lease (it was stopped, its computer was
+suspended) may wake up: :func:`confirm`, asked before anything is published, then tells it that
+another one holds the run.
 """
 
 from __future__ import annotations
@@ -23,20 +29,26 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from dsd_bench.errors import Locked, UsageError, plain
-from dsd_bench.store.files import NO_FOLLOW, NO_WAIT, explained
+from dsd_bench.errors import Locked, RunError, Superseded, UsageError, plain
+from dsd_bench.store.files import NO_FOLLOW, NO_WAIT, explained, temporary
 
 if sys.platform != "win32":
     import fcntl
 
+LOCK = "lock"
+"""A run's lock file, in its folder."""
 BEAT = 10.0
 """Seconds between two heartbeats."""
 MISSED = 6
-"""Missed beats after which a holder on another host counts as dead."""
+"""Missed beats after which a holder has lost its lease."""
 PAUSE = 0.2
 """Seconds between two looks at a lock that is held."""
 SIZE = 512
 """Bytes of a lock file: always the same, so that it is never seen half-written."""
+TAKING = ".taking"
+"""Ends the name of the folder that is there while a lock is taken over."""
+_HELD: set[str] = set()
+"""Absolute paths of the locks that this process has taken and not let go of."""
 _FLAGS = os.O_RDWR | NO_FOLLOW | NO_WAIT
 
 
@@ -56,8 +68,8 @@ def locked(
         patient: whether to wait for a holder that is known to live; without ``waiting`` never.
         watch: what was seen of the holder in earlier tries.
 
-    A dead holder's lock is taken over: at once on its own host; on another one after it was watched
-    for :data:`MISSED` beats, whoever waits.
+    The lock of a holder whose process is gone is taken over: at once on its own host. That of any
+    other after it was watched for :data:`MISSED` beats without one, whoever waits.
 
     Raises:
         Locked: naming the holder, if there is one that lives and no patience.
@@ -72,18 +84,36 @@ def locked(
             unsure = f"holds its lock; watching for {BEAT * MISSED:.0f} s whether it still lives"
             waiting(f"{holder} {'is working on this run' if watch.alive else unsure}")
         time.sleep(PAUSE)
+    path = path.absolute()  # whoever runs in the block may change the working folder
     stop = threading.Event()
     beat = threading.Thread(target=_beat, args=(path, handle, stop), daemon=True)
     beat.start()
+    _HELD.add(str(path))
     try:
         yield
     finally:
+        _HELD.discard(str(path))
         stop.set()
         beat.join()
         with contextlib.suppress(OSError):
             if _mine(_read(path)):  # else it was taken over while this process slept
                 path.unlink()
         os.close(handle)
+
+
+def confirm(path: Path) -> None:
+    """Make sure that this process still holds the lock ``path``, if it has taken it.
+
+    To be asked before anything is published that the lock protects.
+
+    Raises:
+        Superseded: if its lease ran out while it slept, and another one took the lock over.
+    """
+    if str(path.absolute()) in _HELD and not _mine(_read(path)):
+        raise Superseded(
+            f"{path.parent}: this process slept for too long, and {describe(path)} has taken the "
+            "run over; nothing of it is written any more"
+        )
 
 
 class Watch:
@@ -97,21 +127,52 @@ class Watch:
         self.alive = False
         self._seen: tuple[bytes, int, int] | None = None
         self._still = self._looked = 0.0
+        self._taker: Watch | None = None
 
-    def died(self, handle: int) -> bool:
+    def died(self, handle: int, alive: bool = False) -> bool:
         """Look at the heartbeat; whether it has stood still for too long.
 
         Only time in which it was looked at counts: this process may have been asleep itself.
+
+        Args:
+            handle: the open lock file.
+            alive: whether its process is known to be there.
         """
-        status = os.fstat(handle)
-        seen, now = (os.pread(handle, SIZE, 0), status.st_ino, status.st_mtime_ns), time.monotonic()
+        seen, now = self._look(handle), time.monotonic()
         if seen == self._seen:
             self._still += min(now - self._looked, 5 * PAUSE)
         else:
-            self.alive = self._seen is not None
+            self.alive = alive or self._seen is not None
             self._seen, self._still = seen, 0.0
         self._looked = now
         return self._still >= BEAT * MISSED
+
+    def remember(self, handle: int) -> None:
+        """Note what the lock of a holder looks like that is dead."""
+        self._seen = self._look(handle)
+
+    def same(self, handle: int) -> bool:
+        """Whether the lock is as it was seen last."""
+        return self._look(handle) == self._seen
+
+    def taker_died(self, taking: Path) -> bool:
+        """Whether somebody began to take the lock over long ago and never ended."""
+        if self._taker is None:
+            self._taker = Watch()
+        try:
+            handle = os.open(taking, os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            return self._taker.died(handle)
+        finally:
+            os.close(handle)
+
+    @staticmethod
+    def _look(handle: int) -> tuple[bytes, int, int]:
+        status = os.fstat(handle)
+        data = os.pread(handle, SIZE, 0) if stat.S_ISREG(status.st_mode) else b""
+        return data, status.st_ino, status.st_mtime_ns
 
 
 def _try(path: Path, watch: Watch) -> int | None:
@@ -119,18 +180,62 @@ def _try(path: Path, watch: Watch) -> int | None:
     handle, created = _open(path)
     with _closing(handle):
         flocked = _flock(handle)
-        watch.alive |= flocked is None
-        free = flocked is not None and _same_file(handle, path)
-        if free and (created or not _held(handle, flocked is True, watch)):
+        if created and flocked is not None and _same_file(handle, path):
             try:
                 with explained(path):
-                    _write(handle, beat=0)
+                    _write(handle, beat=0, fence=1)
             except BaseException:
                 path.unlink(missing_ok=True)  # an empty lock would have to be watched
                 raise
             return handle
-    os.close(handle)
-    return None
+        try:
+            free = _same_file(handle, path) and not _held(handle, flocked, watch)
+            return _take_over(handle, path, watch) if free else None
+        finally:
+            os.close(handle)
+
+
+def _take_over(old: int, path: Path, watch: Watch) -> int | None:
+    """Replace the lock of a dead holder; return a handle of the new one, None if it is too late."""
+    taking, fresh = path.with_name(path.name + TAKING), temporary(path)
+    try:
+        with explained(path):
+            taking.mkdir()
+    except RunError as error:
+        if not isinstance(error.__cause__, FileExistsError):
+            raise
+        if watch.taker_died(taking):
+            with contextlib.suppress(OSError):
+                taking.rmdir()
+        return None
+    handle = None
+    try:
+        seen = _parsed(os.pread(old, SIZE, 0))
+        with explained(path):
+            handle = os.open(fresh, _FLAGS | os.O_CREAT | os.O_EXCL, 0o644)
+            _flock(handle)
+            _write(handle, beat=0, fence=_fence(seen) + 1)
+            if not _same_file(old, path) or not watch.same(old):
+                return None  # another one was quicker, or the holder lives after all
+            try:
+                os.replace(fresh, path)
+            except FileNotFoundError:  # who has the run now has tidied up
+                return None
+        taken, handle = handle, None
+        return taken
+    finally:
+        if handle is not None:
+            os.close(handle)
+        with contextlib.suppress(OSError):
+            fresh.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            taking.rmdir()
+
+
+def _fence(holder: dict[str, Any]) -> int:
+    """Return how often a lock was taken, as it says itself."""
+    fence = holder.get("fence")
+    return fence if isinstance(fence, int) and fence > 0 else 0
 
 
 def _open(path: Path) -> tuple[int, bool]:
@@ -172,9 +277,9 @@ def _refuse_strange(path: Path, status: os.stat_result) -> None:
         raise UsageError(f"{path}: {what}, where a lock file of dsd-bench belongs; remove it")
 
 
-def _write(handle: int, beat: int) -> None:
+def _write(handle: int, beat: int, fence: int) -> None:
     """Say that this process holds the lock, in one piece: no reader sees half of it."""
-    data = json.dumps({**_myself(), "beat": beat}).encode().ljust(SIZE)
+    data = json.dumps({**_myself(), "fence": fence, "beat": beat}).encode().ljust(SIZE)
     os.pwrite(handle, data, 0)
     os.ftruncate(handle, len(data))
     os.fsync(handle)  # other hosts see it now
@@ -203,18 +308,29 @@ def _same_file(handle: int, path: Path) -> bool:
         return False
 
 
-def _held(handle: int, flocked: bool, watch: Watch) -> bool:
+def _held(handle: int, flocked: bool | None, watch: Watch) -> bool:
     """Whether somebody who may live holds the file, this process not counted.
 
-    On this host flock has the last word where it works; it does not reach other hosts.
+    On this host a dead process is known at once, by flock where that works. One that lives is
+    watched like any other: it may have been stopped for good.
     """
     holder = _parsed(os.pread(handle, SIZE, 0))
-    if _mine(holder):
+    if _mine(holder) and flocked is not None:
+        watch.remember(handle)
         return False
     if holder.get("host") == socket.gethostname() and holder.get("boot") == _boot():
-        watch.alive = not flocked and _started(holder.get("pid")) == holder.get("started")
-        return watch.alive
+        if flocked is True or (flocked is False and not _lives(holder)):
+            watch.remember(handle)
+            return False
+        watch.alive = True
+        return not watch.died(handle, alive=True)
+    watch.alive |= flocked is None
     return not watch.died(handle)
+
+
+def _lives(holder: dict[str, Any]) -> bool:
+    """Whether a holder on this host is a process that is there."""
+    return _started(holder.get("pid")) == holder.get("started")
 
 
 def describe(path: Path) -> str:
@@ -319,9 +435,9 @@ def _signalled(pid: Any) -> str | None:
 
 
 def _beat(path: Path, handle: int, stop: threading.Event) -> None:
-    beat = 0
+    beat, fence = 0, _fence(_parsed(os.pread(handle, SIZE, 0)))
     while not stop.wait(BEAT):
         beat += 1
         with contextlib.suppress(OSError):
             if _mine(_read(path)):  # else it was taken over while this process slept
-                _write(handle, beat)
+                _write(handle, beat, fence)

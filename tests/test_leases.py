@@ -1,0 +1,347 @@
+"""Leases: taken over from who is silent, never held by two, and what a superseded owner may do."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dsd_bench import RunConfig, api
+from dsd_bench.errors import Locked
+from dsd_bench.executors import Settings
+from dsd_bench.executors.planning import plan, prepare_folders
+from dsd_bench.executors.pulling import Pool, work
+from dsd_bench.experiment.runner import run_folder
+from dsd_bench.store import attempts, files, locks
+from dsd_bench.store.files import write_once
+from dsd_bench.store.runs import finished
+
+Make = Callable[..., RunConfig]
+ELSEWHERE = {"host": "elsewhere", "boot": "b", "pid": 1, "started": "1", "fence": 4, "beat": 0}
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let leases last for a fraction of a second."""
+    monkeypatch.setattr(locks, "BEAT", 0.05)
+    monkeypatch.setattr(locks, "PAUSE", 0.02)
+
+
+def python(code: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from dsd_bench.errors import Superseded
+from dsd_bench.store import locks
+locks._flock = {flock}
+path = Path({path!r})
+with locks.locked(path):
+    print("held", flush=True)
+    for line in sys.stdin:
+        try:
+            locks.confirm(path)
+            print("mine", flush=True)
+        except Superseded as error:
+            print(error, flush=True)
+"""
+
+
+@pytest.fixture(params=["locks._flock", "lambda handle: False"], ids=["flock", "no flock"])
+def holder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    process = python(HOLD.format(flock=request.param, path=str(tmp_path / "lock")))
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+
+
+def ask(process: subprocess.Popen[str]) -> str:
+    process.stdin.write("?\n")
+    process.stdin.flush()
+    return process.stdout.readline().strip()
+
+
+def read(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text()))
+
+
+def test_who_slept_past_its_lease_is_superseded_and_told(tmp_path, holder, quick):
+    path = tmp_path / "lock"
+    assert ask(holder) == "mine"
+    assert read(path)["fence"] == 1
+    os.kill(holder.pid, signal.SIGSTOP)
+    with locks.locked(path, lambda text: None):
+        assert (read(path)["pid"], read(path)["fence"]) == (os.getpid(), 2)
+        os.kill(holder.pid, signal.SIGCONT)
+        said = ask(holder)
+        assert f"this process slept for too long, and process {os.getpid()} has taken" in said
+        locks.confirm(path)
+        holder.communicate()  # it leaves, and takes nothing with it
+        assert read(path)["pid"] == os.getpid()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_who_beats_is_not_superseded(tmp_path, quick):
+    code = f"import dsd_bench.store.locks as l; l.BEAT = 0.01\n{HOLD}"
+    process = python(code.format(flock="locks._flock", path=str(tmp_path / "lock")))
+    try:
+        assert process.stdout.readline() == "held\n"
+        looks = []
+
+        def waiting(text: str) -> None:
+            looks.append(text)
+            if len(looks) > 60:
+                raise InterruptedError
+
+        with pytest.raises(InterruptedError), locks.locked(tmp_path / "lock", waiting):
+            pass
+        assert ask(process) == "mine"
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_the_fence_counts_on_over_many_owners(tmp_path, quick):
+    path = tmp_path / "lock"
+    path.write_text(json.dumps(ELSEWHERE))
+    with locks.locked(path, lambda text: None):
+        assert read(path)["fence"] == 5
+        for bad in (None, "7", -3, 1.5):
+            assert locks._fence({"fence": bad}) == 0
+
+
+COUNT = """
+import sys, time
+from pathlib import Path
+from dsd_bench.store import locks
+locks._flock = lambda handle: False
+locks.BEAT, locks.PAUSE = 1.0, 0.005
+locks.MISSED = 1
+folder = Path(sys.argv[1])
+count = folder / "count"
+for _ in range(5):
+    with locks.locked(folder / "lock", lambda text: None):
+        seen = int(count.read_text())
+        time.sleep(0.005)
+        locks.confirm(folder / "lock")
+        count.write_text(str(seen + 1))
+"""
+
+
+def test_without_flock_never_two_hold_it_who_take_it_over_together(tmp_path):
+    (tmp_path / "count").write_text("0")
+    (tmp_path / "lock").write_text(json.dumps(ELSEWHERE))  # dead: all of them find out at once
+    command = [sys.executable, "-c", COUNT, str(tmp_path)]
+    together = [subprocess.Popen(command) for _ in range(6)]
+    assert [process.wait(timeout=120) for process in together] == [0] * 6
+    assert (tmp_path / "count").read_text() == "30"
+    assert [path.name for path in tmp_path.iterdir()] == ["count"]
+
+
+def test_a_take_over_that_was_killed_half_way_is_cleared(tmp_path, quick):
+    path = tmp_path / "lock"
+    path.write_text(json.dumps(ELSEWHERE))
+    path.with_name("lock.taking").mkdir()
+    told = []
+    with locks.locked(path, told.append):
+        assert read(path)["fence"] == 5
+        assert not path.with_name("lock.taking").exists()
+    assert len(told) > 10  # the holder was watched, then whoever began to take it over
+
+
+@pytest.mark.parametrize("when", ["beats", "leaves", "is taken over"])
+def test_who_takes_over_looks_once_more(when, tmp_path, monkeypatch, quick):
+    """Between the judgement that it is dead and the end of the take-over a holder may wake up."""
+    path = tmp_path / "lock"
+    path.write_text(json.dumps(ELSEWHERE))
+    real, calls = locks._write, []
+
+    def write(handle: int, beat: int, fence: int) -> None:
+        real(handle, beat, fence)
+        if not calls:
+            calls.append(fence)
+            if when == "beats":
+                path.write_text(json.dumps({**ELSEWHERE, "beat": 1}))
+            elif when == "leaves":
+                path.unlink()
+            else:
+                other = tmp_path / "other"
+                other.write_text(path.read_text())
+                os.replace(other, path)
+
+    monkeypatch.setattr(locks, "_write", write)
+    if when == "leaves":
+        with locks.locked(path):
+            assert read(path)["fence"] == 1
+    else:
+        with pytest.raises(Locked), locks.locked(path):
+            pass
+        assert read(path)["host"] == "elsewhere"
+    assert calls == [5]
+    assert not list(tmp_path.glob(".*")) + list(tmp_path.glob("*.taking"))
+
+
+def test_what_is_published_once(tmp_path, monkeypatch):
+    path = tmp_path / "a"
+    assert write_once(path, b"1")
+    assert not write_once(path, b"2")
+    assert path.read_bytes() == b"1"
+
+    def no_links(*given: object) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(files.os, "link", no_links)
+    assert not write_once(path, b"2")
+    assert write_once(tmp_path / "b", b"3")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b"]
+    assert (tmp_path / "b").read_bytes() == b"3"
+
+
+# -- runs
+
+
+def written(config: RunConfig, runs_dir: Path) -> Path:
+    planned = plan([config], runs_dir)
+    prepare_folders(planned, runs_dir)
+    return planned[-1].job.path
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    left_out = {"lock", "log.txt"}
+    return {
+        str(file.relative_to(path)): file.read_bytes()
+        for file in path.rglob("*")
+        if file.is_file() and file.name not in left_out
+    }
+
+
+@pytest.mark.parametrize("held", [False, True], ids=["run", "worker"])
+@pytest.mark.parametrize("at", ["round", "progress"])
+def test_a_superseded_owner_publishes_nothing_and_leaves(
+    at: str, held: bool, tiny: Make, tmp_path: Path, plain: Any
+) -> None:
+    path = written(tiny(), tmp_path)
+    before: list[dict[str, bytes]] = []
+    notes: list[str] = []
+
+    def emit(event: dict[str, Any]) -> None:
+        if event["event"] == at and not before:
+            (path / "lock").write_text(json.dumps(ELSEWHERE))
+            before.append(contents(path))
+        if event["event"] == "note":
+            notes.append(event["text"])
+
+    settings = Settings(checkpoint_seconds=0)
+    if held:
+        pool = Pool(tmp_path)
+        outcomes = work(pool, settings, emit, lambda: bool(before))
+        assert attempts.read_attempts(path).killed == 1  # its end is not its own to write
+    else:
+        outcomes = [run_folder(path, settings, emit, lambda: False)]
+    assert [one.status for one in outcomes] == ["interrupted"]
+    assert contents(path) == before[0]
+    assert any("process 1 on elsewhere has taken the run over" in text for text in notes)
+    assert json.loads((path / "lock").read_text()) == ELSEWHERE
+    (path / "lock").unlink()
+    assert run_folder(path, Settings(), print, lambda: False).status == "done"
+    assert (path / "rounds.jsonl").read_bytes() == (plain.path / "rounds.jsonl").read_bytes()
+
+
+def test_a_run_that_another_finished_is_not_published_twice(
+    tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last look at the lease and the publication are two acts; a process may sleep between."""
+    from dsd_bench.store import folder
+
+    path = written(tiny(), tmp_path / "runs")
+    other = api.run(tiny(), runs_dir=tmp_path / "other").path
+    real = folder.write_once
+
+    def slept(to: Path, data: bytes) -> bool:
+        to.write_bytes((other / "result.json").read_bytes())
+        return real(to, data)
+
+    monkeypatch.setattr(folder, "write_once", slept)
+    outcome = run_folder(path, Settings(), lambda event: None, lambda: False)
+    assert (outcome.status, "has finished the run meanwhile" in outcome.error) == (
+        "interrupted",
+        True,
+    )
+    assert (path / "result.json").read_bytes() == (other / "result.json").read_bytes()
+    assert not (path / "failure.json").exists()
+
+
+def test_a_result_that_is_none_is_replaced(tiny: Make, tmp_path: Path) -> None:
+    path = written(tiny(), tmp_path)
+    (path / "result.json").write_text('{"status": "done"')
+    assert run_folder(path, Settings(), lambda event: None, lambda: False).status == "done"
+    assert finished(path)
+
+
+def test_without_hard_links_and_flock_a_run_is_the_same(
+    tiny: Make, tmp_path: Path, plain: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_links(*given: object) -> None:
+        raise OSError(95, "Operation not supported")
+
+    def no_flock(*given: object) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(os, "link", no_links)
+    monkeypatch.setattr(locks.fcntl, "flock", no_flock)
+    run = api.run(tiny(), runs_dir=tmp_path)
+    assert run.rows == plain.rows
+    assert finished(run.path)
+
+
+IMPATIENT = """
+import sys
+from dsd_bench.store import locks
+locks.BEAT = 0.2
+from dsd_bench.cli.main import call
+sys.exit(call(sys.argv[1:]))
+"""
+
+
+def test_a_worker_that_was_stopped_is_superseded_and_goes_on_with_other_runs(
+    tiny: Make, tmp_path: Path
+) -> None:
+    """By another process of this computer; it holds its flock all the time."""
+    config = tiny(epochs=600)
+    path = written(config, tmp_path / "runs")
+    words = ["work", str(tmp_path / "runs"), "--checkpoint-seconds", "0.2"]
+    first = subprocess.Popen(
+        [sys.executable, "-m", "dsd_bench", *words], stdout=subprocess.PIPE, text=True
+    )
+    while not (path / "checkpoint.safetensors").exists():
+        assert first.poll() is None
+        time.sleep(0.02)
+    os.kill(first.pid, signal.SIGSTOP)
+    second = subprocess.Popen(
+        [sys.executable, "-c", IMPATIENT, *words], stdout=subprocess.PIPE, text=True
+    )
+    while (path / "attempts.jsonl").read_text().count('"pid"') < 2:
+        assert second.poll() is None
+        time.sleep(0.02)
+    os.kill(first.pid, signal.SIGCONT)
+    said = [process.communicate(timeout=240)[0] for process in (first, second)]
+    assert (first.returncode, second.returncode) == (0, 0), said
+    assert f"process {second.pid} has taken the run over" in said[0]
+    assert said[0].count("test accuracy") + said[1].count("test accuracy") >= 3
+    lines = [json.loads(line) for line in (path / "attempts.jsonl").read_text().splitlines()]
+    assert [line.get("ended") for line in lines] == [None, None, "done"]
+    alone = api.run(config, runs_dir=tmp_path / "alone").path
+    assert (path / "rounds.jsonl").read_bytes() == (alone / "rounds.jsonl").read_bytes()
