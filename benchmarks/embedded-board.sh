@@ -29,6 +29,8 @@ methods=(
   "--schedule one-cycle"
   # dsd-bench-taylor
   "--pruner taylor"
+  # dsd-bench-reconstruct
+  "--pruner obs"
   # dsd-bench-robust
   "--reg label-smoothing:0.8"
   "--reg gce:0.7"
@@ -59,6 +61,10 @@ scratch=(
   "--pruner structured-l1 --rounds 5"
   "--perturber rewind:step=0"
   "--perturber reinit"
+  # dsd-bench-at-init
+  "--pruner snip"
+  "--pruner grasp"
+  "--pruner synflow"
   # dsd-bench-dynamic
   "--updater gmp --perturber rewind"
   "--pruner random:scope=layer --perturber rewind --updater rigl:20"
