@@ -6,7 +6,8 @@ of its curve before the dip is a training that was stopped early. So is each rou
 sets the weights back and then trains for fewer epochs than the dense training had: that alone
 keeps wrong labels out. And so may be each round that takes away what was learnt and trains too
 briefly to learn it again: where half of the weights no longer fit the labels that all of them fit,
-after fewer epochs, nobody knows whether too few weights or too few epochs kept them out.
+nobody knows whether too few weights or too few epochs kept them out. Sparse networks that begin
+anew may take longer than the dense one did, so equal epochs do not settle it.
 
 Pure functions of configurations and rows; what a component does is asked of its registration.
 """
@@ -38,7 +39,7 @@ interpolate them."""
 
 HALF = 0.5
 """Down to this density a net that interpolates is expected to go on doing so, if it is trained long
-enough; fewer epochs than the dense training's are suspected where it does not."""
+enough; too few epochs are suspected where it does not."""
 
 _LATER = frozenset(
     (
@@ -63,8 +64,8 @@ class Fairness:
             are ``unfit`` rounds.
         epochs: of each round's training and of the dense one.
         unfit: sparsity and mean train accuracy of the sparsest round with at least ``HALF`` of the
-            weights, where the net interpolates when dense, no regularizer is there, the rounds'
-            trainings are shorter and this one does not reach ``INTERPOLATES``.
+            weights, where the net interpolates when dense, no regularizer is there, and this one
+            does not reach ``INTERPOLATES``.
     """
 
     fit: float | None
@@ -124,8 +125,8 @@ class Fairness:
             sparsity, fit = self.unfit
             return (
                 f"each round trains {told}: at {100 * sparsity:.0f} % sparsity it fits "
-                f"{100 * fit:.1f} % of its labels, so what keeps the wrong ones out may be fewer "
-                f"epochs, not fewer weights; --retrain-epochs {dense} tells"
+                f"{100 * fit:.1f} % of its labels, so what keeps the wrong ones out may be too few "
+                "epochs, not too few weights; a larger --retrain-epochs tells"
             )
         return f"each round trains {told}, and the perturber does not say if it sets weights back"
 
@@ -152,7 +153,7 @@ def fairness(
     fit, fit_of = _fit(config, rows, lookup, others)
     protocol = config["protocol"]
     early = stopped_early(config, lookup)
-    short = None if early is not False or config["regularizers"] else unfit(protocol, rows)
+    short = None if early is not False or config["regularizers"] else unfit(rows)
     return Fairness(
         fit=fit,
         fit_of=fit_of,
@@ -163,16 +164,14 @@ def fairness(
     )
 
 
-def unfit(protocol: Mapping[str, Any], rows: Seeds) -> tuple[float, float] | None:
+def unfit(rows: Seeds) -> tuple[float, float] | None:
     """Return :attr:`Fairness.unfit` of a method without regularizers.
 
     Args:
-        protocol: read are ``retrain_epochs`` and ``dense_epochs``.
         rows: for each seed its rows; read are ``round``, ``sparsity`` and ``train_accuracy``.
     """
     dense = _mean_fit(rows)
-    whole = protocol["retrain_epochs"] >= protocol["dense_epochs"]
-    if whole or dense is None or below(dense, INTERPOLATES):
+    if dense is None or below(dense, INTERPOLATES):
         return None
     reached = [
         [row for row in seed if row["round"] and not below(1 - row["sparsity"], HALF)]

@@ -22,10 +22,10 @@ LEGEND = {
     STOPPED_EARLY: "stopped early: each round trains from weights that were set back, for fewer "
     "epochs than the dense training has (see Schedule). That alone keeps wrong labels out, so the "
     "line is no evidence that pruning, or dodging the dip, did it.",
-    PERHAPS: "perhaps stopped early: each round trains for fewer epochs than the dense training, "
-    "and it is not known here whether the method's perturber sets the weights back; or it does "
-    "not, and half of the weights do not fit the labels that all of them fit. Rounds as long as "
-    "the dense training would tell.",
+    PERHAPS: "perhaps stopped early: half of the weights do not fit the labels that all of them "
+    "fit, so too few epochs may keep wrong labels out, not too few weights: longer rounds would "
+    "tell. Or each round trains for fewer epochs than the dense training, and it is not known here "
+    "whether the method's perturber sets the weights back.",
     OLD: "schema 1: made by the first release; its run ids, counts and bits cannot be checked.",
     MIXED: "mixed: its seeds were not all computed under the same conditions (see below), so the "
     "same runs may give other numbers elsewhere.",
@@ -46,7 +46,7 @@ def stopped_early(row: BoardRow) -> bool | None:
         return None
     parts = {key: getattr(row.method, key).model_dump(mode="json") for key in _BACK}
     early = stopped({"protocol": epochs, **parts}, _lookup)
-    suspected = early is False and not row.method.regularizers and unfit(epochs, _seeds(row))
+    suspected = early is False and not row.method.regularizers and unfit(_seeds(row))
     return None if suspected else early
 
 
