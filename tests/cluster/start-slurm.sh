@@ -22,7 +22,7 @@ for _ in $(seq 50); do munge -n < /dev/null > /dev/null 2>&1 && break; sleep 0.1
 
 cat > "$folder/slurm.conf" << CONF
 ClusterName=twonodes
-SlurmctldHost=$host
+SlurmctldHost=$host(127.0.0.1)
 SlurmctldPort=$port
 SlurmUser=root
 SlurmdUser=root
@@ -48,8 +48,8 @@ SlurmdPidFile=$folder/%n.pid
 SlurmctldLogFile=$folder/log/slurmctld.log
 SlurmdLogFile=$folder/log/%n.log
 SlurmdParameters=config_overrides
-NodeName=n1 NodeHostname=$host Port=$((port + 1)) CPUs=2 RealMemory=4000 State=UNKNOWN
-NodeName=n2 NodeHostname=$host Port=$((port + 2)) CPUs=2 RealMemory=4000 State=UNKNOWN
+NodeName=n1 NodeHostname=$host NodeAddr=127.0.0.1 Port=$((port + 1)) CPUs=2 RealMemory=4000 State=UNKNOWN
+NodeName=n2 NodeHostname=$host NodeAddr=127.0.0.1 Port=$((port + 2)) CPUs=2 RealMemory=4000 State=UNKNOWN
 PartitionName=debug Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
 CONF
 export SLURM_CONF="$folder/slurm.conf"
