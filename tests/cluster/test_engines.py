@@ -165,6 +165,20 @@ def test_a_cancelled_job_stays_away_and_is_replaced(engine: str, place: Place) -
     assert {json.loads(line).get("ended") for line in last} == {"done"}
 
 
+@pytest.mark.epochs(60)
+@pytest.mark.parametrize("engine", ["ray"])
+def test_workers_that_end_with_the_command_leave_a_checkpoint(engine: str, place: Place) -> None:
+    process = place.start("sweep", "suite.toml", "--executor", ENGINES[engine])
+    until(lambda: place.done() >= 4, "4 runs done")
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    last = [path.read_text().splitlines()[-1] for path in place.path.glob("runs/*/attempts.jsonl")]
+    assert {json.loads(line).get("ended") for line in last} <= {"done", "interrupted"}
+    place.sweep("local")
+    check(place)
+
+
 @pytest.mark.parametrize("engine", ["slurm", "ray"])
 def test_it_is_conformant(engine: str, place: Place) -> None:
     script = f"""
