@@ -13,6 +13,7 @@ import pytest
 from dsd_bench import RunConfig, api
 from dsd_bench.executors import Settings
 from dsd_bench.store.cleaning import AGE, find_waste, remove
+from dsd_bench.store.files import temporary
 from dsd_bench.store.locks import locked
 from dsd_bench.store.runs import StoredRun, finished
 
@@ -91,6 +92,7 @@ def test_leftovers_go_when_they_are_old(runs: Path, plain: StoredRun) -> None:
     path = runs / plain.run_id
     leftovers = [
         written(path / ".rounds.jsonl.4711.tmp"),
+        written(temporary(path / "rounds.jsonl")),
         written(path / "weights" / ".round-001.safetensors.1.tmp"),
         written(path / "metrics" / ".x.jsonl.99.tmp"),
         written(path / f"{NEW}.new"),

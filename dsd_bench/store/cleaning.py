@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -20,6 +19,7 @@ from typing import Literal
 from dsd_bench.errors import DamagedFile, DsdError, Locked, UsageError
 from dsd_bench.store.attempts import ATTEMPTS
 from dsd_bench.store.correct import CORRECT
+from dsd_bench.store.files import TEMPORARY
 from dsd_bench.store.locks import BEAT, MISSED, holder, locked
 from dsd_bench.store.reading import read_json
 from dsd_bench.store.runs import FAILURE, finished, named_ids
@@ -34,7 +34,6 @@ NEWEST, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
 FRESH = f"{NEWEST}.new"
 FOLDERS = (".", "weights", "metrics")
 """Where a run writes."""
-_TEMPORARY = re.compile(r"\..+\.\d+\.tmp\Z")
 _SMALL = {"config.json", "log.txt", "timings.jsonl", "provenance.jsonl", "rounds.jsonl", "lock"}
 _SMALL |= {ATTEMPTS, CORRECT, FAILURE, FRESH}
 """What a broken folder may hold."""
@@ -123,7 +122,7 @@ def _leftovers(path: Path) -> Iterator[Path]:
         if not _is(path / folder, stat.S_ISDIR):
             continue
         for file in _files(path / folder):
-            temporary = _TEMPORARY.match(file.name) or (folder == "." and file.name == FRESH)
+            temporary = TEMPORARY.match(file.name) or (folder == "." and file.name == FRESH)
             if temporary and time.time() - file.lstat().st_mtime > AGE:
                 yield file
 
@@ -146,7 +145,7 @@ def _broken(path: Path, held: bool) -> bool:
     except OSError:
         return False
     for entry in entries:
-        known = entry.name in _SMALL or _TEMPORARY.match(entry.name)
+        known = entry.name in _SMALL or TEMPORARY.match(entry.name)
         young = time.time() - entry.stat(follow_symlinks=False).st_mtime <= AGE
         young = young and not (held and entry.name == "lock")
         if not known or young or not entry.is_file(follow_symlinks=False):

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,6 +22,8 @@ NO_WAIT = getattr(os, "O_NONBLOCK", 0)
 
 
 _TOKEN = secrets.token_hex(4)
+TEMPORARY = re.compile(r"\..+\.\d+(-[0-9a-f]{8})?\.tmp\Z")
+"""What :func:`temporary` returns, and returned before it told hosts apart."""
 
 
 def temporary(path: Path) -> Path:
