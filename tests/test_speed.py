@@ -36,6 +36,9 @@ def test_the_quick_benchmark_prints_every_kind_of_measurement(tmp_path: Path) ->
     assert {kind for kind, _ in lines} == set(KINDS)
     assert lines["stream", "of decoder and boxes"]["value"] > 10
     assert lines["round", "checkpoint"]["value"] > 0
+    assert 0 < lines["scale", "planning"]["value"] < 60
+    assert lines["scale", "each"]["value"] > 0
+    assert lines["scale", "dsd-bench status"]["value"] > 0
     assert lines["epoch", "plain loop / engine"]["value"] > 1
     assert lines["many", "2 at once"]["value"] > 0
     assert "same bytes" in lines["many", "2 at once"]["measure"]

@@ -19,7 +19,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.speed import command, many, roofline, rounds, streaming
+from benchmarks.speed import command, many, roofline, rounds, scale, streaming
 from benchmarks.speed.cases import Case, cases
 from benchmarks.speed.engine import Engine
 from benchmarks.speed.plain import Bare, PlainLoop
@@ -30,7 +30,7 @@ from dsd_bench.executors import Settings
 from dsd_bench.executors.local import worker_environment
 from dsd_bench.training import device
 
-KINDS = ("epoch", "limit", "many", "command", "stream", "round")
+KINDS = ("epoch", "limit", "many", "command", "stream", "round", "scale")
 
 
 @dataclass(frozen=True)
@@ -154,6 +154,19 @@ def beside(word: str, quick: bool) -> Iterator[Line]:
     yield Line("round", where, "beside the training 5 % or less from", found.enough, "epochs")
 
 
+def scales(word: str, quick: bool) -> Iterator[Line]:
+    """Measure what many runs cost beside their own work."""
+    plans, few, done = (1_000, 10, 100) if quick else (100_000, 1_000, 10_000)
+    found = scale.planned_apart(plans)
+    goals = ("", "", "", "") if quick else ("<= 10", "<= 1024", "<= 50", "<= 2")
+    yield Line("scale", f"{plans:,} runs", "planning", found["seconds"], "s", goals[0])
+    yield Line("scale", f"{plans:,} runs", "planning, memory", found["mib"], "MiB", goals[1])
+    each = 1e3 * scale.beside_training(few, word)
+    yield Line("scale", f"{few:,} trivial runs", "each, beside its trainings", each, "ms", goals[2])
+    seconds = scale.status_seconds(done, word)
+    yield Line("scale", f"{done:,} finished runs", "dsd-bench status", seconds, "s", goals[3])
+
+
 def precisions(kind: str) -> list[Precision]:
     """Return what to time: bf16 where the chip has instructions for it."""
     if kind == "cpu":
@@ -179,6 +192,8 @@ def measure(options: argparse.Namespace) -> Iterator[Line]:
         yield from streams(options.repeats, options.quick)
     if "round" in options.only:
         yield from beside(options.device, options.quick)
+    if "scale" in options.only:
+        yield from scales(options.device, options.quick)
     if "command" in options.only:
         yield from commands(options.device, options.repeats, options.quick)
 

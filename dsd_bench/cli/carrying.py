@@ -57,7 +57,9 @@ EXECUTOR = how(
 WAIT = how(
     "--wait", is_flag=True, help="Follow workers on a cluster to the end, instead of leaving."
 )
-YES = how("-y", "--yes", is_flag=True, help="Do not ask before long work.")
+YES = how(
+    "-y", "--yes", is_flag=True, help="Do not ask before long work, nor refuse a sweep's disk."
+)
 OF_COMMANDS = (JOBS, RUNS_DIR, EXECUTOR, WAIT, YES)
 """What one worker has no use for."""
 HOW = (

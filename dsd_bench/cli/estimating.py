@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import click
@@ -15,13 +16,14 @@ from rich.text import Text
 
 from dsd_bench.config.training import planned_epochs
 from dsd_bench.config.words import build_component
-from dsd_bench.costs import macs_word
+from dsd_bench.costs import COPIES, ROUNDS, macs_word
 from dsd_bench.errors import DsdError, UsageError
-from dsd_bench.executors import Settings
+from dsd_bench.executors import Keep, Settings
 from dsd_bench.executors.local import slots
 from dsd_bench.executors.planning import Planned
 from dsd_bench.plugins import catalogue
 from dsd_bench.reports.progress import planned_rounds
+from dsd_bench.reports.standing import free_bytes, weigh
 from dsd_bench.reports.words import duration, plural, size_word
 from dsd_bench.store.runs import load_run
 from dsd_bench.suites.costs import Budget, budget
@@ -129,6 +131,44 @@ def _sum(values: Sequence[float | None], shares: Sequence[float] | None = None) 
     if len(known) < len(values):
         return None
     return math.fsum(value * share for value, share in zip(known, shares or [1.0] * len(known)))
+
+
+def disk_needed(planned: Sequence[Planned], costs: Budget, keep: Keep | None) -> int:
+    """Return about how many bytes more the runs will take, as far as that is known.
+
+    Args:
+        planned: the runs.
+        costs: what each takes as a whole.
+        keep: which rounds' weights stay; ``none`` leaves out their share.
+    """
+    share = 1 - ROUNDS / COPIES if keep == "none" else 1.0
+    total = 0.0
+    for item in planned:
+        expected = costs.of(item.job.run_id).bytes
+        if not item.reused and expected:
+            there = 0 if item.job.fresh else weigh(item.job.path)[1]
+            total += max(0.0, share * expected - there)
+    return int(total)
+
+
+def check_disk(
+    planned: Sequence[Planned], costs: Budget, runs_dir: Path, keep: Keep | None
+) -> None:
+    """Refuse runs that the disk cannot hold.
+
+    Raises:
+        UsageError: saying how much is needed, how much is free, and what helps.
+    """
+    needed, free = disk_needed(planned, costs, keep), free_bytes(runs_dir)
+    if free is None or needed <= free:
+        return
+    least = disk_needed(planned, costs, "none")
+    sparing = f", give --keep none (about {size_word(least)})" if keep != "none" else ""
+    raise UsageError(
+        f"{runs_dir}: the runs will take about {size_word(needed)}, the disk has "
+        f"{size_word(free)} left: free some space (dsd-bench clean), choose another "
+        f"--runs-dir{sparing}, or begin all the same with --yes"
+    )
 
 
 def ask_first(console: Console, planned: Sequence[Planned], settings: Settings, yes: bool) -> None:

@@ -30,6 +30,7 @@ COMMANDS = {
     "retry": ("dsd_bench.cli.work", "Let workers try failed runs again."),
     "status": ("dsd_bench.cli.status", "How far a folder or suite is: running, failed, left."),
     "clean": ("dsd_bench.cli.clean", "List and delete what runs no longer need."),
+    "doctor": ("dsd_bench.cli.doctor", "Look at what runs need here, and say what to do."),
     "table": ("dsd_bench.cli.suites", "Lay out a suite's runs beside its source's numbers."),
     "plot": ("dsd_bench.cli.suites", "Draw a suite's runs along its source's axes."),
     "analyze": ("dsd_bench.cli.analyze", "Tell phases, depth and sweet spot of finished curves."),

@@ -23,7 +23,7 @@ from dsd_bench.cli.carrying import (
     print_problems,
     settings_of,
 )
-from dsd_bench.cli.estimating import ask_first
+from dsd_bench.cli.estimating import ask_first, check_disk, disk_needed
 from dsd_bench.cli.header import print_notes
 from dsd_bench.cli.identifying import identifying
 from dsd_bench.cli.options import Sectioned
@@ -31,9 +31,10 @@ from dsd_bench.cli.saying import say_json
 from dsd_bench.cli.suites import list_suites
 from dsd_bench.config.naming import command
 from dsd_bench.config.words import parse_component
-from dsd_bench.executors import Status
+from dsd_bench.executors import Keep, Status
 from dsd_bench.executors.planning import Planned, plan, prepare_folders
-from dsd_bench.reports.words import open_console, plural
+from dsd_bench.reports.standing import free_bytes
+from dsd_bench.reports.words import open_console, plural, size_word
 from dsd_bench.suites.cells import Cell, cells
 from dsd_bench.suites.costs import Budget, budget
 from dsd_bench.suites.schema import Suite, find_suite, read_suite
@@ -88,7 +89,10 @@ def sweep(
     console = open_console(sys.stderr if given["as_json"] else sys.stdout)
     costs = budget(planned, settings if given["calibrate"] else None)
     _print_plan(console, chosen, planned, costs)
+    _print_disk(console, planned, costs, runs_dir, settings.keep)
     print_notes(console, notes)
+    if not (given["dry_run"] or given["yes"]):
+        check_disk(planned, costs, runs_dir, settings.keep)
     if given["dry_run"] or given["write"]:
         if given["write"]:
             prepare_folders(planned, runs_dir)
@@ -142,6 +146,17 @@ def _print_plan(
     console.print()
 
 
+def _print_disk(
+    console: Console, planned: Sequence[Planned], costs: Budget, runs_dir: Path, keep: Keep | None
+) -> None:
+    """Say what the runs will take on the disk, and what that has left."""
+    needed, free = disk_needed(planned, costs, keep), free_bytes(runs_dir)
+    if needed:
+        left = "" if free is None else f", {size_word(free)} free"
+        console.print(Text(f"disk: about {size_word(needed)} more{left}"))
+        console.print()
+
+
 def _plan_json(
     chosen: Chosen,
     planned: Sequence[Planned],
@@ -167,6 +182,7 @@ def _plan_json(
             "status": now[item.job.run_id],
             "macs": costs.of(item.job.run_id).macs,
             "seconds": costs.of(item.job.run_id).seconds,
+            "bytes": costs.of(item.job.run_id).bytes,
         }
         for item in planned
     ]

@@ -9,6 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+ROUNDS = 5
+"""Dense networks as large as the kept rounds of a run together, about."""
+COPIES = 6 + ROUNDS
+"""Networks that a run's folder holds, about: dense, best, two checkpoints with as much momentum,
+and the kept rounds."""
+
 
 @dataclass(frozen=True)
 class TrainingCost:

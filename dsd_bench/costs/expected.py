@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 from dsd_bench.config.run import RunConfig
 from dsd_bench.config.training import passes_of
 from dsd_bench.config.words import component_params
+from dsd_bench.costs import COPIES
 from dsd_bench.costs.counted import Counted
 from dsd_bench.costs.counting import (
     Sizes,
@@ -21,10 +22,6 @@ from dsd_bench.executors.planning import teachers
 from dsd_bench.metrics.step import Whole
 from dsd_bench.plugins import catalogue
 from dsd_bench.pruners import PrunerParams
-
-COPIES = 11
-"""Networks that a run's folder holds, about: dense, best, two checkpoints with as much momentum,
-and the kept rounds, which together are some five dense ones."""
 
 _PRUNINGS = TypeAdapter[int](Whole)
 
@@ -39,7 +36,7 @@ class Cost:
         forward, backward: dense MACs of all of them.
         teaching: dense MACs of the teachers' forward passes, one for each image and epoch.
         at_most: whether a stop criterion may end the run earlier.
-        bytes: that the run's folder will take, about: :data:`COPIES` of the network.
+        bytes: that the run's folder will take, about: ``COPIES`` of the network.
     """
 
     trainings: int

@@ -177,13 +177,13 @@ class Folder:
             states[run_id] = self._judged(found[run_id], states)
         runs = tuple(states.values())
         workers = sum(run.state == "running" for run in runs)
-        return Overview(runs, _free(self.runs_dir), _seconds_left(runs, workers), workers)
+        return Overview(runs, free_bytes(self.runs_dir), _seconds_left(runs, workers), workers)
 
     def _find(self, run_id: str, there: bool) -> _Found:
         if run_id in self._done:
             return _Found(self._done[run_id])
         path = self.runs_dir / run_id
-        names, size = _weigh(path) if there else (set[str](), 0)
+        names, size = weigh(path) if there else (set[str](), 0)
         if "result.json" in names and said_finished(path):
             self._done[run_id] = Standing(run_id, "done", size)
             return _Found(self._done[run_id])
@@ -390,10 +390,10 @@ def _seconds_left(runs: Sequence[Standing], workers: int) -> float | None:
     return max([math.fsum(seconds) / max(1, workers), *seconds], default=0.0)
 
 
-def _weigh(path: Path) -> tuple[set[str], int]:
+def weigh(path: Path) -> tuple[set[str], int]:
     """Return the names in a run's folder and the bytes of all its files; links are not followed.
 
-    Raises nothing: what cannot be read weighs nothing.
+    What cannot be read weighs nothing.
     """
     names, size, folders = None, 0, [os.fspath(path)]
     while folders:
@@ -416,7 +416,8 @@ def _disk(path: str) -> str:
     return str(next((one for one in (found, *found.parents) if one.exists()), found))
 
 
-def _free(path: Path) -> int | None:
+def free_bytes(path: Path) -> int | None:
+    """Return what the disk has left on which a folder lies or will lie; None if unknown."""
     try:
         return shutil.disk_usage(_disk(str(path))).free
     except OSError:
