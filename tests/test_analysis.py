@@ -249,6 +249,20 @@ def test_saved_trainings_are_unknown_without_a_number_of_rounds() -> None:
     assert end.saved is None
 
 
+def test_a_curve_after_which_nothing_is_left_to_prune_is_a_whole_one() -> None:
+    result = {"best_round": 0, "stopped_by": "nothing-left", "reason": "no weight is left"}
+    found = summary_of([0.5, 0.4, 0.3], result=result)
+    (end,) = found.stopped
+    assert (end.reason, end.saved, end.by, end.cut) == (
+        *("no weight is left", None, "nothing-left"),
+        False,
+    )
+    assert found.evidence.reason == "the curve does not fall and recover"
+    rule = summary_of([0.5, 0.4, 0.3], result={**result, "stopped_by": "patience"})
+    assert rule.stopped[0].cut
+    assert rule.evidence.reason == "no dip until a stop rule ended the curve"
+
+
 @pytest.mark.parametrize("stopped_by", ["rounds", "target-sparsity", None])
 def test_a_run_that_went_all_the_way_was_not_stopped(stopped_by: str | None) -> None:
     found = summary_of([0.5, 0.4], result={"best_round": 0, "stopped_by": stopped_by})

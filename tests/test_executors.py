@@ -20,9 +20,10 @@ from dsd_bench import RunConfig, load_runs, run
 from dsd_bench.api import Finished, execute
 from dsd_bench.errors import RunError, UsageError
 from dsd_bench.executors import Job, Outcome, Settings
-from dsd_bench.executors.local import core_shares, slots
+from dsd_bench.executors.local import Local, core_shares, slots
 from dsd_bench.executors.schedule import Queue
 from dsd_bench.executors.signals import STOPPING, held_back, stop_on_signals
+from dsd_bench.params import Params
 
 Make = Callable[..., RunConfig]
 
@@ -192,6 +193,19 @@ def test_side_by_side_equals_one_after_another(tiny: Make, tmp_path: Path) -> No
     assert [f.outcome.status for f in inline + local] == ["done"] * 8
     assert [rows(f) for f in inline] == [rows(f) for f in local]
     assert len({rows(f) for f in inline}) == 4
+
+
+@pytest.mark.timeout(60)
+def test_models_of_finished_runs_can_be_tried_out_too(tiny: Make, tmp_path: Path) -> None:
+    config = tiny()
+    [done] = execute([config], tmp_path, Settings(device="cpu"), executor="inline")
+    executor = Local(Params())
+    try:
+        executor.check([done.planned.job], [config], Settings(device="cpu"), lambda event: None)
+        [outcome] = executor.execute([done.planned.job], Settings(device="cpu"), lambda event: None)
+    finally:
+        executor.close()
+    assert outcome.status == "done"
 
 
 def test_a_killed_worker_costs_only_its_run(tiny: Make, tmp_path: Path) -> None:

@@ -47,17 +47,28 @@ class Selected:
     accuracy: float | None
 
 
+NOTHING_LEFT = "nothing-left"
+"""What ``stopped_by`` of a result says where every layer was down to its last weight."""
+
+
 @dataclass(frozen=True)
 class Stopped:
     """A seed that ended early: its last round, why, and the trainings that it did not need.
 
-    ``saved`` is None where the number of rounds was not fixed beforehand.
+    ``saved`` is None where the number of rounds was not fixed beforehand, or nothing was left to
+    prune; ``by`` is the stop rule's name, or ``nothing-left``: then the curve is a whole one.
     """
 
     seed: int
     round: int
     reason: str
     saved: int | None
+    by: str = ""
+
+    @property
+    def cut(self) -> bool:
+        """Whether a rule ended a curve that could have gone on."""
+        return self.by != NOTHING_LEFT
 
 
 @dataclass(frozen=True)
@@ -123,7 +134,7 @@ def summarise(runs: Sequence[StoredRun], n_test: int | None = None) -> Summary:
     shared = shared_part(curve, len(started))
     stopped = [end for run in started if (end := _stopped(run))]
     size = n_test if column == "test_accuracy" else None
-    evidence = judge(_accuracies(started, shared, column), size, bool(stopped))
+    evidence = judge(_accuracies(started, shared, column), size, any(end.cut for end in stopped))
     bottom = evidence.descent.bottom
     dip = None if bottom is None else shared[bottom]
     selected = [chosen for run in started if (chosen := _selected(run, column))]
@@ -195,4 +206,5 @@ def _stopped(run: StoredRun) -> Stopped | None:
         return None
     last, planned = run.rows[-1]["round"], run.config["protocol"].get("rounds")
     reason = str(run.result.get("reason") or by)
-    return Stopped(run.seed, last, reason, None if planned is None else planned - last)
+    spared = by != NOTHING_LEFT and planned is not None
+    return Stopped(run.seed, last, reason, planned - last if spared else None, str(by))

@@ -110,7 +110,7 @@ class _Pool:
     def begin(self) -> None:
         """Start as many workers as can be told now."""
         self.on_cpu = not may_have_gpu(self.settings.device)
-        self._start(self._side_by_side() if self.on_cpu else 1)
+        self._start(max(1, self._side_by_side()) if self.on_cpu else 1)
 
     def check(self, configs: Sequence[RunConfig]) -> None:
         """Let a worker try ``configs`` out."""

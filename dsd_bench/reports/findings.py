@@ -139,12 +139,12 @@ def selected_facts(method: Method, summary: Summary, signs: Glyphs) -> list[Fact
 
 
 def stopped_facts(summary: Summary) -> list[Fact]:
-    """Tell the seeds that a stop rule ended, and what it spared."""
+    """Tell the seeds that ended early, why, and what a stop rule spared."""
     facts: list[Fact] = []
     for end in summary.stopped:
         saved = f", {plural(end.saved, 'training')} saved" if end.saved is not None else ""
         text = f"seed {end.seed} after round {end.round}{saved}: {end.reason}"
-        facts.append(Fact("" if facts else "stopped", text))
+        facts.append(Fact("" if facts else "stopped" if end.cut else "ended", text))
     return facts
 
 

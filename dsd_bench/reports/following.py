@@ -95,7 +95,7 @@ def _to_provoke(method: Method) -> Step | None:
 
 
 def _to_decide(method: Method, summary: Summary) -> Step | None:
-    if summary.stopped:
+    if any(end.cut for end in summary.stopped):
         return Step("a stop rule ended the curve: see the rest of it", "--stop", "never")
     if summary.threshold is None:
         return None
