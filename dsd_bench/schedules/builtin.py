@@ -41,6 +41,20 @@ class OneCycleParams(_Annealed):
     anneal: Literal["cos", "linear"] = param("cos", help="how it rises and falls")
 
 
+class EarlyBirdParams(Params):
+    """What ``early-bird`` takes."""
+
+    distance: float = param(
+        0.1,
+        help="how little masks of successive epochs differ, as a share of all weights",
+        main=True,
+        gt=0,
+        le=1,
+    )
+    last: int = param(5, help="distances that must all be below it", ge=1, unit="epochs")
+    fraction: float = param(0.5, help="share of the weights that a mask prunes", gt=0, lt=1)
+
+
 @hookimpl
 def register_schedules() -> list[Component]:
     """Return the built-in schedules."""
@@ -58,6 +72,14 @@ def register_schedules() -> list[Component]:
             params=CosineParams,
             citation="Loshchilov and Hutter 2017, SGDR: Stochastic Gradient Descent with Warm "
             "Restarts (ICLR)",
+        ),
+        Component(
+            name="early-bird",
+            implementation="dsd_bench.schedules.early_bird:EarlyBird",
+            summary="like step; the dense training ends when what would be pruned stays the same",
+            params=EarlyBirdParams,
+            citation="You et al. 2020, Drawing Early-Bird Tickets: Towards More Efficient Training "
+            "of Deep Networks (ICLR)",
         ),
         Component(
             name="one-cycle",
