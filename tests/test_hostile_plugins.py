@@ -277,6 +277,38 @@ def test_a_real_interrupt_is_the_users():
         raise KeyboardInterrupt
 
 
+AT_IMPORT = {
+    "raises": "raise ValueError('mine')",
+    "prints": "print('noise'); sys.__stdout__.write('noise')",
+    "exits": "sys.exit(3)",
+    "exits at once": "os._exit(3)",
+    "hangs": "while True: pass",
+}
+
+
+@pytest.mark.parametrize("case", AT_IMPORT)
+def test_what_is_bad_at_import_costs_no_other_command(
+    install, command, tiny_run, monkeypatch, case
+):
+    monkeypatch.setenv("DSD_BENCH_PLUGIN_SECONDS", "0.2")
+    signal.setitimer(signal.ITIMER_REAL, 0)  # that of pytest-timeout
+    install(at_import(AT_IMPORT[case]))
+    for words in (["--help"], ["run", "--help"], ["plugins", "--help"]):
+        code, out, _ = command(*words)
+        assert (code, out.startswith("Usage: ")) == (0, True)
+    code, out, _ = command("plugins", "--json")
+    listing = json.loads(out)
+    assert code == 0
+    assert "good" in [each["name"] for each in listing["components"]]
+    bad = [each["distribution"] for each in listing["failed"]]
+    assert bad == ([] if case == "prints" else ["dsd-bench-bad"])
+    [found] = tiny_run("--rounds", "1")["runs"]
+    assert found["status"] == "done"
+    told = json.loads(command("plugins", "test", "good", "--json")[1])
+    assert [each["name"] for each in told["components"]] == ["good"]
+    assert told["failed"] == []
+
+
 # -- the process around it
 
 CHANGES = {
