@@ -72,6 +72,17 @@ def test_it_ends_where_masks_of_the_largest_weights_say(
     assert found(schedule, walk()) == end
 
 
+@pytest.mark.parametrize(("distance", "ends"), [(0.0625, False), (0.0626, True)])
+def test_a_distance_that_is_just_reached_does_not_end_it(distance: float, ends: bool) -> None:
+    """Two of 32 weights change places where masks are cut (the first layer keeps its largest)."""
+    before = numpy.arange(1, 33.0)
+    after = before.copy()
+    after[[16, 17]] = before[[17, 16]]
+    schedule = EarlyBird(EarlyBirdParams(distance=distance, last=1))
+    assert not schedule.ends(view(before, 1))
+    assert schedule.ends(view(after, 2)) is ends
+
+
 def test_it_goes_on_in_another_object_from_its_state() -> None:
     whole, begun, resumed = (EarlyBird(EarlyBirdParams()) for _ in range(3))
     end = found(whole, walk())

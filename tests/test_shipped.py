@@ -47,6 +47,7 @@ def check(
 ) -> Callable[[str], list[Report]]:
     """Check one distribution as it is installed; runs are stopped less often than for an author."""
     monkeypatch.setattr(runs, "PATIENCE", 0.0)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (tmp_path, ROOT))))  # for workers
 
     def checked(name: str) -> list[Report]:
         installed(name, tmp_path)
