@@ -12,14 +12,12 @@ from typing import Any
 import fakes
 import pytest
 import slurm_stand_in
+from fakes import TINY
 
 from dsd_bench import RunConfig, configure, run
 from dsd_bench.cli.main import call
 from dsd_bench.plugins import catalogue
 from dsd_bench.store.runs import StoredRun
-
-TINY = {"dataset": "digits:train_size=60,val_size=30", "model": "mlp:hidden=8", "batch_size": 20}
-"""Options of a run that takes a fraction of a second."""
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""Small data sets in the layout of the real ones."""
+"""Small data sets in the layout of the real ones, and a run that takes no time."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ from torch import Tensor
 from dsd_bench.data.sets import cifar, cifarn, published
 from dsd_bench.data.sets import mnist as mnist_module
 from dsd_bench.store.checkpoint import Checkpoint
+
+TINY = {"dataset": "digits:train_size=60,val_size=30", "model": "mlp:hidden=8", "batch_size": 20}
+"""Options of a run that takes a fraction of a second."""
 
 Tensors = dict[str, Tensor]
 

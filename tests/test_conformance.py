@@ -430,7 +430,7 @@ def test_the_command_prints_a_table_of_80_columns(tmp_path):
     assert "pruner bad" in done.stdout
     assert "✓ same-seed" in done.stdout
     assert "✗ documented  its class has no docstring: cite its source" in done.stdout
-    assert done.stdout.rstrip().endswith("1 component: 16 passed, 1 failed")
+    assert done.stdout.rstrip().endswith("1 component: 17 passed, 1 failed")
 
 
 def test_the_command_prints_json(command):
@@ -452,4 +452,4 @@ def test_pytest_runs_the_same_checks(tmp_path):
     done = python(tmp_path, "pytest", *options, *named)
     assert done.returncode == 1, done.stderr
     assert "test_keeps_to[pruner-bad-documented]" in done.stdout
-    assert "1 failed, 16 passed, 1 skipped" in done.stdout
+    assert "1 failed, 17 passed, 1 skipped" in done.stdout

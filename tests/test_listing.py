@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TINY
+from fakes import TINY
 
 from dsd_bench import configure, run
 from dsd_bench.store.listing import list_runs, look

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY
-from fakes import InMemoryStore
+from fakes import TINY, InMemoryStore
 from test_protocol import Silent
 from torch import nn
 from torch.nn import functional

@@ -160,7 +160,7 @@ def scales(word: str, quick: bool) -> Iterator[Line]:
     found = scale.planned_apart(plans)
     goals = ("", "", "", "") if quick else ("<= 10", "<= 1024", "<= 50", "<= 2")
     yield Line("scale", f"{plans:,} runs", "planning", found["seconds"], "s", goals[0])
-    yield Line("scale", f"{plans:,} runs", "planning, memory", found["mib"], "MiB", goals[1])
+    yield Line("scale", f"{plans:,} runs", "memory of planning", found["mib"], "MiB", goals[1])
     each = 1e3 * scale.beside_training(few, word)
     yield Line("scale", f"{few:,} trivial runs", "each, beside its trainings", each, "ms", goals[2])
     seconds = scale.status_seconds(done, word)
