@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes the boards of the embedded data anew, seeds 0-5: one with 50 epochs a round, one with 200 for
 # what trains from scratch in each. Run it from the top of the repository, with the distributions
-# of plugins/ installed; finished runs in ./runs are reused. About 40 minutes of processor time.
+# of plugins/ installed; finished runs in ./runs are reused.
 # Where a row has other results (of another machine, say), submit refuses: --replace as an argument
 # replaces them.
 set -euo pipefail

@@ -20,6 +20,7 @@ from test_training import start
 
 from dsd_bench import RunConfig
 from dsd_bench.errors import DamagedFile, RunError
+from dsd_bench.executors.pulling import LONGEST_POLL, Candidate
 from dsd_bench.noise.builtin import SymmetricParams
 from dsd_bench.noise.labels import Symmetric
 from dsd_bench.seeds import stream
@@ -336,6 +337,10 @@ def test_a_heartbeat_counts_as_dead_after_the_missed_beats_and_not_before(
         looks += 1
         assert looks < 10**5
     assert looks == pytest.approx(locks.BEAT * locks.MISSED / locks.PAUSE, abs=1)
+    seldom, began = Candidate(tmp_path, ()).watch, clock[0]
+    while not seldom.died(handle):
+        clock[0] += LONGEST_POLL
+    assert clock[0] - began <= locks.BEAT * locks.MISSED + LONGEST_POLL  # the first look is no beat
     sleeper = locks.Watch()
     assert not sleeper.died(handle)
     clock[0] += 10**6  # the watcher itself slept: that proves nothing about the holder

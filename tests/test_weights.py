@@ -368,6 +368,16 @@ def test_a_teacher_begins_as_its_student_if_it_is_the_same_model(given: Path, ti
     assert differs["weights"] == "none"
 
 
+def test_other_contents_have_another_hash_and_the_same_ones_the_same(tmp_path: Path) -> None:
+    state = Net().state_dict()
+    first = write(tmp_path / "first.safetensors", state)
+    assert write(tmp_path / "again.safetensors", state).sha256 == first.sha256
+    for name, tensor in state.items():
+        if tensor.is_floating_point():
+            other = {**state, name: tensor + 1}
+            assert write(tmp_path / f"{name}.safetensors", other).sha256 != first.sha256
+
+
 def test_boards_and_views_tell_them(
     given: Path, tiny: Make, tmp_path: Path, command: Command
 ) -> None:

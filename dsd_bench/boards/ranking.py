@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dsd_bench.boards.places import row_path
 from dsd_bench.boards.schema import BoardRow, CheckedRow
@@ -61,8 +61,7 @@ def rank(rows: Sequence[BoardRow]) -> Ranking:
     if ranked:
         places, tied, apart = _places(ranked, seeds)
         for row, place, level in zip(ranked, places, tied, strict=True):
-            line = found[row_path(row)]
-            found[row_path(row)] = Line(line.row, line.summary, line.label, place, level)
+            found[row_path(row)] = replace(found[row_path(row)], place=place, tied=level)
     lines = sorted(found.values(), key=_order)
     return Ranking(tuple(lines), seeds if ranked else (), apart)
 

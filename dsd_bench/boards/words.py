@@ -130,11 +130,12 @@ def method_labels(rows: Sequence[BoardRow]) -> list[str]:
 def unsaid(rows: Sequence[BoardRow]) -> str:
     """Say what holds where :func:`method_labels` says nothing else (not escaped); "" if nothing."""
     cards = [_card(row) for row in rows]
-    told = sorted(_varying(cards) & _usual(cards).keys())
+    usual = _usual(cards)
+    told = sorted(_varying(cards) & usual.keys())
     names = dict.fromkeys((kind, name) for kind, name, _ in told)
     words = []
     for kind, name in names:
-        params = {key: json.loads(_usual(cards)[kind, name, key]) for k, n, key in told
+        params = {key: json.loads(usual[kind, name, key]) for k, n, key in told
                   if (k, n) == (kind, name)}  # fmt: skip
         words.append(component_word(kind, {"name": name, "params": params}))
     ends = {_end(row.method) for row in rows}

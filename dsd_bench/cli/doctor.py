@@ -26,7 +26,7 @@ from dsd_bench.executors.local import slots
 from dsd_bench.plugins import catalogue
 from dsd_bench.reports.standing import free_bytes
 from dsd_bench.reports.words import open_console, plural, size_word
-from dsd_bench.store.locks import locked
+from dsd_bench.store.locks import LOCK, locked
 
 Level = Literal["ok", "missing", "problem"]
 """``missing``: not needed for a plain run; ``problem``: a plain run cannot work."""
@@ -152,7 +152,7 @@ def _folder(runs_dir: Path) -> Iterator[Finding]:
     try:
         with (
             tempfile.TemporaryDirectory(prefix=".dsd-bench-", dir=place) as folder,
-            locked(Path(folder, "lock")),
+            locked(Path(folder, LOCK)),
         ):
             pass
         free = free_bytes(runs_dir)

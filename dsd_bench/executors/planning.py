@@ -17,7 +17,7 @@ from dsd_bench.executors import Job
 from dsd_bench.experiment.mending import mend
 from dsd_bench.plugins import catalogue
 from dsd_bench.store.files import write_json
-from dsd_bench.store.locks import locked
+from dsd_bench.store.locks import LOCK, locked
 from dsd_bench.store.runs import finished, named_ids
 
 
@@ -156,9 +156,9 @@ def clear(path: Path, tell: Callable[[str], None] = lambda text: None) -> None:
             told.append(text)
             tell(text)
 
-    with locked(path / "lock", waiting, patient=False):
+    with locked(path / LOCK, waiting, patient=False):
         for entry in path.iterdir():
-            if entry.name in ("config.json", "lock"):
+            if entry.name in ("config.json", LOCK):
                 continue
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)

@@ -44,7 +44,7 @@ class Candidate:
 
     path: Path
     needs: tuple[str, ...]
-    watch: Watch = field(default_factory=Watch)
+    watch: Watch = field(default_factory=lambda: Watch(1.5 * LONGEST_POLL))
 
 
 class Pool:

@@ -12,7 +12,7 @@ from dsd_bench.config.run import RunConfig
 from dsd_bench.errors import DamagedFile, UsageError
 from dsd_bench.store import hashes
 from dsd_bench.store.files import json_bytes, write_json
-from dsd_bench.store.locks import locked
+from dsd_bench.store.locks import LOCK, locked
 from dsd_bench.store.reading import read_json
 
 CONFIG = "config.json"
@@ -39,7 +39,7 @@ def mend(path: Path, config: RunConfig, tell: Callable[[str], None]) -> None:
         return
     from dsd_bench.store.folder import RunFolder  # imports torch, which most commands need not
 
-    with locked(path / "lock"):
+    with locked(path / LOCK):
         changed = _damaged(path, result)
         if rows := [name for name in changed if name != CONFIG]:
             _rewrite_rows(path, config, result, rows)

@@ -21,7 +21,7 @@ from dsd_bench.plugins import catalogue
 from dsd_bench.reports.progress import planned_rounds
 from dsd_bench.store.attempts import read_attempts
 from dsd_bench.store.heads import read_head
-from dsd_bench.store.locks import BEAT, MISSED, Holder, holder
+from dsd_bench.store.locks import BEAT, LOCK, MISSED, Holder, holder
 from dsd_bench.store.reading import read_json, read_rows
 from dsd_bench.store.runs import failure, named_ids, said_finished
 from dsd_bench.store.shapes import check_config
@@ -204,7 +204,7 @@ class Folder:
             self._names[key] = label(config, find), setting_words(config, find)
         place = _Place.read(path, names)
         rounds = planned_rounds(config)
-        held = holder(path / "lock") if "lock" in names else None
+        held = holder(path / LOCK) if LOCK in names else None
         why = failure(path) if "failure.json" in names else None
         tries = read_attempts(path) if "attempts.jsonl" in names else None
         again = tries is not None and tries.last == "transient"

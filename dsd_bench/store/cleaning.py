@@ -20,7 +20,7 @@ from dsd_bench.errors import DamagedFile, DsdError, Locked, UsageError
 from dsd_bench.store.attempts import ATTEMPTS
 from dsd_bench.store.correct import CORRECT
 from dsd_bench.store.files import TEMPORARY
-from dsd_bench.store.locks import BEAT, MISSED, holder, locked
+from dsd_bench.store.locks import BEAT, LOCK, MISSED, holder, locked
 from dsd_bench.store.reading import read_json
 from dsd_bench.store.runs import FAILURE, finished, named_ids
 
@@ -34,7 +34,7 @@ NEWEST, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
 FRESH = f"{NEWEST}.new"
 FOLDERS = (".", "weights", "metrics")
 """Where a run writes."""
-_SMALL = {"config.json", "log.txt", "timings.jsonl", "provenance.jsonl", "rounds.jsonl", "lock"}
+_SMALL = {"config.json", "log.txt", "timings.jsonl", "provenance.jsonl", "rounds.jsonl", LOCK}
 _SMALL |= {ATTEMPTS, CORRECT, FAILURE, FRESH}
 """What a broken folder may hold."""
 
@@ -87,7 +87,7 @@ def remove(waste: Iterable[Waste], extend: bool = True) -> Iterator[tuple[Waste,
         runs.setdefault(one.run, []).append(one)
     for path, ones in runs.items():
         try:
-            with locked(path / "lock", _give_up):
+            with locked(path / LOCK, _give_up):
                 still = {one.path for one in _of_run(path, extend, held=True)}
                 for one in ones:
                     told = _removed(one) if one.path in still else "it is needed again"
@@ -105,7 +105,7 @@ def remove(waste: Iterable[Waste], extend: bool = True) -> Iterator[tuple[Waste,
 
 def _of_run(path: Path, extend: bool, held: bool = False) -> list[Waste]:
     if not finished(path) and _broken(path, held):
-        files = [file for file in _files(path) if file.name != "lock"]
+        files = [file for file in _files(path) if file.name != LOCK]
         return [Waste(path, path, "broken", sum(map(_size, files)))]
     found = [Waste(file, path, "leftover", _size(file)) for file in _leftovers(path)]
     if finished(path):
@@ -147,7 +147,7 @@ def _broken(path: Path, held: bool) -> bool:
     for entry in entries:
         known = entry.name in _SMALL or TEMPORARY.match(entry.name)
         young = time.time() - entry.stat(follow_symlinks=False).st_mtime <= AGE
-        young = young and not (held and entry.name == "lock")
+        young = young and not (held and entry.name == LOCK)
         if not known or young or not entry.is_file(follow_symlinks=False):
             return False
     rows = path / "rounds.jsonl"
@@ -159,7 +159,7 @@ def _removed(one: Waste) -> str | None:
     """Delete it; return why that could not be."""
     files = [one.path]
     if one.kind == "broken":
-        files = [file for file in _files(one.path) if file.name != "lock"]
+        files = [file for file in _files(one.path) if file.name != LOCK]
     try:
         for file in files:
             file.unlink(missing_ok=True)
@@ -187,9 +187,9 @@ def _give_up(text: str) -> None:
 
 def _busy(path: Path) -> bool:
     """Whether somebody may be at work on a run; a lock that cannot be read counts."""
-    if not os.path.lexists(path / "lock"):
+    if not os.path.lexists(path / LOCK):
         return False
-    held = holder(path / "lock")
+    held = holder(path / LOCK)
     if held is None:
         return True
     return held.alive if held.alive is not None else time.time() - held.beat < BEAT * MISSED

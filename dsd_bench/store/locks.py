@@ -119,12 +119,16 @@ def confirm(path: Path) -> None:
 class Watch:
     """What one waiting process has seen of a holder.
 
+    Args:
+        pause: the longest time between two looks, in seconds, in which the watcher was awake.
+
     Attributes:
         alive: whether the holder is known to live.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pause: float | None = None) -> None:
         self.alive = False
+        self._pause = 5 * PAUSE if pause is None else pause
         self._seen: tuple[bytes, int, int] | None = None
         self._still = self._looked = 0.0
         self._taker: Watch | None = None
@@ -140,7 +144,7 @@ class Watch:
         """
         seen, now = self._look(handle), time.monotonic()
         if seen == self._seen:
-            self._still += min(now - self._looked, 5 * PAUSE)
+            self._still += min(now - self._looked, self._pause)
         else:
             self.alive = alive or self._seen is not None
             self._seen, self._still = seen, 0.0
@@ -158,7 +162,7 @@ class Watch:
     def taker_died(self, taking: Path) -> bool:
         """Whether somebody began to take the lock over long ago and never ended."""
         if self._taker is None:
-            self._taker = Watch()
+            self._taker = Watch(self._pause)
         try:
             handle = os.open(taking, os.O_RDONLY)
         except OSError:
