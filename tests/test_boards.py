@@ -467,11 +467,13 @@ def test_the_numbers_of_a_line_are_the_closed_forms(make, boards):
     tests = [(0.5, 0.2, 0.6, 0.1), (0.5, 0.3, 0.7, 0.1), (0.6, 0.4, 0.8, 0.1)]
     submit([make(config(seed, rounds=3), test) for seed, test in enumerate(tests)], boards)
     board = board_of(boards)
-    place, label, seeds, accuracy, low_high, tied, sparsity, count, macs = cells(board, "rows/")
+    place, label, seeds, accuracy, low_high, tied, sparsity, count, macs, again = cells(
+        board, "rows/"
+    )
     half = 4.302652729911275 * 10 / math.sqrt(3)  # t(0.975, 2) from tables
     assert (place, seeds, accuracy, tied) == ("–", "3 (0-2), **too few**", "70.00 ± 10.00", "")
     assert low_high == f"{70 - half:.2f} to {70 + half:.2f}"
-    assert (sparsity, count) == ("36.00", "4")
+    assert (sparsity, count, again) == ("36.00", "4", "–")
     _, dense, *at, good, loss, depth, dip = cells(board, "| 53.33 |")
     assert (dense, at, loss) == ("53.33", ["–"] * 4, "1.250")
     assert good == "70.00 at 36.00"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from dsd_bench.boards.files import read_plain, read_row
+from dsd_bench.boards import verified
+from dsd_bench.boards.agreement import Outcome
+from dsd_bench.boards.files import read_plain, read_row, refuse_links
 from dsd_bench.boards.places import row_path
 from dsd_bench.boards.ranking import rank
 from dsd_bench.boards.render import board, index
@@ -25,11 +27,13 @@ class Found:
         rows: the rows that can be used, by track slug; both sorted by name.
         problems: one for each thing that cannot be used.
         broken: the slugs of tracks with such a thing; what their boards should say is unknown.
+        outcomes: of rows that somebody has run again, by row path.
     """
 
     rows: dict[str, list[BoardRow]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     broken: set[str] = field(default_factory=set)
+    outcomes: dict[PurePosixPath, Outcome] = field(default_factory=dict)
 
 
 def find_rows(leaderboards_dir: Path) -> Found:
@@ -41,18 +45,38 @@ def find_rows(leaderboards_dir: Path) -> Found:
     if not leaderboards_dir.is_dir():
         raise UsageError(f"{leaderboards_dir}: no such folder; `dsd-bench submit RUN` makes one")
     found = Found()
-    for path in _row_files(leaderboards_dir):
+    for path in row_files(leaderboards_dir):
         slug = path.relative_to(leaderboards_dir).parts[0]
         rows = found.rows.get(slug, [])
         try:
-            found.rows[slug] = [*rows, _usable(path, leaderboards_dir, rows)]
+            row = _usable(path, leaderboards_dir, rows)
+            found.rows[slug] = [*rows, row]
+            if isinstance(row, CheckedRow) and (told := _outcome(path, row)):
+                found.outcomes[row_path(row)] = told
         except UsageError as error:
             found.problems.append(str(error))
             found.broken.add(slug)
+    found.problems += _without_row(leaderboards_dir)
     return found
 
 
-def _row_files(leaderboards_dir: Path) -> Iterator[Path]:
+def _outcome(path: Path, row: CheckedRow) -> Outcome | None:
+    """Return what reruns of a row gave, None if nobody has run it again."""
+    told = verified.outcome_path(path)
+    if told is None or not (told.exists() or told.is_symlink()):
+        return None
+    refuse_links(told)
+    return verified.outcome(row, verified.read(told, row))
+
+
+def _without_row(leaderboards_dir: Path) -> list[str]:
+    """Name outcome files that are about no row."""
+    files = sorted(leaderboards_dir.glob(f"*/{verified.FOLDER}/*"))
+    strays = [path for path in files if not verified.row_file(path).exists()]
+    return [f"{path}: there is no such row; delete it" for path in strays]
+
+
+def row_files(leaderboards_dir: Path) -> Iterator[Path]:
     """Yield what lies where row files lie, and links in their way, which are not followed."""
     try:
         tracks = sorted(leaderboards_dir.iterdir())
@@ -102,7 +126,11 @@ def generate(leaderboards_dir: Path) -> dict[Path, str]:
 
 def _texts(found: Found, leaderboards_dir: Path) -> dict[Path, str]:
     """Return the generated files that are known: without those of broken tracks."""
-    whole = {slug: rank(rows) for slug, rows in found.rows.items() if slug not in found.broken}
+    whole = {
+        slug: rank(rows, found.outcomes)
+        for slug, rows in found.rows.items()
+        if slug not in found.broken
+    }
     texts = {} if found.broken else {leaderboards_dir / NAME: index(whole)}
     return texts | {leaderboards_dir / slug / NAME: board(one) for slug, one in whole.items()}
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from dsd_bench.boards.schema import OLD_SCHEMA, SCHEMA, BoardRow, CheckedRow
 from dsd_bench.boards.verify import problems
@@ -86,9 +86,9 @@ def read_row(path: Path) -> BoardRow:
     return row
 
 
-def encode(row: BoardRow) -> str:
-    """Return the one text of a row file: sorted keys, one value a line, numbers as they are."""
-    value = row.model_dump(mode="json", by_alias=True)
+def encode(contents: BaseModel) -> str:
+    """Return the one text of a file: sorted keys, one value a line, numbers as they are."""
+    value = contents.model_dump(mode="json", by_alias=True)
     return json.dumps(value, sort_keys=True, indent=1, allow_nan=False) + "\n"
 
 

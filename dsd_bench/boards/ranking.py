@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 
+from dsd_bench.boards.agreement import Outcome
 from dsd_bench.boards.places import row_path
 from dsd_bench.boards.schema import BoardRow, CheckedRow
 from dsd_bench.boards.summary import BoardSummary, summarise
@@ -21,6 +23,7 @@ class Line:
         row, summary, label: of the method.
         place: 1 + the number of methods that are significantly better; None: it is not ranked.
         tied: whether it cannot be told from the ranked method of the highest mean, or is it.
+        outcome: of seeds that somebody has run again; None where nobody has.
     """
 
     row: BoardRow
@@ -28,6 +31,7 @@ class Line:
     label: str
     place: int | None = None
     tied: bool = False
+    outcome: Outcome | None = None
 
 
 @dataclass(frozen=True)
@@ -46,8 +50,10 @@ class Ranking:
     apart: float | None
 
 
-def rank(rows: Sequence[BoardRow]) -> Ranking:
-    """Rank the rows of one track.
+def rank(
+    rows: Sequence[BoardRow], outcomes: Mapping[PurePosixPath, Outcome] | None = None
+) -> Ranking:
+    """Rank the rows of one track; ``outcomes`` of those that were run again, by row path.
 
     Ranked are those with evidence (schema 2) that have all the seeds that most such rows have, at
     least :data:`~dsd_bench.boards.ties.MIN_SEEDS`.
@@ -56,7 +62,12 @@ def rank(rows: Sequence[BoardRow]) -> Ranking:
     names = dict(zip(map(row_path, rows), method_labels(rows), strict=True))
     ordered = sorted(rows, key=row_path)
     ranked = [row for row in ordered if seeds and isinstance(row, CheckedRow) and _has(row, seeds)]
-    found = {row_path(row): Line(row, summarise(row), names[row_path(row)]) for row in ordered}
+    verified = outcomes or {}
+    found = {
+        path: Line(row, summarise(row), names[path], outcome=verified.get(path))
+        for row in ordered
+        if (path := row_path(row))
+    }
     apart = None
     if ranked:
         places, tied, apart = _places(ranked, seeds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from dsd_bench.boards.agreement import Outcome
 from dsd_bench.boards.marks import ON_TEST as MARK
 from dsd_bench.boards.marks import interpolation, legend, marks, mixed
 from dsd_bench.boards.places import row_path
@@ -159,9 +160,10 @@ def _board_table(ranking: Ranking, track: Track) -> list[str]:
         f"sparsity %{on_test}",
         "trainings",
         f"MACs{on_test}",
+        "run again",
     )
     body = [_board_line(line, ranking.seeds, mark) for line in ranking.lines]
-    return table(names, "rllrrlrrr", body)
+    return table(names, "rllrrlrrrl", body)
 
 
 def _board_line(line: Line, seeds: Sequence[int], mark: str) -> list[str]:
@@ -178,7 +180,19 @@ def _board_line(line: Line, seeds: Sequence[int], mark: str) -> list[str]:
         percent(told.sparsity) + mark,
         _trainings(told),
         _macs(told, mark),
+        _again(line.outcome),
     ]
+
+
+def _again(outcome: Outcome | None) -> str:
+    """Say what came of seeds that somebody has run again."""
+    if outcome is None:
+        return NOTHING
+    count = len(outcome.seeds)
+    if outcome.verdict == "agrees" and outcome.catches is not None:
+        return f"{count}: within {100 * outcome.catches:.1f}"
+    told = {"same": "same", "contradicted": "**false**"}.get(outcome.verdict, "not decided")
+    return f"{count}: {told}"
 
 
 def _seeds(line: Line, seeds: Sequence[int]) -> str:
@@ -248,6 +262,10 @@ def _legend(ranking: Ranking, track: Track) -> list[str]:
         "standard deviation over seeds. The interval is Student's, over seeds, for one method.",
         "- Sparsity, MACs (effective of dense, per image): means of those selected models.",
         "- Trainings: mean, the dense one included; + the teacher's as configured, where known.",
+        "- Run again: how many seeds somebody has run again from the row alone (`dsd-bench "
+        "verify`), and what came out: *same*, every number, or *within x*: on another processor or "
+        "torch, where numbers move; x points too much would have shown with 95 %. What it is not: "
+        "a word about the seeds that were not.",
     ]
     if track.selection == "test":
         told.append(

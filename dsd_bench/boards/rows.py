@@ -8,8 +8,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from dsd_bench.boards import verified
 from dsd_bench.boards.conditions import differences, differing
-from dsd_bench.boards.files import encode, explain, parse, read_row, refuse_links
+from dsd_bench.boards.files import encode, explain, parse, read_plain, read_row, refuse_links
 from dsd_bench.boards.methods import method_of, reseeded, teacher_ids, track_of, whole
 from dsd_bench.boards.places import row_path
 from dsd_bench.boards.schema import SCHEMA, BoardRow, CheckedRow, CheckedSeed
@@ -70,7 +71,9 @@ def submit(
     for path, row in rows.items():
         with explained(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, encode(row).encode())
+        if not (path.exists() and read_plain(path) == encode(row)):
+            write_atomic(path, encode(row).encode())
+            verified.forget(path)
     return sorted(rows)
 
 

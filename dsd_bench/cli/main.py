@@ -38,6 +38,7 @@ COMMANDS = {
     "info": ("dsd_bench.cli.plugins", "Describe one component: parameters, citation, origin."),
     "submit": ("dsd_bench.cli.boards", "Make leaderboard rows of finished runs."),
     "leaderboard": ("dsd_bench.cli.boards", "Write the boards from their rows, or check them."),
+    "verify": ("dsd_bench.cli.verify", "Recompute rows from their runs, or run them again."),
 }
 """Each command's module and summary; the function is called as the command."""
 

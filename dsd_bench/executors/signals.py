@@ -12,6 +12,8 @@ from typing import Any
 from dsd_bench.environment.contained import interrupted
 from dsd_bench.executors import Emit
 
+REMINDING = 0.05
+"""Seconds between two requests to stop once the time is up."""
 STOPPING = "stopping after this step; again to stop now"
 
 
@@ -76,6 +78,34 @@ def stop_on_signals(emit: Emit, also: Iterable[str] = ()) -> Iterator[Stop]:
         os.close(tell)  # ends the thread if nothing was said
         speaker.join()
         os.close(heard)
+
+
+@contextlib.contextmanager
+def interrupted_after(seconds: float | None) -> Iterator[None]:
+    """Ask for a stop, as SIGTERM does, after so long inside the block; None: never.
+
+    What is executed there checkpoints and ends as if interrupted; nothing else hears of it.
+    """
+    if seconds is None:
+        yield
+        return
+    over = threading.Event()
+
+    def remind() -> None:
+        if not over.wait(seconds):
+            os.kill(os.getpid(), signal.SIGTERM)
+        while not over.wait(REMINDING):  # nothing may have been executed that could have heard it
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, lambda number, frame: None)
+    reminder = threading.Thread(target=remind, daemon=True)
+    reminder.start()
+    try:
+        yield
+    finally:
+        over.set()
+        reminder.join()
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

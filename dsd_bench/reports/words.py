@@ -10,7 +10,7 @@ from typing import TextIO
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from dsd_bench.errors import plain
+from dsd_bench.errors import UsageError, plain
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,26 @@ def duration(seconds: float) -> str:
             return f"{first} {unit}" + (f" {second} {lower}" if second else "")
     minutes, rest = divmod(whole, 60)
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+"""Seconds of the units that a time may be given in."""
+
+
+def parse_duration(word: str, where: str) -> float:
+    """Read a time such as ``90s``, ``30m``, ``1.5h`` or ``1d``, in seconds.
+
+    Raises:
+        UsageError: if it is none, or not above 0.
+    """
+    number, unit = word.strip()[:-1], word.strip()[-1:]
+    try:
+        seconds = float(number) * UNITS[unit]
+    except (ValueError, KeyError):
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise UsageError(f"{where}: '{word}' is no time; write 90s, 30m, 2h or 1d")
+    return seconds
 
 
 def size_word(count: int) -> str:

@@ -1,0 +1,132 @@
+"""From a row to the runs that would give it again, and what they gave."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from dsd_bench.boards.methods import reseeded
+from dsd_bench.boards.rows import row_of
+from dsd_bench.boards.schema import CheckedRow, CheckedSeed
+from dsd_bench.boards.words import seeds_words
+from dsd_bench.config.metrics import canonical_metric
+from dsd_bench.config.run import DatasetConfig, RegularizerConfig, RunConfig, WeightsConfig
+from dsd_bench.config.words import parse_component
+from dsd_bench.errors import UsageError
+from dsd_bench.params import field_extra
+from dsd_bench.plugins import catalogue
+from dsd_bench.store.given import contents
+from dsd_bench.store.runs import StoredRun
+
+
+def configurations(
+    row: CheckedRow, seeds: Iterable[int], dataset: str | None = None, weights: Path | None = None
+) -> list[RunConfig]:
+    """Return what to run to get seeds of a row again; its ids are those of the row.
+
+    Args:
+        row: the row.
+        seeds: some of its seeds.
+        dataset: the row's data set as one types it, for one that is told where its files lie: rows
+            do not say that.
+        weights: the file that the row's runs begin from, if they begin from one.
+
+    Raises:
+        UsageError: for a seed that the row has not, and a data set or file that is not the row's.
+    """
+    there = {entry.seed for entry in row.seeds}
+    if missing := sorted(set(seeds) - there):
+        told = ", ".join(map(str, missing))
+        raise UsageError(f"the row has no seed {told}; it has {seeds_words(row.seeds)}")
+    first = RunConfig.model_validate(row.config)
+    data = None if dataset is None else _dataset(dataset, first)
+    given = _weights(weights, first)
+    return [_placed(reseeded(first, seed), data, given) for seed in seeds]
+
+
+def _dataset(word: str, config: RunConfig) -> DatasetConfig:
+    """Return the data set of a row with where it lies."""
+    entry, values = parse_component("dataset", word, "--dataset")
+    fields = entry.component.params.model_fields.items()
+    found = DatasetConfig(
+        name=entry.component.name,
+        version=entry.component.version,
+        params=values.model_dump(mode="json"),
+        places=tuple(name for name, field in fields if field_extra(field).get("place")),
+    )
+    if found.placeless() != config.dataset.placeless():
+        raise UsageError(
+            f"--dataset {word}: the row is of {config.dataset.name} with "
+            f"{_values(config.dataset.placeless().params)}"
+        )
+    return found
+
+
+def _values(params: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in params.items()) or "no parameters"
+
+
+def _weights(path: Path | None, config: RunConfig) -> WeightsConfig | None:
+    """Return the weights that a row's runs begin from with where they lie."""
+    if config.weights is None:
+        if path is not None:
+            raise UsageError(f"--weights {path}: the row's runs begin from no given weights")
+        return None
+    if path is None:
+        raise UsageError(
+            f"the row's runs begin from weights of contents sha256:{config.weights.sha256}; give "
+            "them by --weights FILE.safetensors"
+        )
+    if contents(path) != config.weights.sha256:
+        raise UsageError(
+            f"--weights {path}: its contents are not those of the row, sha256:"
+            f"{config.weights.sha256}"
+        )
+    return config.weights.model_copy(update={"file": str(path)})
+
+
+def _placed(
+    config: RunConfig, dataset: DatasetConfig | None, weights: WeightsConfig | None
+) -> RunConfig:
+    """Return a configuration, its teachers' included, that says where files lie.
+
+    And what its stop rule measures, which a row does not say either.
+    """
+    stop = catalogue().get("stop", config.stop.name, "the row").component
+    metrics = tuple(canonical_metric(word, f"stop {stop.name}") for word in stop.metrics)
+    changes: dict[str, Any] = {"metrics": metrics}
+    if dataset is not None and config.dataset.placeless() == dataset.placeless():
+        changes["dataset"] = dataset
+    own = config.weights
+    if weights is not None and own is not None and own.sha256 == weights.sha256:
+        changes["weights"] = own.model_copy(update={"file": weights.file})
+    chain = tuple(_taught(part, dataset, weights) for part in config.regularizers)
+    return config.model_copy(update={**changes, "regularizers": chain})
+
+
+def _taught(
+    part: RegularizerConfig, dataset: DatasetConfig | None, weights: WeightsConfig | None
+) -> RegularizerConfig:
+    if part.teacher is None:
+        return part
+    config = _placed(part.teacher.config, dataset, weights)
+    teacher = part.teacher.model_copy(update={"config": config})
+    return part.model_copy(update={"teacher": teacher})
+
+
+def seed_of(run: StoredRun) -> CheckedSeed:
+    """Return what a row says of a finished run.
+
+    Raises:
+        UsageError: if a file of the run is damaged or missing, or contradicts another.
+    """
+    config = RunConfig.from_json(run.config, str(run.path / "config.json"))
+    row = row_of(run, config)
+    assert isinstance(row, CheckedRow)
+    return row.seeds[0]
+
+
+def claimed(row: CheckedRow, seed: int) -> CheckedSeed:
+    """Return what a row says of one of its seeds."""
+    return next(entry for entry in row.seeds if entry.seed == seed)

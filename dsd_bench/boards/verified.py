@@ -1,0 +1,196 @@
+"""Outcome files: which seeds of a row somebody has run again, and what came out.
+
+``<track>/verified/<method>.json`` beside ``<track>/rows/<method>.json``. Like a row it may come
+from a stranger: it holds what the reruns gave and how they were computed, never a verdict, which
+follows from these and the row (:mod:`.agreement`). It counts only for the very row it is about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, Field, JsonValue, ValidationError
+
+from dsd_bench.boards.agreement import Again, Outcome, first_difference, judge
+from dsd_bench.boards.conditions import differences
+from dsd_bench.boards.files import encode, explain, read_plain, refuse_links
+from dsd_bench.boards.schema import (
+    MOST_ROUNDS,
+    CheckedRow,
+    CheckedSeed,
+    Code,
+    Fraction,
+    RunId,
+    Seed,
+    Sha256,
+)
+from dsd_bench.boards.words import seeds_words
+from dsd_bench.errors import UsageError, collect
+from dsd_bench.store import hashes
+from dsd_bench.store.files import explained, write_atomic
+from dsd_bench.store.reading import parse_object
+
+FOLDER = "verified"
+"""Where outcome files lie, beside ``rows``."""
+SCHEMA = 1
+_TEXT = 300
+
+
+class _Value(BaseModel):
+    model_config = CheckedSeed.model_config
+
+
+class Rerun(_Value):
+    """One seed of the row, run again.
+
+    Attributes:
+        seed, run_id: of the run.
+        difference: the first number that is not the row's; null if all are.
+        test_accuracy: of each of its rounds.
+        plan, versions, hardware, code: how it was computed, as in rows.
+    """
+
+    seed: Seed
+    run_id: RunId
+    difference: str | None = Field(min_length=1, max_length=_TEXT)
+    test_accuracy: list[Fraction] = Field(min_length=1, max_length=MOST_ROUNDS + 1)
+    plan: list[JsonValue] = Field(min_length=1)
+    versions: dict[str, JsonValue]
+    hardware: dict[str, JsonValue]
+    code: list[Code] = Field(min_length=1)
+
+
+class Verified(_Value):
+    """The reruns of one row.
+
+    Attributes:
+        row: SHA-256 of the row file that they were held against.
+        seeds: one for each seed that was run again, ascending.
+    """
+
+    verified_schema: Literal[1] = Field(alias="schema")
+    row: Sha256
+    seeds: Sequence[Rerun] = Field(min_length=1)
+
+
+def rerun(claimed: CheckedSeed, found: CheckedSeed) -> Rerun:
+    """Return what a rerun of one seed gave, held against the row's."""
+    told = first_difference(claimed, found)
+    record = found.model_dump(mode="json", include={"plan", "versions", "hardware", "code"})
+    return Rerun.model_validate(
+        {
+            "seed": found.seed,
+            "run_id": found.run_id,
+            "difference": told and told[:_TEXT],
+            "test_accuracy": found.rounds.test_accuracy,
+            **record,
+        }
+    )
+
+
+def outcome_path(row_file: Path) -> Path | None:
+    """Return where the outcome of a row file lies; None for a file that lies on no board."""
+    return (
+        row_file.parent.parent / FOLDER / row_file.name if row_file.parent.name == "rows" else None
+    )
+
+
+def row_file(path: Path) -> Path:
+    """Return the row file that an outcome file is about."""
+    return path.parent.parent / "rows" / path.name
+
+
+def outcome(row: CheckedRow, verified: Verified) -> Outcome:
+    """Judge a row by an outcome file that is about it."""
+    claimed = {entry.seed: entry for entry in row.seeds}
+    return judge(row, [_again(claimed[one.seed], one) for one in verified.seeds])
+
+
+def _again(claimed: CheckedSeed, one: Rerun) -> Again:
+    computed = claimed.model_copy(update={k: getattr(one, k) for k in ("plan", "hardware", "code")})
+    return Again(one.seed, differences([computed], [claimed]), one.difference, one.test_accuracy)
+
+
+def read(path: Path, row: CheckedRow) -> Verified:
+    """Read and check the outcome file of a row.
+
+    Raises:
+        UsageError: naming the file and what of it cannot be so.
+    """
+    text = read_plain(path)
+    try:
+        found = Verified.model_validate(parse_object(text))
+    except ValidationError as error:
+        raise UsageError("\n".join(explain(error, str(path)))) from None
+    except ValueError as error:
+        raise UsageError(f"{path}: not JSON: {error}") from None
+    collect([f"{path}: {problem}" for problem in _problems(found, row, row_file(path))])
+    if text != encode(found):
+        raise UsageError(f"{path}: not as `dsd-bench verify` writes it")
+    return found
+
+
+def _problems(found: Verified, row: CheckedRow, row_at: Path) -> list[str]:
+    """Return what contradicts the row, or itself."""
+    if found.row != hashes.sha256(row_at):
+        return [f"{row_at} has changed since; verify it again, or delete this file"]
+    claimed = {entry.seed: entry for entry in row.seeds}
+    seeds = [one.seed for one in found.seeds]
+    if seeds != sorted(set(seeds)) or not set(seeds) <= claimed.keys():
+        return [f"seeds: {seeds}; expected ascending ones of {seeds_words(row.seeds)}"]
+    return [
+        f"seeds.{place}.{problem}"
+        for place, one in enumerate(found.seeds)
+        for problem in _contradictions(one, claimed[one.seed])
+    ]
+
+
+def _contradictions(one: Rerun, claimed: CheckedSeed) -> list[str]:
+    told = []
+    if one.run_id != claimed.run_id:
+        told.append(f"run_id: {one.run_id}, but the row's is {claimed.run_id}")
+    images = claimed.samples.test
+    for place, value in enumerate(one.test_accuracy):
+        if round(value * images) / images != value:
+            told.append(f"test_accuracy.{place}: {value} is no number of {images} images")
+    if one.difference is None and one.test_accuracy != claimed.rounds.test_accuracy:
+        told.append("difference: null, but its test_accuracy is not the row's")
+    return told
+
+
+def write(row_at: Path, row: CheckedRow, reruns: Sequence[Rerun]) -> Path:
+    """Write the outcome of a row on a board; seeds that were run again before stay.
+
+    Raises:
+        UsageError: if the row lies on no board, or the file that is there is not what it should be.
+        dsd_bench.errors.RunError: if it cannot be written.
+    """
+    path = outcome_path(row_at)
+    if path is None:
+        raise UsageError(f"{row_at}: lies in no folder `rows` of a board")
+    refuse_links(path)
+    sha256 = hashes.sha256(row_at)
+    seeds = {one.seed: one for one in [*_before(path, row), *reruns]}
+    value = Verified(schema=1, row=sha256, seeds=[seeds[seed] for seed in sorted(seeds)])
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, encode(value).encode())
+    return path
+
+
+def _before(path: Path, row: CheckedRow) -> Sequence[Rerun]:
+    """Return the reruns that are told already; none if they were of another row."""
+    if not path.exists():
+        return ()
+    told = parse_object(read_plain(path))
+    stale = told.get("row") != hashes.sha256(row_file(path))
+    return () if stale else read(path, row).seeds
+
+
+def forget(row_at: Path) -> None:
+    """Delete the outcome of a row that has become another one."""
+    path = outcome_path(row_at)
+    if path is not None:
+        path.unlink(missing_ok=True)

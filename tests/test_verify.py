@@ -1,0 +1,460 @@
+"""Rows held against their runs, and against the same seeds run again."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy
+import pytest
+import scipy.stats
+from board_runs import code, config, part, plan, write_run
+from fakes import TINY
+from forging import forge
+
+from dsd_bench.boards import verified
+from dsd_bench.boards.agreement import (
+    ALARM,
+    FIGURES,
+    again,
+    deviation,
+    first_difference,
+    judge,
+    scatter,
+)
+from dsd_bench.boards.check import check, write
+from dsd_bench.boards.files import read_row
+from dsd_bench.boards.reruns import configurations, seed_of
+from dsd_bench.boards.rows import submit
+from dsd_bench.config.run import RunConfig
+from dsd_bench.errors import UsageError
+
+CURVE = (0.70, 0.60, 0.65, 0.75, 0.50)
+RUN = tuple(
+    word for key, value in TINY.items() for word in (f"--{key.replace('_', '-')}", str(value))
+)
+RUN = (*RUN, "--rounds", "2", "--epochs", "2", "--executor", "inline")
+
+
+@pytest.fixture
+def make(tmp_path):
+    return functools.partial(write_run, tmp_path / "runs")
+
+
+def curve(seed: int, noise: float = 0.02, again: int = 0):
+    """Return a curve of 1000 images whose best round is the fourth."""
+    draw = numpy.random.default_rng([seed, again])
+    return tuple(numpy.array(CURVE) + draw.normal(0, noise, 5) + (0, 0, 0, 0.05, 0))
+
+
+def row_and_reruns(make, tmp_path, seeds=6, noise=0.02, chip="AVX512"):
+    """Return a row's file and reruns of its seeds on another chip, whose curves are other ones."""
+    runs = [make(config(seed), curve(seed), images=1000) for seed in range(seeds)]
+    (path,) = submit(runs, tmp_path / "boards")
+    others = [
+        write_run(
+            tmp_path / "again", config(seed), curve(seed, noise, 1), images=1000,
+            plan=[plan(chip=chip)],
+        )
+        for seed in range(seeds)
+    ]  # fmt: skip
+    return path, [seed_of(run) for run in others]
+
+
+def judged(path, reruns):
+    row = read_row(path)
+    return judge(row, [again(row.seeds[place], one) for place, one in enumerate(reruns)])
+
+
+# -- the test of two figures
+
+
+def test_without_a_prior_it_is_students_test():
+    draw = numpy.random.default_rng(0)
+    for mean in (0.0, 0.01, 0.03):
+        values = list(draw.normal(mean, 0.02, 7))
+        found = deviation(values, None, 0)
+        assert found is not None
+        wanted = scipy.stats.ttest_1samp(values, 0.0)
+        assert found.mean == pytest.approx(numpy.mean(values))
+        assert found.contradicts == (wanted.pvalue < ALARM / len(FIGURES))
+        interval = wanted.confidence_interval(1 - ALARM / len(FIGURES))
+        assert found.limit == pytest.approx((interval.high - interval.low) / 2)
+
+
+def test_with_a_prior_variances_are_pooled_by_their_degrees_of_freedom():
+    values, prior, freedom = [0.01, 0.04, -0.02], 0.05, 5
+    found = deviation(values, prior, freedom)
+    assert found is not None
+    pooled = (5 * prior**2 + 2 * numpy.var(values, ddof=1)) / 7
+    limit = scipy.stats.t(7).ppf(1 - ALARM / 2 / len(FIGURES)) * math.sqrt(pooled / 3)
+    assert found.limit == pytest.approx(limit)
+
+
+@pytest.mark.parametrize("seeds", [2, 6])
+def test_what_it_says_it_catches_it_catches(seeds):
+    draw, moves, freedom = numpy.random.default_rng(0), 0.02, 5
+    missed = alarms = 0
+    for _ in range(3000):
+        # a prior as five degrees of freedom of the same deviation would give it
+        prior = moves * math.sqrt(draw.chisquare(freedom) / freedom)
+        values = draw.normal(0, moves, seeds)
+        honest = deviation(list(values), prior, freedom)
+        assert honest is not None
+        alarms += honest.contradicts
+        forged = deviation(list(values + honest.catches), prior, freedom)
+        assert forged is not None
+        missed += not forged.contradicts
+    assert alarms / 3000 <= 1.5 * ALARM / len(FIGURES)
+    assert missed / 3000 <= 0.06
+
+
+@pytest.mark.parametrize(
+    ("values", "prior", "freedom"), [([], 0.1, 5), ([0.1], None, 0), ([0.1, 0.2], 0.1, 1)]
+)
+def test_too_little_is_known(values, prior, freedom):
+    assert deviation(values, prior, freedom) is None
+
+
+def test_the_seeds_bound_how_far_figures_move(make, tmp_path):
+    path, _ = row_and_reruns(make, tmp_path)
+    row = read_row(path)
+    table = numpy.array([entry.rounds.test_accuracy for entry in row.seeds])
+    chosen = sorted({entry.best_round for entry in row.seeds})
+    found = scatter(row)
+    assert found["curve"] == pytest.approx(math.sqrt(2) * table.mean(axis=1).std(ddof=1))
+    within = table[:, chosen].var(axis=0, ddof=1).mean()
+    assert found["selected"] == pytest.approx(math.sqrt(2 * within))
+
+
+# -- verdicts
+
+
+def test_the_same_numbers_are_the_same(make, tmp_path):
+    runs = [make(config(seed), curve(seed), images=1000) for seed in range(2)]
+    (path,) = submit(runs, tmp_path / "boards")
+    found = judged(path, [seed_of(run) for run in runs])
+    assert (found.verdict, found.seeds) == ("same", (0, 1))
+
+
+def test_one_image_under_the_same_conditions_is_caught(make, tmp_path):
+    runs = [make(config(seed), curve(seed), images=1000) for seed in range(2)]
+    (path,) = submit(runs, tmp_path / "boards")
+    forge(path, 1, [read_row(path).seeds[1].best_round])
+    found = judged(path, [seed_of(run) for run in runs])
+    assert found.verdict == "contradicted"
+    assert "test" in found.why
+
+
+def test_an_honest_row_agrees_and_a_raised_one_does_not(make, tmp_path):
+    path, reruns = row_and_reruns(make, tmp_path)
+    honest = judged(path, reruns)
+    assert honest.verdict == "agrees"
+    assert honest.catches is not None
+    assert 0.02 < honest.catches < 0.1
+    forge(path, round(1000 * honest.catches) + 20)
+    assert judged(path, reruns).verdict == "contradicted"
+
+
+def test_lowering_a_rivals_row_is_caught_as_well(make, tmp_path):
+    path, reruns = row_and_reruns(make, tmp_path)
+    low = [
+        write_run(
+            tmp_path / "high", config(one.seed), [value + 0.1 for value in curve(one.seed)],
+            images=1000, plan=[plan(chip="AVX512")],
+        )
+        for one in reruns
+    ]  # fmt: skip
+    found = judged(path, [seed_of(run) for run in low])
+    assert found.verdict == "contradicted"
+    assert "below" in found.why
+
+
+def test_two_seeds_cannot_tell(make, tmp_path):
+    path, reruns = row_and_reruns(make, tmp_path, seeds=2)
+    assert judged(path, reruns).verdict == "undecided"
+
+
+def test_other_plugin_code_is_another_condition(make, tmp_path):
+    run = make(config(0), curve(0), images=1000, provenance=[code(**{"dsd-bench-x": "a"})])
+    other = write_run(
+        tmp_path / "again", config(0), curve(0, again=1), images=1000,
+        provenance=[code(**{"dsd-bench-x": "b"})],
+    )  # fmt: skip
+    found = again(seed_of(run), seed_of(other))
+    assert found.difference is not None
+    assert any("plugins" in text for text in found.unlike)
+
+
+@pytest.mark.parametrize("key", ["best_round", "stopped_by", "rounds.entropy.2"])
+def test_the_first_difference_is_named(make, tmp_path, key):
+    entry = seed_of(make(config(0), curve(0), images=1000))
+    changed = json.loads(entry.model_dump_json())
+    at = changed
+    *places, last = key.split(".")
+    for place in places:
+        at = at[place]
+    at[int(last) if last.isdigit() else last] = 0.5 if "." in key else "2" if "by" in key else 1
+    other = type(entry).model_validate(changed)
+    assert str(first_difference(entry, other)).startswith(f"{key}: ")
+
+
+# -- outcome files
+
+
+@pytest.fixture
+def outcome(make, tmp_path):
+    """Return a row's file and that of its outcome."""
+    path, reruns = row_and_reruns(make, tmp_path)
+    row = read_row(path)
+    told = [verified.rerun(row.seeds[place], one) for place, one in enumerate(reruns)]
+    return path, verified.write(path, row, told)
+
+
+def test_an_outcome_is_shown_on_the_board(outcome, tmp_path):
+    path, _ = outcome
+    row = read_row(path)
+    found = verified.outcome(row, verified.read(outcome[1], row))
+    write(tmp_path / "boards")
+    board = (path.parent.parent / "README.md").read_text()
+    assert f"| 6: within {100 * found.catches:.1f} |" in board
+    assert check(tmp_path / "boards") == []
+
+
+def test_seeds_come_together_and_a_later_rerun_replaces(outcome):
+    path, told = outcome
+    row = read_row(path)
+    before = verified.read(told, row)
+    first = before.seeds[0].model_copy(
+        update={"difference": None, "test_accuracy": row.seeds[0].rounds.test_accuracy}
+    )
+    verified.write(path, row, [first])
+    after = verified.read(told, row)
+    assert [one.seed for one in after.seeds] == list(range(6))
+    assert after.seeds[0].difference is None
+    assert list(after.seeds)[1:] == list(before.seeds)[1:]
+
+
+def test_a_row_that_changed_has_no_outcome_any_more(make, outcome, tmp_path):
+    told = outcome[1]
+    submit([make(config(7), curve(7), images=1000)], tmp_path / "boards")
+    assert not told.exists()
+
+
+def test_submitting_the_same_row_again_leaves_its_outcome(make, outcome, tmp_path):
+    submit([make(config(0), curve(0), images=1000)], tmp_path / "boards")
+    assert outcome[1].exists()
+
+
+def test_an_outcome_of_another_row_is_refused(outcome, tmp_path):
+    forge(outcome[0], 1)
+    assert "has changed since" in " ".join(check(tmp_path / "boards"))
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        (lambda told: told.update(extra=1), "extra"),
+        (lambda told: told.update(schema=2), "schema"),
+        (lambda told: told["seeds"].reverse(), "ascending"),
+        (lambda told: told["seeds"][0].update(seed=77), "ascending"),
+        (lambda told: told["seeds"][0].update(run_id="0" * 16), "run_id"),
+        (lambda told: told["seeds"][0].update(run_id="../../x"), "run_id"),
+        (lambda told: told["seeds"][0].update(difference=None), "difference"),
+        (lambda told: told["seeds"][0].update(difference="x" * 400), "difference"),
+        (lambda told: told["seeds"][0]["test_accuracy"].__setitem__(0, 0.12345), "test_accuracy.0"),
+        (lambda told: told["seeds"][0]["test_accuracy"].__setitem__(0, 1.5), "test_accuracy.0"),
+        (lambda told: told["seeds"][0].update(test_accuracy=[]), "test_accuracy"),
+        (lambda told: told["seeds"][0].update(plan=[]), "plan"),
+        (lambda told: told["seeds"][0].update(code="x"), "code"),
+        (lambda told: told.update(seeds=[]), "seeds"),
+        (lambda told: told.update(row="0"), "row"),
+    ],
+)
+def test_a_wrong_outcome_file_is_refused(outcome, tmp_path, change, key):
+    path = outcome[1]
+    told = json.loads(path.read_text())
+    change(told)
+    path.write_text(json.dumps(told, sort_keys=True, indent=1) + "\n")
+    problems = " ".join(check(tmp_path / "boards"))
+    assert key in problems
+    assert str(path) in problems
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "[" * 100_000, '{"a": NaN}'])
+def test_an_outcome_file_that_is_none_is_refused(outcome, tmp_path, text):
+    outcome[1].write_text(text)
+    assert str(outcome[1]) in " ".join(check(tmp_path / "boards"))
+
+
+def test_other_whitespace_a_link_and_a_stray_are_refused(outcome, tmp_path):
+    path = outcome[1]
+    text = path.read_text()
+    path.write_text(text.replace("\n", "\n "))
+    assert "not as `dsd-bench verify` writes it" in " ".join(check(tmp_path / "boards"))
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    assert "link" in " ".join(check(tmp_path / "boards"))
+    path.unlink()
+    (path.parent / "other.json").write_text(text)
+    assert "no such row" in " ".join(check(tmp_path / "boards"))
+
+
+# -- what is run again
+
+
+def test_configurations_have_the_rows_ids(make, tmp_path):
+    path, _ = row_and_reruns(make, tmp_path, seeds=3)
+    row = read_row(path)
+    found = configurations(row, [2, 0])
+    assert [one.run_id for one in found] == [row.seeds[2].run_id, row.seeds[0].run_id]
+    with pytest.raises(UsageError, match="no seed 5"):
+        configurations(row, [5])
+
+
+def test_a_data_set_with_a_place_is_told_where_it_lies(tmp_path, folder):
+    from dsd_bench import configure
+
+    whole = configure(dataset=f"imagefolder:path={folder}", **{"model": "mlp:hidden=8"})
+    run = write_run(tmp_path / "runs", whole, CURVE[:2], stopped_by="nothing-left")
+    (path,) = submit([run], tmp_path / "boards")
+    assert str(folder) not in path.read_text()
+    row = read_row(path)
+    (found,) = configurations(row, [0], dataset=f"imagefolder:path={folder}")
+    assert found.dataset.params["path"] == whole.dataset.params["path"]
+    assert found.run_id == whole.run_id
+    with pytest.raises(UsageError, match="the row is of imagefolder"):
+        configurations(row, [0], dataset="digits")
+
+
+# -- the command
+
+
+@pytest.fixture
+def board(command):
+    """Run two seeds and submit them; return the row's path."""
+    assert command("run", *RUN, "--seeds", "0-1")[0] == 0
+    runs = sorted(str(path) for path in Path("runs").iterdir() if (path / "result.json").exists())
+    code, out, _ = command("submit", *runs)
+    assert code == 0
+    return out.strip()
+
+
+def test_a_row_is_recomputed_from_its_runs(command, board):
+    code, out, _ = command("verify", board)
+    assert code == 0
+    assert "what 2 of 2 runs in their folders give" in " ".join(out.split())
+    forge(Path(board), 1)
+    code, out, _ = command("verify", board, "--json")
+    assert code == 1
+    told = json.loads(out)["rows"][0]
+    assert all("test" in run["difference"] for run in told["runs"])
+    assert command("verify", "leaderboards")[0] == 1
+
+
+def test_seeds_are_run_again_from_the_row_alone(command, board):
+    write(Path("leaderboards"))
+    code, out, err = command("verify", board, "--rerun", "1", "--runs-dir", "none", *RUN[-2:])
+    assert code == 0, err
+    assert "same (run again: seed" in out
+    assert "dsd-bench leaderboard" in err
+    assert command("leaderboard", "--check")[0] == 1
+    assert command("leaderboard")[0] == 0
+    assert "| 1: same |" in Path(board).parent.parent.joinpath("README.md").read_text()
+    assert command("leaderboard", "--check")[0] == 0
+    code, out, _ = command("verify", board, "--seeds", "0-1", "--json", *RUN[-2:])
+    assert json.loads(out)["rows"][0]["outcome"]["seeds"] == [0, 1]
+
+
+def test_a_forged_row_is_caught_by_one_image(command, board):
+    forge(Path(board), 1, [0])
+    code, out, _ = command(
+        "verify", board, "--seeds", "0", "--runs-dir", "none", "--json", *RUN[-2:]
+    )
+    assert code == 1
+    told = json.loads(out)["rows"][0]["outcome"]
+    assert told["verdict"] == "contradicted"
+    assert "under the same conditions seed 0 differs" in told["why"]
+    command("leaderboard")
+    assert "**false**" in Path(board).parent.parent.joinpath("README.md").read_text()
+
+
+def test_a_budget_stops_and_the_same_command_goes_on(command, board):
+    words = ("verify", board, "--seeds", "0-1", "--runs-dir", "none", *RUN[-2:])
+    code, out, _ = command(*words, "--budget", "0.001s")
+    assert code == 130
+    assert "the same command goes on" in out
+    code, out, _ = command(*words, "--budget", "1h")
+    assert code == 0
+    assert "same (run again: seed 0, 1)" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("nowhere",), "nor is it a row file or a board's folder"),
+        (("ROW", "--rerun", "1", "--seeds", "0"), "not both"),
+        (("ROW", "--seeds", "9"), "no seed 9"),
+        (("ROW", "--rerun", "1", "--rerun-dir", "runs"), "--rerun-dir is --runs-dir"),
+        (("ROW", "--rerun", "1", "--dataset", "cifar10"), "the row is of digits"),
+        (("ROW", "--rerun", "1", "--weights", "x"), "begin from no given weights"),
+        (("ROW", "--rerun", "1", "--budget", "soon"), "write 90s, 30m, 2h or 1d"),
+        (("ROW", "--rerun", "1", "--budget", "-1h"), "write 90s, 30m, 2h or 1d"),
+        (("runs",), "no rows lie in it"),
+        (("runs/x.json",), "nor is it a row file"),
+    ],
+)
+def test_bad_input_is_said_in_one_message(command, board, words, said):
+    code, _, err = command("verify", *(board if word == "ROW" else word for word in words))
+    assert code == 2
+    assert said in " ".join(err.split())
+    assert "Traceback" not in err
+
+
+def test_a_component_that_is_not_installed_is_named(command, tmp_path):
+    run = write_run(tmp_path / "runs", config(0, pruner=part("magic", power=1.0)))
+    (path,) = submit([run], tmp_path / "leaderboards")
+    code, _, err = command("verify", str(path), "--rerun", "1", "--runs-dir", "none")
+    assert code == 2
+    assert "magic" in err
+
+
+def test_data_that_changed_since_are_named(command, board):
+    row = json.loads(Path(board).read_text())
+    whole = RunConfig.model_validate({**row["config"], "fingerprint": "sha256:0123"})
+    run = write_run(Path("other"), whole, CURVE[:2], stopped_by="nothing-left")
+    (path,) = submit([run], Path("others"))
+    code, _, err = command("verify", str(path), "--rerun", "1", "--runs-dir", "none", *RUN[-2:])
+    assert code != 0
+    assert "sha256:0123" in err or "fingerprint" in err or "data" in err
+
+
+@pytest.mark.slow
+def test_five_points_are_caught_across_instruction_sets(tmp_path):
+    """Six seeds of the embedded experiment under AVX2, from the row of the repository's board."""
+    boards = Path(__file__).parent.parent / "leaderboards"
+    source = next(boards.glob("digits-*/rows/magnitude-label-smoothing-*.json"))
+    path = tmp_path / source.parent.parent.name / "rows" / source.name
+    path.parent.mkdir(parents=True)
+    path.write_text(source.read_text())
+    forge(path, round(0.05 * 597))
+    chip = {"ATEN_CPU_CAPABILITY": "default", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2"}
+    words = [
+        "verify",
+        str(path),
+        "--seeds",
+        "0-5",
+        "--json",
+        "--rerun-dir",
+        str(tmp_path / "again"),
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "dsd_bench", *words],
+        env={**os.environ, **chip}, capture_output=True, text=True, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert json.loads(done.stdout)["rows"][0]["outcome"]["verdict"] == "contradicted", done.stderr
