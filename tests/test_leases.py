@@ -15,13 +15,14 @@ from typing import Any
 import pytest
 
 from dsd_bench import RunConfig, api
-from dsd_bench.errors import Locked
+from dsd_bench.errors import Locked, Superseded
 from dsd_bench.executors import Settings
 from dsd_bench.executors.planning import plan, prepare_folders
 from dsd_bench.executors.pulling import Pool, work
 from dsd_bench.experiment.runner import run_folder
 from dsd_bench.store import attempts, files, locks
 from dsd_bench.store.files import write_once
+from dsd_bench.store.folder import RunFolder
 from dsd_bench.store.runs import finished
 
 Make = Callable[..., RunConfig]
@@ -248,7 +249,9 @@ def test_a_superseded_owner_publishes_nothing_and_leaves(
     if held:
         pool = Pool(tmp_path)
         outcomes = work(pool, settings, emit, lambda: bool(before))
-        assert attempts.read_attempts(path).killed == 1  # its end is not its own to write
+        assert attempts.read_attempts(path).killed == 0  # it slept; all else is not its to write
+        assert attempts.read_attempts(path).last is None
+        (path / "attempts.jsonl").write_bytes(before[0]["attempts.jsonl"])
     else:
         outcomes = [run_folder(path, settings, emit, lambda: False)]
     assert [one.status for one in outcomes] == ["interrupted"]
@@ -270,9 +273,9 @@ def test_a_run_that_another_finished_is_not_published_twice(
     other = api.run(tiny(), runs_dir=tmp_path / "other").path
     real = folder.write_once
 
-    def slept(to: Path, data: bytes) -> bool:
+    def slept(to: Path, data: bytes, confirm: Any) -> bool:
         to.write_bytes((other / "result.json").read_bytes())
-        return real(to, data)
+        return real(to, data, confirm)
 
     monkeypatch.setattr(folder, "write_once", slept)
     outcome = run_folder(path, Settings(), lambda event: None, lambda: False)
@@ -282,6 +285,66 @@ def test_a_run_that_another_finished_is_not_published_twice(
     )
     assert (path / "result.json").read_bytes() == (other / "result.json").read_bytes()
     assert not (path / "failure.json").exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("provenance.jsonl", "checkpoint.safetensors", "checkpoint.previous.safetensors"),
+        *("rounds.jsonl", "correct.jsonl", "timings.jsonl", "dense.safetensors"),
+        *("weights/round-001.safetensors", "best.safetensors", "result.json"),
+    ],
+)
+def test_who_falls_asleep_right_before_a_rename_puts_nothing_old_in_its_place(
+    name: str, tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the last look at its lease and the rename another one takes over and goes on."""
+    path = written(tiny(), tmp_path)
+    slept: list[str] = []
+
+    def asleep(real: Callable[..., None]) -> Callable[..., None]:
+        def act(source: Any, target: Any) -> None:
+            if Path(target) == path / name and not slept:
+                slept.append(name)
+                (path / "lock").write_text(json.dumps(ELSEWHERE))
+                with monkeypatch.context() as elsewhere:
+                    elsewhere.setattr(locks, "_HELD", set())
+                    RunFolder(path).tidy()
+                (path / name).write_bytes(b"newer")
+            real(source, target)
+
+        return act
+
+    monkeypatch.setattr(files.os, "replace", asleep(os.replace))
+    monkeypatch.setattr(files.os, "link", asleep(os.link))
+    outcome = run_folder(path, Settings(), lambda event: None, lambda: False)
+    assert slept == [name]
+    assert (path / name).read_bytes() == b"newer"
+    assert (outcome.status, json.loads((path / "lock").read_text())) == ("interrupted", ELSEWHERE)
+    assert not list(path.rglob(".*.tmp")) + list(path.glob("failure.json"))
+
+
+def test_who_is_superseded_tidies_nothing_of_the_new_owner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lock").write_text(json.dumps(ELSEWHERE))
+    monkeypatch.setattr(locks, "_HELD", {str(tmp_path / "lock")})
+    (tmp_path / ".rounds.jsonl.1-00000000.tmp").touch()
+    with pytest.raises(Superseded):
+        RunFolder(tmp_path).tidy()
+    assert (tmp_path / ".rounds.jsonl.1-00000000.tmp").exists()
+
+
+def test_who_was_superseded_was_not_killed(tmp_path: Path) -> None:
+    attempts.begin(tmp_path)
+    assert attempts.read_attempts(tmp_path).killed == 1
+    attempts.begin(tmp_path)  # took it over
+    attempts.superseded(tmp_path)  # the first one wakes up
+    assert attempts.read_attempts(tmp_path) == attempts.Attempts(killed=1, last=None)
+    attempts.end(tmp_path, "transient")
+    assert attempts.read_attempts(tmp_path) == attempts.Attempts(transient=1, last="transient")
+    attempts.superseded(tmp_path)
+    assert attempts.read_attempts(tmp_path).last == "transient"
 
 
 def test_a_result_that_is_none_is_replaced(tiny: Make, tmp_path: Path) -> None:
@@ -342,6 +405,8 @@ def test_a_worker_that_was_stopped_is_superseded_and_goes_on_with_other_runs(
     assert f"process {second.pid} has taken the run over" in said[0]
     assert said[0].count("test accuracy") + said[1].count("test accuracy") >= 3
     lines = [json.loads(line) for line in (path / "attempts.jsonl").read_text().splitlines()]
-    assert [line.get("ended") for line in lines] == [None, None, "done"]
+    assert sorted(str(line.get("ended")) for line in lines) == ["None", "None", "done"] or sorted(
+        str(line.get("ended")) for line in lines
+    ) == ["None", "None", "done", "superseded"]
     alone = api.run(config, runs_dir=tmp_path / "alone").path
     assert (path / "rounds.jsonl").read_bytes() == (alone / "rounds.jsonl").read_bytes()

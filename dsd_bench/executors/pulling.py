@@ -201,11 +201,7 @@ def work(pool: Pool, settings: Settings, emit: Emit, stopping: Callable[[], bool
 
                 attempts.begin(path)
                 outcome = run_folder(path, settings, emit, stopping, held=True)
-                # a run that was carried out here is never left to others
-                ended = "transient" if outcome.transient else cast(attempts.End, outcome.status)
-                with contextlib.suppress(Superseded):  # who has the run now keeps its account
-                    confirm(path / LOCK)
-                    attempts.end(path, ended)
+                _account(path, outcome)
                 outcomes.append(outcome)
         if path is not None:
             pool.settle(path.name)
@@ -214,6 +210,19 @@ def work(pool: Pool, settings: Settings, emit: Emit, stopping: Callable[[], bool
         elif not stopping():
             time.sleep(max(POLL, min(4 * (time.monotonic() - asked), LONGEST_POLL)))
     return outcomes
+
+
+def _account(path: Path, outcome: Outcome) -> None:
+    """Note how the attempt ended whose run this process has, or had."""
+    # a run that was carried out here is never left to others
+    ended = "transient" if outcome.transient else cast(attempts.End, outcome.status)
+    try:
+        confirm(path / LOCK)
+    except Superseded:
+        if not finished(path):
+            attempts.superseded(path)
+    else:
+        attempts.end(path, ended)
 
 
 def _busy(text: str) -> None:

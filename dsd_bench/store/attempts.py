@@ -1,6 +1,7 @@
 """What became of each attempt at a run: ``attempts.jsonl`` in its folder, mere information.
 
-An attempt that began and did not end was killed: with its process, its node or for its memory.
+An attempt that began and did not end was killed: with its process, its node or for its memory. Who
+slept past its lease and finds the run taken over says so itself, when it wakes up: it was not.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from dsd_bench.store.reading import parse_object, read_text
 ATTEMPTS = "attempts.jsonl"
 End = Literal["done", "interrupted", "transient", "failed"]
 """``transient``: failed for a reason that may have gone; ``interrupted``: it was asked to stop."""
+SUPERSEDED = "superseded"
+"""How an attempt ended whose process slept meanwhile; said after another one began."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Attempts:
     """How the attempts at a run ended so far, while none is under way.
 
     Attributes:
-        killed: those that began and did not end.
+        killed: those that began and did not end, nor were superseded.
         transient: those that ended so.
         last: how the last one ended; None if it was killed or there was none.
     """
@@ -55,10 +58,11 @@ def read_attempts(path: Path) -> Attempts:
             line = parse_object(text)
         except ValueError:  # half of it was written
             continue
-        last = line["ended"] if isinstance(line.get("ended"), str) else None
-        begun += last is None
-        ended += last is not None
-        transient += last == "transient"
+        how = line["ended"] if isinstance(line.get("ended"), str) else None
+        begun += how is None
+        ended += how is not None
+        transient += how == "transient"
+        last = last if how == SUPERSEDED else how
     return Attempts(max(0, begun - ended), transient, last)
 
 
@@ -70,6 +74,11 @@ def begin(path: Path) -> None:
 def end(path: Path, how: End) -> None:
     """Note how it ended; hold the run's lock."""
     _note(path, {"ended": how})
+
+
+def superseded(path: Path) -> None:
+    """Note that this process's attempt was no killed one: its run was taken over while it slept."""
+    _note(path, {"ended": SUPERSEDED})
 
 
 def forget(path: Path) -> None:

@@ -9,7 +9,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ NO_WAIT = getattr(os, "O_NONBLOCK", 0)
 """Opens a pipe without waiting for its other end, where the system can do that."""
 
 
+Confirm = Callable[[], None]
+"""Raises if another process has become the owner of what is to be written."""
 _TOKEN = secrets.token_hex(4)
 TEMPORARY = re.compile(r"\..+\.\d+(-[0-9a-f]{8})?\.tmp\Z")
 """What :func:`temporary` returns, and returned before it told hosts apart."""
@@ -31,7 +33,11 @@ def temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}-{_TOKEN}.tmp")
 
 
-def write_atomic(path: Path, data: bytes, sync: bool = True) -> None:
+def anybody() -> None:
+    """Let whoever writes a file publish it: nobody else may own it meanwhile."""
+
+
+def write_atomic(path: Path, data: bytes, sync: bool = True, confirm: Confirm = anybody) -> None:
     """Replace ``path`` by ``data``: temporary file, fsync, rename, fsync of the folder.
 
     A link at ``path`` is replaced, never followed.
@@ -40,34 +46,72 @@ def write_atomic(path: Path, data: bytes, sync: bool = True) -> None:
         path: the file.
         data: its contents.
         sync: False leaves out both fsyncs, for what can be written again after a power cut.
+        confirm: see :func:`publish`.
 
     Raises:
         RunError: if the disk is full or the folder cannot be written; ``path`` is as before.
     """
     with _written(path, data, sync) as fresh:
-        os.replace(fresh, path)
+        publish([(fresh, path)], confirm)
         if sync:
             sync_path(path.parent)
 
 
-def write_once(path: Path, data: bytes) -> bool:
+def publish(renames: Iterable[tuple[Path, Path]], confirm: Confirm) -> None:
+    """Rename files that :func:`temporary` named, if their owner still owns what they become.
+
+    Between its answer and a rename the process may sleep for as long as it likes. So a new owner
+    first removes all temporary files that are there: of who is asked after they are written, and
+    sleeps then, nothing is left to be renamed.
+
+    Args:
+        renames: temporary files and what they become; all are there.
+        confirm: raises if another process is the owner now.
+
+    Raises:
+        FileNotFoundError: if a temporary file is gone, and nobody else is the owner.
+    """
+    confirm()
+    for fresh, path in renames:
+        with _gone(confirm):
+            os.replace(fresh, path)
+
+
+@contextlib.contextmanager
+def _gone(confirm: Confirm) -> Iterator[None]:
+    """Ask once more where a temporary file is gone: a new owner has removed it."""
+    try:
+        yield
+    except FileNotFoundError:
+        confirm()
+        raise
+
+
+def write_once(path: Path, data: bytes, confirm: Confirm = anybody) -> bool:
     """Write ``path`` unless it is there; return whether it was not. Synced, never seen in part.
 
     It gets its name by a hard link, which of two processes only one can make; where the file system
     has none, by renaming.
 
+    Args:
+        path: the file.
+        data: its contents.
+        confirm: see :func:`publish`.
+
     Raises:
         RunError: if the disk is full or the folder cannot be written.
     """
     with _written(path, data, sync=True) as fresh:
+        confirm()
         try:
-            os.link(fresh, path)
+            with _gone(confirm):
+                os.link(fresh, path)
         except FileExistsError:
             return False
         except OSError:  # a file system without hard links
             if os.path.lexists(path):
                 return False
-            os.replace(fresh, path)
+            publish([(fresh, path)], confirm)
         sync_path(path.parent)
     return True
 
@@ -159,9 +203,11 @@ def json_bytes(value: Mapping[str, Any]) -> bytes:
     return encoded(text + "\n")
 
 
-def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], sync: bool = True) -> None:
+def write_rows(
+    path: Path, rows: Iterable[Mapping[str, Any]], sync: bool = True, confirm: Confirm = anybody
+) -> None:
     """Write one JSON object a line."""
-    write_atomic(path, rows_bytes(rows), sync)
+    write_atomic(path, rows_bytes(rows), sync, confirm)
 
 
 def rows_bytes(rows: Iterable[Mapping[str, Any]]) -> bytes:

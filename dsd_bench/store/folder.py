@@ -27,6 +27,7 @@ from dsd_bench.store.files import (
     explained,
     json_bytes,
     own_folder,
+    publish,
     rows_bytes,
     sync_path,
     temporary,
@@ -98,10 +99,16 @@ class RunFolder:
             raise DamagedFile(f"{self.path / name}: of another version: {error!r}") from None
 
     def tidy(self) -> None:
-        """Remove what a killed process left half-written; hold the lock."""
+        """Remove what a killed process left half-written; hold the lock.
+
+        What a sleeping one is about to publish goes too: to be called before anything is read
+        (:func:`dsd_bench.store.files.publish`). It is listed before the lease is looked at, so
+        that who is superseded meanwhile removes nothing of the new owner.
+        """
         left = [self.path / name for name in (f"{CHECKPOINT}.new", "failure.json")]
         for folder in (".", weights.KEPT, METRICS):
             left += self._own(folder, ".*.tmp")
+        self._confirm()
         for path in left:
             path.unlink(missing_ok=True)
 
@@ -112,27 +119,29 @@ class RunFolder:
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write the checkpoint beside the last one, then the rows."""
-        newest = self.path / CHECKPOINT
-        fresh = temporary(newest)
+        newest, previous = self.path / CHECKPOINT, self.path / PREVIOUS
+        fresh, last = temporary(newest), temporary(previous)
         state = {"curve_id": self.curve_id, **checkpoint.state()}
         self._confirm()
         try:
             write_tensors(fresh, checkpoint.tensors, state)
-            self._confirm()
             with explained(newest):
-                if newest.exists():
-                    _link(newest, self.path / PREVIOUS)
-                os.replace(fresh, newest)
+                before = [(last, previous)] if newest.exists() else []
+                if before:
+                    _link(newest, last)
+                publish([*before, (fresh, newest)], self._confirm)
                 sync_path(self.path)
         finally:
-            with contextlib.suppress(OSError):
-                fresh.unlink(missing_ok=True)
+            for path in (fresh, last):
+                with contextlib.suppress(OSError):
+                    path.unlink(missing_ok=True)
         self._write_rows(checkpoint.rows)
 
     def keep(self, name: str, tensors: Mapping[str, Tensor]) -> None:
         """Write ``dense.safetensors``, or ``weights/<name>.safetensors``."""
         self._confirm()
-        write_weights(weights.place(self.path, name), self.path.name, name, tensors)
+        place = weights.place(self.path, name)
+        write_weights(place, self.path.name, name, tensors, confirm=self._confirm)
 
     def recall(self, name: str) -> dict[str, Tensor]:
         """Read what :meth:`keep` wrote, and check that it is this run's.
@@ -157,7 +166,8 @@ class RunFolder:
         self._confirm()
         path = self.path / "timings.jsonl"
         try:
-            write_rows(path, [*_timings(path, timing["round"]), timing], sync=False)
+            rows = [*_timings(path, timing["round"]), timing]
+            write_rows(path, rows, sync=False, confirm=self._confirm)
         except (RunError, UsageError) as error:
             self.log(f"{error}; the run goes on without it")
 
@@ -179,7 +189,8 @@ class RunFolder:
         """
         self._confirm()
         best = self.path / "best.safetensors"
-        write_weights(best, self.path.name, name, self.recall(name), whole=True)
+        kept, confirm = self.recall(name), self._confirm
+        write_weights(best, self.path.name, name, kept, whole=True, confirm=confirm)
         for text in (*self.path.glob("*.jsonl"), *self._own(METRICS, "*.jsonl")):
             sync_path(text)
         for folder in (self.path, self.path / METRICS):
@@ -188,11 +199,11 @@ class RunFolder:
         if not rounds_stay:
             found = {k: v for k, v in found.items() if not k.startswith(f"{weights.KEPT}/")}
         whole = {**result, hashes.KEY: found}
-        self._confirm()
-        while not write_once(self.path / "result.json", json_bytes(whole)):
+        path, data = self.path / "result.json", json_bytes(whole)
+        if not write_once(path, data, confirm):
             if finished(self.path):
                 raise Superseded(f"{self.path}: another process has finished the run meanwhile")
-            (self.path / "result.json").unlink(missing_ok=True)  # what is no whole result
+            write_atomic(path, data, confirm=confirm)  # in place of what is no whole result
         if not rounds_stay:
             for path in self._own(weights.KEPT, "*.safetensors"):
                 path.unlink(missing_ok=True)
@@ -252,7 +263,7 @@ class RunFolder:
             path = self.path / name
             if path.parent != self.path:
                 own_folder(path.parent)
-            write_atomic(path, data, sync)
+            write_atomic(path, data, sync, self._confirm)
 
     def _write_rows(self, rows: Iterable[Row]) -> None:
         self.write_texts(self.texts(rows), sync=False)
@@ -297,11 +308,9 @@ def _timings(path: Path, before: int) -> list[dict[str, Any]]:
 
 
 def _link(path: Path, other: Path) -> None:
-    """Give ``path`` the second name ``other``, so that at no instant it has none."""
-    fresh = temporary(other)
-    fresh.unlink(missing_ok=True)
+    """Give ``path`` the second name ``other``, or copy it where there are no hard links."""
+    other.unlink(missing_ok=True)
     try:
-        os.link(path, fresh)
-    except OSError:  # a file system without hard links
-        shutil.copyfile(path, fresh)
-    os.replace(fresh, other)
+        os.link(path, other)
+    except OSError:
+        shutil.copyfile(path, other)

@@ -21,6 +21,7 @@ from typing import Any
 
 from dsd_bench.errors import UsageError
 from dsd_bench.store.files import write_rows
+from dsd_bench.store.locks import LOCK, confirm
 from dsd_bench.store.reading import read_json, read_rows
 
 PROVENANCE = "provenance.jsonl"
@@ -62,7 +63,7 @@ def write_provenance(path: Path, lines: Sequence[Line]) -> None:
             return
     except UsageError:
         pass
-    write_rows(path / PROVENANCE, lines)
+    write_rows(path / PROVENANCE, lines, confirm=lambda: confirm(path / LOCK))
 
 
 def recorded(path: Path) -> list[Line]:

@@ -14,19 +14,24 @@ from safetensors.torch import save
 from torch import Tensor
 
 from dsd_bench.errors import DamagedFile
-from dsd_bench.store.files import write_atomic
+from dsd_bench.store.files import Confirm, anybody, write_atomic
 from dsd_bench.store.heads import ENTRY
 from dsd_bench.store.reading import parse_object, regular
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-    """Write ``tensors`` and ``state`` to ``path``, atomically."""
+def write_tensors(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    state: Mapping[str, Any],
+    confirm: Confirm = anybody,
+) -> None:
+    """Write ``tensors`` and ``state`` to ``path``, atomically; see :func:`.files.write_atomic`."""
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     # safetensors refuses tensors that share memory, which tied weights do
     held = {name: tensor.clone() for name, tensor in held.items()}
     text = json.dumps(state, allow_nan=False)  # keys keep their order, as rows need
     # one entry, because safetensors writes several in no fixed order
-    write_atomic(path, save(held, {ENTRY: checksum(held, text) + text}))
+    write_atomic(path, save(held, {ENTRY: checksum(held, text) + text}), confirm=confirm)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dsd_bench.errors import DamagedFile, UsageError, plain
 from dsd_bench.store.checkpoint import DENSE, round_of, weights_name
-from dsd_bench.store.files import own_folder
+from dsd_bench.store.files import Confirm, anybody, own_folder
 from dsd_bench.store.hashes import recorded, sha256
 from dsd_bench.store.kept import pack, unpack
 from dsd_bench.store.reading import read_json
@@ -27,14 +27,22 @@ SUFFIX = ".safetensors"
 
 
 def write_weights(
-    path: Path, run_id: str, name: str, tensors: Mapping[str, Tensor], whole: bool = False
+    path: Path,
+    run_id: str,
+    name: str,
+    tensors: Mapping[str, Tensor],
+    whole: bool = False,
+    confirm: Confirm = anybody,
 ) -> None:
-    """Write a set of weights to ``path``: those of a round packed, unless ``whole``."""
+    """Write a set of weights to ``path``: those of a round packed, unless ``whole``.
+
+    ``confirm``: see :func:`dsd_bench.store.files.publish`.
+    """
     state: dict[str, Any] = {"name": name, "run_id": run_id}
     if not whole and round_of(name):
         tensors, packed = pack(tensors)
         state |= packed
-    write_tensors(path, tensors, state)
+    write_tensors(path, tensors, state, confirm)
 
 
 def place(path: Path, name: str) -> Path:
