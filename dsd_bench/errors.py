@@ -39,6 +39,10 @@ class OutOfMemory(RunError):
     """A run for which memory was not enough; beside fewer others it may be."""
 
 
+class Unwritable(RunError):
+    """A file that could not be written: the disk is full, or the folder may not be written."""
+
+
 class DamagedFile(RunError):
     """A file of a run whose checksum or shape is wrong."""
 

@@ -205,6 +205,7 @@ SETTINGS = (
         debug=True,
         accept_versions=True,
         keep="records",
+        retries=7,
     ),
 )
 
@@ -221,7 +222,9 @@ def test_a_worker_s_command_says_every_setting(settings: Settings, tmp_path: Pat
     words = worker_command(tmp_path, tmp_path / "ids", settings)
     assert words[3:7] == ("work", str(tmp_path), "--runs", str(tmp_path / "ids"))
     read.main(list(words[7:]), standalone_mode=False)
-    assert got == [dataclasses.replace(settings, data_dir=settings.data_dir.absolute())]
+    tries = 2 if settings.retries is None else settings.retries
+    here = settings.data_dir.absolute()
+    assert got == [dataclasses.replace(settings, data_dir=here, retries=tries)]
     if settings is SETTINGS[1]:  # nothing is left out of this test
         same = [
             f.name for f in dataclasses.fields(Settings) if f.default == getattr(settings, f.name)

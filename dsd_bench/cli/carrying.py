@@ -17,6 +17,7 @@ from dsd_bench.config.run import AskedLayout
 from dsd_bench.errors import DsdError, UsageError
 from dsd_bench.executors import Keep, Settings
 from dsd_bench.executors.planning import Planned
+from dsd_bench.executors.pulling import RETRIES
 from dsd_bench.reports.live import LiveView, PlainView, View
 
 EXIT = {"done": 0, "submitted": 0, "failed": 1, "interrupted": 130}
@@ -35,7 +36,7 @@ def how_options(command: Command) -> Command:
 
 def worker_options(command: Command) -> Command:
     """Give a command the options that one worker's settings have."""
-    return _with([option for option in HOW if option not in OF_COMMANDS], command)
+    return _with([TRIES, *(option for option in HOW if option not in OF_COMMANDS)], command)
 
 
 def _with(options: Sequence[Callable[[Command], Command]], command: Command) -> Command:
@@ -60,6 +61,13 @@ WAIT = how(
 YES = how(
     "-y", "--yes", is_flag=True, help="Do not ask before long work, nor refuse a sweep's disk."
 )
+TRIES = how(
+    "--retries",
+    type=click.IntRange(0),
+    default=RETRIES,
+    help=f"Tries after a run was killed or ran out of memory (default: {RETRIES}).",
+)
+"""Of what carries many runs on: how often each is tried again."""
 OF_COMMANDS = (JOBS, RUNS_DIR, EXECUTOR, WAIT, YES)
 """What one worker has no use for."""
 HOW = (
@@ -111,6 +119,7 @@ def settings_of(given: Mapping[str, Any], data_dir: Path) -> Settings:
         debug=given["debug"] or bool(before.get("debug")),
         keep=given["keep"],
         wait=given.get("wait", False),
+        retries=given.get("retries"),
     )
 
 

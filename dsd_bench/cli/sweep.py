@@ -16,6 +16,7 @@ from rich.text import Text
 from dsd_bench import api
 from dsd_bench.cli import reading
 from dsd_bench.cli.carrying import (
+    TRIES,
     exit_code,
     how,
     how_options,
@@ -55,6 +56,7 @@ Chosen = list[tuple[str, Suite, list[Cell]]]
     "--calibrate", is_flag=True, help="Time a few steps of each kind first, to tell hours as well."
 )
 @how_options
+@TRIES
 @how("--json", "as_json", is_flag=True, help="Print the outcome as JSON alone on stdout.")
 def sweep(
     suites: tuple[str, ...], scale: Any, only: tuple[str, ...], seeds: str | None, **given: Any

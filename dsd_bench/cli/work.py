@@ -21,7 +21,7 @@ from dsd_bench.config.naming import command, label
 from dsd_bench.errors import UsageError
 from dsd_bench.executors import Event
 from dsd_bench.executors.local import worker_environment
-from dsd_bench.executors.pulling import RETRIES, Pool
+from dsd_bench.executors.pulling import Pool
 from dsd_bench.executors.pulling import work as carry_on
 from dsd_bench.executors.remote import read_ids
 from dsd_bench.executors.signals import Stop, stop_on_signals
@@ -53,12 +53,6 @@ folder = click.argument(
     help="Leave, with a checkpoint, after this long (default: when nothing is left).",
 )
 @how(
-    "--retries",
-    type=click.IntRange(0),
-    default=RETRIES,
-    help=f"Tries after a run was killed or ran out of memory (default: {RETRIES}).",
-)
-@how(
     "--runs",
     type=click.Path(path_type=Path),
     metavar="FILE",
@@ -74,7 +68,6 @@ folder = click.argument(
 def work(
     runs_dir: Path,
     max_hours: float | None,
-    retries: int,
     runs: Path | None,
     attached: bool,
     **given: Any,
@@ -95,7 +88,7 @@ def work(
         raise UsageError(f"{runs_dir}: there are no runs in it; {hint} puts some there")
     only = None if runs is None else read_ids(runs)
     _as_a_worker(worker_environment(settings))
-    pool = Pool(runs_dir, retries, only)
+    pool = Pool(runs_dir, given["retries"], only)
     console = open_console(sys.stderr if given["as_json"] else sys.stdout)
     lines = Lines(console, runs_dir)
     lines.say(f"{plural(pool.left, 'run')} to do, {pool.done} done, {len(pool.failed)} failed")

@@ -23,7 +23,7 @@ class Inline(Executor):
         self, jobs: Sequence[Job], settings: Settings, emit: Callable[[Event], None]
     ) -> list[Outcome]:
         """Carry the jobs out in their order; Ctrl-C stops at the next step."""
-        queue = Queue(jobs)
+        queue = Queue(jobs, settings.retries or 0)
         with stop_on_signals(emit) as stop:
             from dsd_bench.experiment.runner import run_folder  # takes its time: torch
 

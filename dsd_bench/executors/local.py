@@ -50,7 +50,7 @@ class Local(Executor):
         Raises:
             UsageError: if the device does not exist, or something cannot be run.
         """
-        self._pool = _Pool(settings, emit, Queue(jobs))
+        self._pool = _Pool(settings, emit, Queue(jobs, settings.retries or 0))
         self._pool.check(configs)
 
     def execute(self, jobs: Sequence[Job], settings: Settings, emit: Emit) -> list[Outcome]:
@@ -59,9 +59,9 @@ class Local(Executor):
         Raises:
             UsageError: if the device does not exist.
         """
-        pool = self._pool or _Pool(settings, emit, Queue(jobs))
+        pool = self._pool or _Pool(settings, emit, Queue(jobs, settings.retries or 0))
         # what was finished may have been found damaged since
-        pool.todo, pool.emit = Queue(jobs), emit
+        pool.todo, pool.emit = Queue(jobs, settings.retries or 0), emit
         if pool.todo.unfinished:
             with stop_on_signals(emit) as stop, pool:
                 pool.work(stop)
@@ -228,8 +228,11 @@ class _Pool:
         if job is not None:
             error = f"the worker process {cause}; the run resumes from its last checkpoint\n{said}"
             error = error.strip()
-            self.emit({"event": "failed", "run_id": job.run_id, "error": error})
-            self.todo.finish(Outcome(job.run_id, "failed", error, exit_code=1))
+            lost = Outcome(job.run_id, "failed", error, exit_code=1, transient=True)
+            if self.todo.finish(lost):
+                self.emit({"event": "note", "run_id": job.run_id, "text": f"{error}; once more"})
+            else:
+                self.emit({"event": "failed", "run_id": job.run_id, "error": error})
         if self.todo.unfinished and not self.stop.is_set():
             self._start(1, worker.settings.device)
 

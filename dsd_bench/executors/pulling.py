@@ -11,18 +11,17 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import cast
 
 from dsd_bench.config.run import RunConfig
-from dsd_bench.errors import DsdError, Locked, Superseded, UsageError
+from dsd_bench.errors import DsdError, Locked, UsageError
 from dsd_bench.executors import Emit, Outcome, Settings
 from dsd_bench.executors.planning import teachers
 from dsd_bench.store import attempts
-from dsd_bench.store.locks import LOCK, Watch, confirm, locked
+from dsd_bench.store.locks import LOCK, Watch, locked
 from dsd_bench.store.reading import read_json
-from dsd_bench.store.runs import failure, finished, record_failure, stored_ids
+from dsd_bench.store.runs import failure, finished, stored_ids
 
 RETRIES = 2
 """How often a run is tried again that was killed or failed for a reason that may have gone."""
@@ -94,15 +93,22 @@ class Pool:
                 self._give_up(run_id, f"its teacher {need} did not finish")
         self._turn = deque(self._left)
 
-    def settle(self, run_id: str) -> None:
-        """See whether a run that was left has come to its end."""
+    def settle(self, run_id: str, outcome: Outcome | None = None) -> None:
+        """See whether a run that was left has come to its end.
+
+        Args:
+            run_id: the run.
+            outcome: how it ended here; it is left to others where that is no matter of the run.
+        """
         path = self.runs_dir / run_id
         if run_id not in self._left:
             return
         if finished(path):
             self._done.add(run_id)
             del self._left[run_id]
-        elif (why := failure(path)) and not _to_be_tried_again(path):
+        elif outcome is not None and not outcome.recorded:
+            self._give_up(run_id, str(outcome.error))
+        elif (why := failure(path)) and not attempts.read_attempts(path).may_go_on:
             self._give_up(run_id, why)
 
     @contextlib.contextmanager
@@ -142,15 +148,7 @@ class Pool:
 
     def _still_to_do(self, path: Path) -> bool:
         """Whether a run that is held now is neither done nor given up."""
-        if finished(path) or (failure(path) and not _to_be_tried_again(path)):
-            return False
-        lost = attempts.read_attempts(path).lost
-        if lost > self.retries:
-            why = failure(path) or f"it was killed {lost} times (out of memory?)"
-            record_failure(path, why)
-            attempts.end(path, "failed")
-            return False
-        return True
+        return not finished(path) and attempts.given_up(path, self.retries) is None
 
     def _add(self, run_id: str) -> None:
         path = self.runs_dir / run_id
@@ -192,19 +190,18 @@ def work(pool: Pool, settings: Settings, emit: Emit, stopping: Callable[[], bool
         emit: gets the runs' events.
         stopping: is asked between steps, and while nothing is ready.
     """
-    outcomes = []
+    outcomes: list[Outcome] = []
+    settings = replace(settings, retries=pool.retries)
     while not stopping():
         asked = time.monotonic()
         with pool.taken() as path:
             if path is not None:
                 from dsd_bench.experiment.runner import run_folder  # takes its time: torch
 
-                attempts.begin(path)
                 outcome = run_folder(path, settings, emit, stopping, held=True)
-                _account(path, outcome)
                 outcomes.append(outcome)
         if path is not None:
-            pool.settle(path.name)
+            pool.settle(path.name, outcomes[-1])
         elif not pool.left:
             break
         elif not stopping():
@@ -212,22 +209,5 @@ def work(pool: Pool, settings: Settings, emit: Emit, stopping: Callable[[], bool
     return outcomes
 
 
-def _account(path: Path, outcome: Outcome) -> None:
-    """Note how the attempt ended whose run this process has, or had."""
-    # a run that was carried out here is never left to others
-    ended = "transient" if outcome.transient else cast(attempts.End, outcome.status)
-    try:
-        confirm(path / LOCK)
-    except Superseded:
-        if not finished(path):
-            attempts.superseded(path)
-    else:
-        attempts.end(path, ended)
-
-
 def _busy(text: str) -> None:
     raise Locked(text)
-
-
-def _to_be_tried_again(path: Path) -> bool:
-    return attempts.read_attempts(path).last == "transient"

@@ -18,7 +18,7 @@ from dsd_bench.config.run import RunConfig
 from dsd_bench.errors import DsdError, RunError, UsageError
 from dsd_bench.executors import Emit, Executor, Job, Outcome, Settings
 from dsd_bench.executors.following import Following
-from dsd_bench.executors.pulling import Pool
+from dsd_bench.executors.pulling import RETRIES, Pool
 from dsd_bench.executors.signals import Stop, stop_on_signals
 from dsd_bench.store.files import own_folder, write_atomic
 from dsd_bench.store.runs import finished
@@ -159,7 +159,8 @@ class RemoteExecutor(Executor):
         """
         if all(finished(job.path) for job in jobs):
             return [Outcome(job.run_id, "done") for job in jobs]
-        pool = Pool(jobs[0].path.parent, only=[job.run_id for job in jobs])
+        retries = RETRIES if settings.retries is None else settings.retries
+        pool = Pool(jobs[0].path.parent, retries, [job.run_id for job in jobs])
         stopped = False
         if pool.left:
             paths = [job.path for job in jobs if not finished(job.path)]
@@ -228,6 +229,7 @@ def worker_command(runs_dir: Path, ids: Path, settings: Settings) -> tuple[str, 
     words += ["--layout", settings.layout, "--data-dir", str(settings.data_dir.absolute())]
     words += ["--checkpoint-seconds", str(settings.checkpoint_seconds)]
     words += ["--keep", settings.keep] if settings.keep else []
+    words += [] if settings.retries is None else ["--retries", str(settings.retries)]
     for name in ("deterministic", "download", "accept_versions", "debug"):
         words += [f"--{name.replace('_', '-')}"] if getattr(settings, name) else []
     return tuple(words)

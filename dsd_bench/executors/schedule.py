@@ -13,10 +13,15 @@ class Queue:
     """Jobs in their order, and what became of them; each is looked at once for each of its needs.
 
     What a job needs and what is not among the jobs counts as done.
+
+    Args:
+        jobs: in their order.
+        retries: how often a job has another turn that failed for a reason that may have gone.
     """
 
-    def __init__(self, jobs: Sequence[Job]) -> None:
+    def __init__(self, jobs: Sequence[Job], retries: int = 0) -> None:
         self.jobs = list(jobs)
+        self._turns = dict.fromkeys((job.run_id for job in self.jobs), retries)
         self.outcomes: dict[str, Outcome] = {}
         self._place = {job.run_id: place for place, job in enumerate(self.jobs)}
         self._unmet = {
@@ -42,8 +47,16 @@ class Queue:
                 return job
         return None
 
-    def finish(self, outcome: Outcome) -> None:
-        """Note how a job ended; one that failed or was interrupted takes its students along."""
+    def finish(self, outcome: Outcome) -> bool:
+        """Note how a job ended; one that failed or was interrupted takes its students along.
+
+        Returns:
+            whether it has another turn instead.
+        """
+        if outcome.transient and self._turns[outcome.run_id]:
+            self._turns[outcome.run_id] -= 1
+            heapq.heappush(self._ready, self._place[outcome.run_id])
+            return True
         self.outcomes[outcome.run_id] = outcome
         for student in self._students.get(outcome.run_id, ()):
             if student in self.outcomes:
@@ -56,6 +69,7 @@ class Queue:
                 error = f"its teacher {outcome.run_id} did not finish"
                 code = outcome.exit_code
                 self.finish(Outcome(student, outcome.status, error, exit_code=code))
+        return False
 
     def interrupt(self) -> None:
         """Mark every job that has not ended as interrupted."""

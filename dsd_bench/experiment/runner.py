@@ -6,8 +6,9 @@ import contextlib
 import errno
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from dsd_bench.config.metrics import metric_key
 from dsd_bench.config.run import Layout, RunConfig
@@ -22,6 +23,7 @@ from dsd_bench.errors import (
     OutOfMemory,
     RunError,
     Superseded,
+    Unwritable,
     UsageError,
     message,
 )
@@ -33,6 +35,7 @@ from dsd_bench.experiment.settings import Emit, Outcome, Settings
 from dsd_bench.plugins import catalogue
 from dsd_bench.plugins.digest import version
 from dsd_bench.stopping import StopCriterion
+from dsd_bench.store import attempts
 from dsd_bench.store.checkpoint import Checkpoint, Row, plain_row, round_of, weights_name
 from dsd_bench.store.curves import curves_in
 from dsd_bench.store.folder import Reader, RunFolder
@@ -64,11 +67,23 @@ def run_folder(
         fresh: whether to begin anew, leaving other runs' rounds of the same curve aside.
         held: whether the caller holds the run's lock.
     """
-    run_id, launch = path.name, launched()
-    try:
+    launch = launched()
+
+    def carry() -> Outcome:
         with contained() as section:
             outside = section.outside(emit), section.outside(stopping)
             return _carry(path, settings, *outside, launch, fresh, held)
+
+    return _outcome(path, settings, emit, launch, carry)
+
+
+def _outcome(
+    path: Path, settings: Settings, emit: Emit, launch: Launch, act: Callable[[], Outcome]
+) -> Outcome:
+    """Return what ``act`` returns, or how the run in ``path`` ended by what it raises."""
+    run_id = path.name
+    try:
+        return act()
     except Interrupted as error:
         if isinstance(error, Superseded):
             emit({"event": "note", "run_id": run_id, "text": str(error)})
@@ -88,6 +103,7 @@ def run_folder(
             exit_code=code,
             traceback=trace,
             transient=isinstance(known, OutOfMemory),
+            recorded=not isinstance(known, Unwritable),
         )
 
 
@@ -107,10 +123,37 @@ def _carry(
     if launch.alone and finished(path):  # its folder may be read-only
         return Outcome(path.name, "done")
     execution = _Execution(path, config, settings, emit, stopping, launch)
-    if held or not launch.leads:  # the leader of the processes holds the lock, and writes
+    if not launch.leads:  # the leader of the processes holds the lock, and writes
         return execution.run_leased(fresh)
-    with locked(path / LOCK, _Waiting(path.name, emit, stopping)):
-        return execution.run_leased(fresh)
+    waiting = _Waiting(path.name, emit, stopping)
+    with contextlib.nullcontext() if held else locked(path / LOCK, waiting):
+        if settings.retries is None or finished(path):
+            return execution.run_leased(fresh)
+        if why := attempts.given_up(path, settings.retries):
+            again = f"{why} (`dsd-bench retry` lets it be tried again)"
+            emit({"event": "failed", "run_id": path.name, "error": again})
+            return Outcome(path.name, "failed", again, exit_code=RunError.exit_code)
+        attempts.begin(path)
+        act = partial(execution.run_leased, fresh)
+        outcome = _outcome(path, settings, emit, launch, act)
+        _account(path, outcome)
+        return outcome
+
+
+def _account(path: Path, outcome: Outcome) -> None:
+    """Note how the attempt ended whose run this process has, or had."""
+    ended = "transient" if outcome.transient else cast(attempts.End, outcome.status)
+    if not outcome.recorded:
+        ended = "interrupted"
+    try:
+        confirm(path / LOCK)
+        attempts.end(path, ended)
+    except Superseded:
+        if not finished(path):
+            with contextlib.suppress(RunError):
+                attempts.superseded(path)
+    except RunError:
+        attempts.take_back(path)
 
 
 class _Waiting:
@@ -347,7 +390,7 @@ def explain(error: Exception, settings: Settings) -> DsdError:
             "the run resumes from its last checkpoint"
         )
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return RunError(f"{error.filename or 'a file'}: the disk is full; free some space")
+        return Unwritable(f"{error.filename or 'a file'}: the disk is full; free some space")
     text = message(error).strip().splitlines()
     return RunError(
         f"{type(error).__name__}: {text[0] if text else 'no message'} "
@@ -360,7 +403,8 @@ def _record(path: Path, run_id: str, error: DsdError, emit: Emit) -> None:
     text = message(error)
     try:
         RunFolder(path).log(f"failed: {text}")
-        record_failure(path, text)
+        if not isinstance(error, Unwritable):  # that is none of the run
+            record_failure(path, text)
     except DsdError as second:
         emit({"event": "note", "run_id": run_id, "text": f"could not note the failure: {second}"})
     catalogue().notify(

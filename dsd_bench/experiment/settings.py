@@ -38,6 +38,9 @@ class Settings:
             with it; it is recorded (:mod:`dsd_bench.store.provenance`).
         keep: which rounds' weights stay (:data:`Keep`); None: by their size.
         wait: whether an executor whose workers outlive the command follows them to the end.
+        retries: how often a run is tried again that was killed or failed for a reason that may have
+            gone; attempts are counted in its folder then, and a run that has failed for good is
+            left alone. None: each run is tried once, whatever became of it before.
     """
 
     device: str = "auto"
@@ -52,6 +55,7 @@ class Settings:
     accept_versions: bool = False
     keep: Keep | None = None
     wait: bool = False
+    retries: int | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,8 @@ class Outcome:
         exit_code: the error's exit code.
         traceback: for ``--debug``.
         transient: whether it failed for a reason that may go, such as too little memory.
+        recorded: whether a failure is one of the run, noted in its folder, and none of the place,
+            such as a full disk.
     """
 
     run_id: str
@@ -75,3 +81,4 @@ class Outcome:
     exit_code: int = 0
     traceback: str | None = field(default=None, repr=False)
     transient: bool = False
+    recorded: bool = True

@@ -6,6 +6,7 @@ slept past its lease and finds the run taken over says so itself, when it wakes 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -17,6 +18,7 @@ from typing import Any, Literal
 from dsd_bench.errors import UsageError
 from dsd_bench.store.files import append_line
 from dsd_bench.store.reading import parse_object, read_text
+from dsd_bench.store.runs import failure, record_failure
 
 ATTEMPTS = "attempts.jsonl"
 End = Literal["done", "interrupted", "transient", "failed"]
@@ -38,6 +40,11 @@ class Attempts:
     killed: int = 0
     transient: int = 0
     last: str | None = None
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether a failure that is recorded is none for good."""
+        return self.last == "transient"
 
     @property
     def lost(self) -> int:
@@ -66,6 +73,26 @@ def read_attempts(path: Path) -> Attempts:
     return Attempts(max(0, begun - ended), transient, last)
 
 
+def given_up(path: Path, retries: int) -> str | None:
+    """Return why a run is not tried again, None if it is; hold its lock.
+
+    One that was lost too often is recorded as failed.
+
+    Args:
+        path: the run's folder.
+        retries: how often it may be tried again.
+    """
+    before, why = read_attempts(path), failure(path)
+    if why is not None and not before.may_go_on:
+        return why
+    if before.lost <= retries:
+        return None
+    why = why or f"it was killed {before.lost} times (out of memory?)"
+    record_failure(path, why)
+    end(path, "failed")
+    return why
+
+
 def begin(path: Path) -> None:
     """Note that this process begins an attempt; hold the run's lock."""
     _note(path, {"host": socket.gethostname(), "pid": os.getpid()})
@@ -74,6 +101,14 @@ def begin(path: Path) -> None:
 def end(path: Path, how: End) -> None:
     """Note how it ended; hold the run's lock."""
     _note(path, {"ended": how})
+
+
+def take_back(path: Path) -> None:
+    """Take the last line back, which no other could follow on a full disk; hold the run's lock."""
+    file = path / ATTEMPTS
+    with contextlib.suppress(OSError), open(file, "r+b") as handle:
+        data = handle.read()
+        handle.truncate(data.rstrip(b"\n").rfind(b"\n") + 1)
 
 
 def superseded(path: Path) -> None:

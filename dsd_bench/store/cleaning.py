@@ -109,6 +109,8 @@ def _of_run(path: Path, extend: bool, held: bool = False) -> list[Waste]:
         return [Waste(path, path, "broken", sum(map(_size, files)))]
     found = [Waste(file, path, "leftover", _size(file)) for file in _leftovers(path)]
     if finished(path):
+        if _is(path / LOCK, stat.S_ISREG):  # of who died as it ended; nobody takes it over
+            found.append(Waste(path / LOCK, path, "leftover", _size(path / LOCK)))
         old = path / PREVIOUS
         if _is(old, stat.S_ISREG) and (not extend or _whole(path / NEWEST)):
             found.append(Waste(old, path, "checkpoint", _size(old)))
@@ -157,7 +159,7 @@ def _broken(path: Path, held: bool) -> bool:
 
 def _removed(one: Waste) -> str | None:
     """Delete it; return why that could not be."""
-    files = [one.path]
+    files = [one.path] if one.path.name != LOCK else []  # it goes when we let go of it
     if one.kind == "broken":
         files = [file for file in _files(one.path) if file.name != LOCK]
     try:

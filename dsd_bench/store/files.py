@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from dsd_bench.errors import RunError
+from dsd_bench.errors import RunError, Unwritable
 
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 """Refuses to open a link, where the system can do that."""
@@ -171,15 +171,18 @@ def explained(path: Path) -> Any:
     try:
         yield
     except OSError as error:
+        kind = RunError
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             advice = "the disk is full; free some space, then give the same command again"
+            kind = Unwritable
         elif error.errno == errno.ELOOP:
             advice = "is a link, which is not followed; remove it"
         elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             advice = "it may not be written; choose a folder that you may write"
+            kind = Unwritable
         else:
             advice = str(error.strerror or error)
-        raise RunError(f"{path}: {advice} (what was written before is kept)") from error
+        raise kind(f"{path}: {advice} (what was written before is kept)") from error
 
 
 def sync_path(path: Path) -> None:

@@ -80,7 +80,8 @@ class RunFolder:
         if self.has_checkpoint:
             self._warn("no undamaged checkpoint is left; beginning anew")
             for path in (self.path / CORRECT, *self._own(METRICS, "*.jsonl")):
-                path.unlink(missing_ok=True)
+                with explained(path):
+                    path.unlink(missing_ok=True)
             self._write_rows(())
         return None
 
@@ -110,7 +111,8 @@ class RunFolder:
             left += self._own(folder, ".*.tmp")
         self._confirm()
         for path in left:
-            path.unlink(missing_ok=True)
+            with explained(path):
+                path.unlink(missing_ok=True)
 
     def _own(self, folder: str, pattern: str) -> list[Path]:
         """Return the files of a folder of the run's own; none where that is a link."""
@@ -206,7 +208,8 @@ class RunFolder:
             write_atomic(path, data, confirm=confirm)  # in place of what is no whole result
         if not rounds_stay:
             for path in self._own(weights.KEPT, "*.safetensors"):
-                path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # the run is done; `clean` may take them
+                    path.unlink(missing_ok=True)
         return whole
 
     def adopt(self, donor: Path, checkpoint: Checkpoint) -> None:

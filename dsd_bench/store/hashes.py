@@ -91,10 +91,12 @@ def check_texts(path: Path, result: Mapping[str, Any] | None) -> None:
     """
     if changed := changed_texts(path, result):
         words = ("--config", str(path / "config.json"), "--runs-dir", str(path.parent))
+        repair = f"its checkpoint repairs it: {shlex.join(['dsd-bench', 'run', *words])}"
+        if "config.json" in changed:
+            repair = "the command that began the run, `run` or `sweep`, given again repairs it"
         raise UsageError(
             f"{path / changed[0]}: is not what the run wrote (its SHA-256 is not the one in "
-            f"result.json){_others(changed)}; its checkpoint repairs it: "
-            f"{shlex.join(['dsd-bench', 'run', *words])}"
+            f"result.json){_others(changed)}; {repair}"
         )
 
 

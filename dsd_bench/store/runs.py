@@ -59,13 +59,13 @@ def load_run(path: Path, verify: bool = True) -> StoredRun:
     Raises:
         UsageError: if it is no run folder, or a file in it is not what it should be.
     """
+    result = read_json(path / "result.json") if (path / "result.json").exists() else None
+    if verify:
+        check_texts(path, result)
     config = read_json(path / "config.json")
     run_id = config.get("run_id")
     if not isinstance(run_id, str) or not RUN_ID.match(run_id):
         raise UsageError(f"{path / 'config.json'}: no valid run_id; is this a run folder?")
-    result = read_json(path / "result.json") if (path / "result.json").exists() else None
-    if verify:
-        check_texts(path, result)
     check_config(config, path / "config.json")
     rows = tuple(read_rows(path / "rounds.jsonl"))
     check_rows(rows, path / "rounds.jsonl")

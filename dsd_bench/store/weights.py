@@ -6,6 +6,7 @@ the first release say no run, and its results hold no hashes: those are taken as
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -79,8 +80,18 @@ def read_weights(
     Raises:
         DamagedFile: if they are missing, damaged, of another run, or not as they were.
     """
-    if hashes is None:
-        hashes = finished_hashes(path)
+    known = finished_hashes(path) if hashes is None else hashes
+    try:
+        return _read(path, name, run_id, known)
+    except DamagedFile as error:
+        if not known:
+            raise
+        words = ("--config", str(path / "config.json"), "--runs-dir", str(path.parent), "--force")
+        again = shlex.join(["dsd-bench", "run", *words])
+        raise DamagedFile(f"{error}; put the file back, or begin the run anew: {again}") from None
+
+
+def _read(path: Path, name: str, run_id: str, hashes: Mapping[str, str]) -> dict[str, Tensor]:
     found = [file for file in places(path, name) if file.exists()]
     for file in found or places(path, name)[:1]:
         tensors, state = read_tensors(file)
