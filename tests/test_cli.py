@@ -156,7 +156,7 @@ def test_plugins_as_json(command: Command) -> None:
     code, out, _ = command("plugins", "--json")
     value = json.loads(out)
     assert code == 0
-    assert list(value) == ["components", "failed", "deprecated"]
+    assert list(value) == ["components", "observers", "failed", "deprecated"]
     keys = {"kind", "name", "version", "distribution", "origin", "summary"}
     assert all(set(component) == keys for component in value["components"])
     assert {component["kind"] for component in value["components"]} == set(KINDS)

@@ -24,7 +24,7 @@ from dsd_bench.conformance.runs import finished, with_beside
 from dsd_bench.conformance.subjects import Subject, select
 from dsd_bench.conformance.training import training_view
 from dsd_bench.errors import UsageError
-from dsd_bench.plugins import Failure, Registration, build, catalogue
+from dsd_bench.plugins import OBSERVER, Failure, Registration, build, catalogue
 from dsd_bench.pruners import PrunerParams
 
 ROOT = Path(__file__).parent.parent
@@ -47,7 +47,7 @@ def subject(kind: str, name: str, module: str = "broken.plugin") -> Subject:
 
 def reason(kind: str, check: str, module: str = "broken.plugin") -> str:
     """Return why the component that is called after a check fails it."""
-    of = subject(kind, check, module)
+    of = select(catalogue(), module)[0] if kind == OBSERVER else subject(kind, check, module)
     [each] = [one for one in checks_of(of.kind) if one.name == check]
     result = run_check(each, of)
     assert result.status == "failed", result
@@ -197,6 +197,15 @@ REASONS = {
 }
 """What each broken component is told, by kind and check."""
 
+OBSERVERS = {
+    "every-event": ("every_event", "of run_failed it raises: KeyError"),
+    "at-once": ("at_once", "the events of 50 runs take "),
+    "only-watches": ("only_watches", "a run that it watches has another metrics/mine.jsonl"),
+    "resumes": ("resumes", f"{STEPS} metrics/mine.jsonl"),
+    "survives-kill": ("resumes", f"{KILL} metrics/mine.jsonl"),
+}
+"""The same of plugins that only watch: their modules and what they are told."""
+
 
 @pytest.mark.parametrize("check", EVERYWHERE)
 def test_each_check_of_all_kinds_can_fail(check):
@@ -235,8 +244,22 @@ def test_every_check_has_a_component_that_breaks_it(kind):
     assert own == set(REASONS[kind])
 
 
+@pytest.mark.parametrize("check", OBSERVERS)
+def test_each_check_of_observers_can_fail(check):
+    module, told = OBSERVERS[check]
+    assert told in reason(OBSERVER, check, f"broken.observers.{module}")
+
+
+def test_an_observer_that_keeps_to_all_passes_and_has_the_checks_of_plugins():
+    [of] = select(catalogue(), "broken.observers.good")
+    results = report(of).results
+    assert {each.status for each in results} == {"passed"}
+    own = {each.name for each in checks_of(OBSERVER)}
+    assert own == {*OBSERVERS, "light", "quiet", "current"}
+
+
 def test_every_check_says_what_it_demands():
-    for kind in KINDS:
+    for kind in (*KINDS, OBSERVER):
         for each in checks_of(kind):
             assert each.summary.endswith(".") or each.summary.endswith("`."), each.name
 

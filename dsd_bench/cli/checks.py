@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from dsd_bench.components import KINDS
 from dsd_bench.conformance.checks import EVERY, Result, Status, checks_of
 from dsd_bench.conformance.running import Report
+from dsd_bench.plugins import OBSERVER
 
 TOLD: dict[Status, str] = {
     "expected": "expected to fail",
@@ -31,7 +32,7 @@ class Demand:
 def demands() -> list[Demand]:
     """Return all checks: those of every kind first; what is the same for several kinds is one."""
     kinds: dict[tuple[str, str], list[str]] = {}
-    for kind in KINDS:
+    for kind in (*KINDS, OBSERVER):
         for each in checks_of(kind):
             of = kinds.setdefault((each.name, each.summary), [])
             if each.kind not in of:

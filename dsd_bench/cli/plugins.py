@@ -11,7 +11,7 @@ from dsd_bench.cli.groups import Commands
 from dsd_bench.cli.saying import say, say_json
 from dsd_bench.components import KINDS
 from dsd_bench.errors import UsageError, plain, suggest
-from dsd_bench.plugins import Catalogue, Registration, catalogue
+from dsd_bench.plugins import OBSERVER, Catalogue, Registration, catalogue
 
 COMMANDS = {
     "new": ("dsd_bench.cli.creating", "Make a new plugin that works, of any kind."),
@@ -24,7 +24,7 @@ COMMANDS = {
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def plugins(context: click.Context, as_json: bool) -> None:
-    """List every component by kind, and the plugins that failed to load."""
+    """List every component by kind, what watches runs, and the plugins that failed to load."""
     if context.invoked_subcommand is not None:
         return
     known = catalogue()
@@ -38,6 +38,11 @@ def plugins(context: click.Context, as_json: bool) -> None:
         for entry in entries:
             foreign = "" if entry.distribution == "dsd-bench" else f"  [{entry.distribution}]"
             say(f"  {usage(entry):<36} {plain(entry.component.summary)}{plain(foreign)}")
+    if known.observers:
+        say(OBSERVER, bold=True)
+    for entry in known.observers:
+        text = f"{entry.component.summary}  [{entry.distribution}]"
+        say(f"  {entry.component.name:<36} {plain(text)}")
     for old in known.deprecated:
         say(plain(f"deprecated: {old.distribution}: {old.error}"), fg="yellow")
     for failure in known.failed:
@@ -49,7 +54,15 @@ def listing(known: Catalogue) -> dict[str, Any]:
     components = [entry_json(entry) for entry in known.entries()]
     failed = [{"distribution": f.distribution, "error": f.error} for f in known.failed]
     old = [{"distribution": d.distribution, "warning": d.error} for d in known.deprecated]
-    return {"components": components, "failed": failed, "deprecated": old}
+    observers = [
+        {"distribution": o.distribution, "summary": o.component.summary} for o in known.observers
+    ]
+    return {
+        "components": components,
+        "observers": observers,
+        "failed": failed,
+        "deprecated": old,
+    }
 
 
 def entry_json(entry: Registration) -> dict[str, Any]:

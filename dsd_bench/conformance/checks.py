@@ -11,6 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 from dsd_bench import __version__
+from dsd_bench.plugins import OBSERVER
 
 if TYPE_CHECKING:
     from dsd_bench.conformance.subjects import Subject
@@ -24,6 +25,10 @@ BAD: tuple[Status, ...] = ("unexpected", "failed")
 
 EVERY = "every"
 """Stands for all kinds in the list of checks."""
+
+
+OF_PLUGINS = ("light", "quiet", "current")
+"""The checks of all kinds that are of a plugin rather than a component: observers' too."""
 
 
 class Broken(Exception):
@@ -101,12 +106,19 @@ def check(
 
 @cache
 def checks_of(kind: str) -> tuple[Check, ...]:
-    """Return the checks of components of ``kind``, those of all kinds first."""
+    """Return the checks of components of ``kind``, those of all kinds first.
+
+    Observers are no components and have no class: of those of all kinds they have
+    :data:`OF_PLUGINS`.
+    """
     importlib.import_module("dsd_bench.conformance.every")
     module = f"dsd_bench.conformance.kinds.{kind}"
     if importlib.util.find_spec(module) is not None:
         importlib.import_module(module)
-    return tuple(each for one in (EVERY, kind) for (of, _), each in _ALL.items() if of == one)
+    found = [each for one in (EVERY, kind) for (of, _), each in _ALL.items() if of == one]
+    if kind == OBSERVER:
+        found = [each for each in found if each.kind == kind or each.name in OF_PLUGINS]
+    return tuple(found)
 
 
 @contextmanager

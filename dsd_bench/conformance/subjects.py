@@ -168,7 +168,7 @@ def select(known: Catalogue, name: str | None) -> list[Subject]:
         UsageError: if there is no such plugin, or it could not be loaded.
     """
     if name is None:
-        found = [entry for entry in known.entries() if entry.distribution != OURS]
+        found = [entry for entry in _all(known) if entry.distribution != OURS]
         if not found and not known.failed:
             raise UsageError(
                 "no plugin is installed; `dsd-bench plugins new NAME --kind pruner` makes one, "
@@ -176,16 +176,21 @@ def select(known: Catalogue, name: str | None) -> list[Subject]:
             )
         return [Subject(entry) for entry in sorted(found, key=lambda one: one.distribution)]
     wanted = {_normal(name), _normal(f"{OURS}-{name}")}
-    found = [entry for entry in known.entries() if _normal(entry.distribution) in wanted]
+    found = [entry for entry in _all(known) if _normal(entry.distribution) in wanted]
     if found or any(_normal(failure.distribution) in wanted for failure in known.failed):
         return [Subject(entry) for entry in found]
     return _of_module(known, name)
 
 
+def _all(known: Catalogue) -> list[Registration]:
+    """Return all components, then the observers."""
+    return [*known.entries(), *known.observers]
+
+
 def _of_module(known: Catalogue, name: str) -> list[Subject]:
     """Return the components of a module that is not installed."""
     if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", name) or not _importable(name):
-        owners = {entry.distribution for entry in known.entries()}
+        owners = {entry.distribution for entry in _all(known)}
         raise UsageError(f"there is no plugin '{name}'{suggest(name, owners)}")
     try:
         with contained():
@@ -193,7 +198,7 @@ def _of_module(known: Catalogue, name: str) -> list[Subject]:
     except Exception as error:
         raise UsageError(f"{name}: {describe(error)}") from error
     known.add(module, name)
-    return [Subject(each, name) for each in known.entries() if each.distribution == name]
+    return [Subject(each, name) for each in _all(known) if each.distribution == name]
 
 
 def _importable(name: str) -> bool:

@@ -6,11 +6,13 @@ import copy
 import importlib
 import importlib.metadata
 import importlib.util
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from types import ModuleType
 from typing import Any
 
 import pluggy
@@ -30,6 +32,10 @@ REGISTER = {kind.hook: kind.name for kind in TABLE}
 
 BUILTIN = tuple(kind.builtin for kind in TABLE)
 """The modules of the built-in components; they use the same hooks as everybody else."""
+
+
+OBSERVER = "observer"
+"""What listings and the conformance kit call the hooks of a plugin that watch runs."""
 
 
 @dataclass(frozen=True)
@@ -66,12 +72,15 @@ class Catalogue:
     """Every component by kind and name, and the hooks that observers watch through.
 
     Attributes:
+        observers: the plugins that watch runs, as components of the kind :data:`OBSERVER`: they are
+            none, but are listed and checked like them.
         failed: plugins, and components of theirs, that could not be used.
         deprecated: what plugins use that will go, with what to write instead.
     """
 
     def __init__(self, manager: pluggy.PluginManager) -> None:
         self.manager = manager
+        self.observers: list[Registration] = []
         self.failed: list[Failure] = []
         self.deprecated: list[Failure] = []
         self._entries: dict[tuple[str, str], Registration] = {}
@@ -124,6 +133,8 @@ class Catalogue:
         for hook in hooks:
             if hook in REGISTER:
                 self._collect(plugin, hook, distribution, api)
+        if watched := [hook for hook in hooks if hook not in REGISTER]:
+            self.observers.append(_observer(plugin, watched, distribution, api))
 
     @contextmanager
     def loading(self, distribution: str) -> Iterator[None]:
@@ -191,6 +202,17 @@ class Catalogue:
             self.fail(entry.distribution, text)
             return
         self._entries[key] = entry
+
+
+def _observer(plugin: object, hooks: list[str], distribution: str, api: int | None) -> Registration:
+    """Return what is listed of a plugin that watches runs."""
+    name = re.sub(r"[^a-z0-9_.-]", "-", distribution.lower().removeprefix("dsd-bench-")).strip("-.")
+    module = getattr(plugin, "__name__", type(plugin).__module__)
+    implementation = f"{module}:{hooks[0]}" if isinstance(plugin, ModuleType) else f"{module}:none"
+    summary = f"watches {', '.join(sorted(hooks))}"
+    return Registration(
+        OBSERVER, Component(name or "unnamed", implementation, summary), distribution, api
+    )
 
 
 def _shown(value: object) -> str:

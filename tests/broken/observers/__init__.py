@@ -1,0 +1,1 @@
+"""Plugins that only watch, and each break one check."""
