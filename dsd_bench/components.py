@@ -22,12 +22,14 @@ class Kind:
         base: the base class of its implementations, as ``package.Class`` below ``dsd_bench``; the
             built-in ones are declared in the same package's module ``builtin``.
         plural: what the hook returns, for people.
+        option: what the option that chooses one is called; "": as the kind.
     """
 
     name: str
     hook: str
     base: str
     plural: str
+    option: str = ""
 
     @property
     def builtin(self) -> str:
@@ -39,10 +41,11 @@ TABLE = (
     Kind("pruner", "register_pruners", "pruners.Pruner", "pruners"),
     Kind("perturber", "register_perturbers", "perturbers.Perturber", "perturbers"),
     Kind("updater", "register_updaters", "updaters.Updater", "updaters of masks in training"),
-    Kind("regularizer", "register_regularizers", "regularizers.Regularizer", "regularizers"),
+    Kind("regularizer", "register_regularizers", "regularizers.Regularizer", "regularizers", "reg"),
     Kind("optimizer", "register_optimizers", "optimizers.Optimizer", "optimisers"),
     Kind("schedule", "register_schedules", "schedules.Schedule", "schedules"),
     Kind("stop", "register_stop_criteria", "stopping.StopCriterion", "stop criteria"),
+    Kind("chooser", "register_choosers", "choosers.Chooser", "choosers of the round", "choose"),
     Kind("model", "register_models", "models.ModelFactory", "model factories"),
     Kind("dataset", "register_datasets", "data.Dataset", "data sets"),
     Kind("noise", "register_label_noise", "noise.LabelNoise", "label noises"),
@@ -54,6 +57,20 @@ TABLE = (
 
 KINDS = tuple(kind.name for kind in TABLE)
 """The kinds' names, in the same order."""
+
+_KINDS = {kind.option or kind.name: kind.name for kind in TABLE}
+_OPTIONS = {name: option for option, name in _KINDS.items()}
+
+
+def kind_of(option: str) -> str:
+    """Return the kind that an option chooses from; what is no such option is returned as it is."""
+    return _KINDS.get(option, option)
+
+
+def option_of(kind: str) -> str:
+    """Return the option that chooses a component of a kind."""
+    return _OPTIONS[kind]
+
 
 PAPER = "Quetu and Tartaglione, DSD2: Can We Dodge Sparse Double Descent?, AAAI 2024"
 """The paper that the protocol and several components come from, for their citations."""
@@ -76,9 +93,10 @@ class Component:
         citation: the paper it comes from.
         teacher: (regularizers) whether it distils from another run, named by its parameter
             ``teacher``.
-        metrics: (stop criteria) the further metrics its rule reads, as words with their parameters.
-        columns: (stop criteria) columns of ``rounds.jsonl`` that its rule cannot do without; a run
-            that would leave one of them empty is refused before it is trained.
+        metrics: (stop criteria, choosers) the further metrics its rule reads, as words with their
+            parameters.
+        columns: (stop criteria, choosers) columns of ``rounds.jsonl`` that its rule cannot do
+            without; a run that would leave one of them empty is refused before it is trained.
         sets_back: (perturbers) whether it takes the weights back to an earlier state or to a new
             initialisation, so that the next training begins anew; None: not said, and where that
             training is shorter than the dense one nothing is claimed of the method.

@@ -140,6 +140,16 @@ REASONS = {
         "resumes": STEPS,
         "survives-kill": "it came to its end before it could be killed",
     },
+    "chooser": {
+        "answers": "it answers 1; expected a round from 0 to 0",
+        "pure": "answers otherwise",
+        "leaves-rounds": "it changes the rounds that it was given",
+        "absent-columns": "where entropy is null (columns can declare it): after round 0",
+        "columns": "columns names 'colour', which rounds.jsonl has not",
+        "steady": "after round 3 its choice goes from 1 to 2",
+        "resumes": STEPS,
+        "survives-kill": "not here",
+    },
     "model": {
         "same-seed": "'1.weight' differs under the same seed",
         "logits": "gives float64 in eval mode",

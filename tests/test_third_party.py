@@ -35,7 +35,13 @@ PUBLIC = {
     *(f"dsd_bench.{kind}" for kind in ("pruners", "perturbers", "regularizers", "stopping")),
     *(f"dsd_bench.{kind}" for kind in ("models", "data", "noise", "metrics", "executors")),
     *("dsd_bench.optimizers", "dsd_bench.optimizers.wrapping", "dsd_bench.schedules"),
-    *("dsd_bench.updaters", "dsd_bench.reports", "dsd_bench.errors", "dsd_bench.masks"),
+    *(
+        "dsd_bench.choosers",
+        "dsd_bench.updaters",
+        "dsd_bench.reports",
+        "dsd_bench.errors",
+        "dsd_bench.masks",
+    ),
     *("dsd_bench.gradients", "dsd_bench.executors.remote"),
 }
 """What plugins may import, as docs/plugins.md says."""

@@ -8,7 +8,7 @@ from dsd_bench.boards.schema import MethodConfig, Track
 from dsd_bench.config.run import ADDED, LATER, RegularizerConfig, RunConfig, TeacherConfig
 from dsd_bench.config.run import SCHEMA as CONFIG_SCHEMA
 
-PARTS = ("pruner", "perturber", "updater", "optimizer", "schedule", "stop")
+PARTS = ("pruner", "perturber", "updater", "optimizer", "schedule", "stop", "chooser")
 """Kinds of component that belong to the method, beside regularizers."""
 
 METHOD_OPTIONS = ("retrain_lr_scale", "redense_epochs", "rounds", "target_sparsity")

@@ -35,6 +35,7 @@ def method_slug(method: MethodConfig) -> str:
     for part in method.regularizers:
         words += [part.name, *([part.teacher.weights] if part.teacher else [])]
     words += [method.stop.name] if method.stop.name != "never" else []
+    words += [method.chooser.name] if method.chooser else []
     return _slug(words, method)
 
 

@@ -316,12 +316,14 @@ def _method_words(method: MethodConfig) -> str:
     target = f"to sparsity {method.target_sparsity}"
     end = target if method.rounds is None else f"{method.rounds} prunings"
     others = [(kind, getattr(method, kind)) for kind in ("updater", "optimizer", "schedule")]
+    choice = method.chooser and f"choose {part_words('chooser', method.chooser)}"
     parts = [
         f"pruner {part_words('pruner', method.pruner)}",
         f"perturber {part_words('perturber', method.perturber)}",
         *(f"{kind} {part_words(kind, part)}" for kind, part in others if part),
         f"regularizers {chain}",
         f"stop {part_words('stop', method.stop)}",
+        *([choice] if choice else []),
         f"at most {end}" if method.stop.name != "never" else end,
         f"learning rate of retraining x {method.retrain_lr_scale:g}",
         *([f"re-dense training {method.redense_epochs} epochs"] if method.redense_epochs else []),

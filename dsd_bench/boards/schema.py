@@ -108,9 +108,9 @@ class MethodConfig(_Value):
     """What varies within a track.
 
     How far to prune (``rounds`` or ``target_sparsity``) is part of the method, as its stop
-    rule is: a structured pruner needs fewer rounds than magnitude, and the board shows
-    what each has spent. ``optimizer`` and ``schedule`` are those that are not what the track's
-    ``schedule`` is about.
+    rule and its choice of a round are: a structured pruner needs fewer rounds than magnitude, and
+    the board shows what each has spent. ``optimizer`` and ``schedule`` are those that are not what
+    the track's ``schedule`` is about.
     """
 
     pruner: PrunerConfig
@@ -120,6 +120,7 @@ class MethodConfig(_Value):
     schedule: ComponentConfig | None = None
     regularizers: list[Regularizer]
     stop: ComponentConfig
+    chooser: ComponentConfig | None = None
     retrain_lr_scale: float
     redense_epochs: Count = 0
     rounds: Count | None
@@ -167,7 +168,7 @@ class SeedResult(_Value):
     Attributes:
         seed, data_seed, run_id: of the run.
         teachers: the run ids of its teachers, the nearest first.
-        best_round: the selected round, the first of the best on the selecting part.
+        best_round: the selected round, by ``best`` the first of the best on the selecting part.
         stopped_by: ``rounds``, ``target-sparsity``, ``nothing-left`` or the stop rule's name.
         rounds: the curve.
         plan: how it was computed: plans with the round each began in.

@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from dsd_bench.boards.chosen import wrong
 from dsd_bench.boards.conditions import differing
 from dsd_bench.boards.methods import method_of, reseeded, teacher_ids, track_of, whole
 from dsd_bench.boards.schema import BoardRow, CheckedRow, CheckedSeed, MethodConfig, SeedResult
@@ -59,7 +60,7 @@ def _entry(row: BoardRow, entry: SeedResult) -> Iterator[str]:
 
 
 def _selected(row: BoardRow, entry: SeedResult) -> Iterator[str]:
-    """The selected round is the first of the best on the part that selects."""
+    """The selected round is the one that the chooser chooses on the part that selects."""
     fixed = row.track.data_seed
     if entry.data_seed != (entry.seed if fixed is None else fixed):
         yield f"data_seed: {entry.data_seed} is not the track's"
@@ -68,9 +69,8 @@ def _selected(row: BoardRow, entry: SeedResult) -> Iterator[str]:
     if None in scores:
         yield f"rounds.{column}: null, but the track selects by it"
         return
-    best = scores.index(max(scores))
-    if entry.best_round != best:
-        yield f"best_round: {entry.best_round}, but the first of the best {column} is {best}"
+    if text := wrong(row.method.chooser, entry, column):
+        yield f"best_round: {text}"
 
 
 def _score(row: BoardRow) -> str:

@@ -21,8 +21,8 @@ from dsd_bench.boards.schema import (
 from dsd_bench.config.naming import component_word, label
 from dsd_bench.config.run import ComponentConfig, canonical
 
-_SINGLE = ("pruner", "perturber", "updater", "optimizer", "schedule", "stop")
-"""What a method has one of; most have no updater, and the usual optimiser and schedule."""
+_SINGLE = ("pruner", "perturber", "updater", "optimizer", "schedule", "stop", "chooser")
+"""What a method has one of; most have no updater, and the usual optimiser, schedule and chooser."""
 
 _ACTIVE = re.compile(
     r"[^0-9A-Za-z_ .,;:=%()/+'\"-]"

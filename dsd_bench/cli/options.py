@@ -25,6 +25,7 @@ COMPONENTS = {
     "optimizer": "Optimiser, made afresh for each training: sgd (default), adam, adamw, ...",
     "schedule": "Schedule of learning rates and phases: step (default), ...",
     "stop": "Stop criterion, such as entropy-gate.",
+    "choose": "Which round is returned: best (default), one-se, max-drop:0.01, ...",
     "metric": "A further metric, NAME[:KEY=VALUE,...]; repeat it for several.",
 }
 """Options that choose components, with their help."""
@@ -46,7 +47,8 @@ WEIGHTS = {
 """What a run begins from."""
 LAYER = (*COMPONENTS, *WEIGHTS, *OPTIONS, "epochs", "seeds", "data_seed")
 """The options that say what is run."""
-TEACHER = tuple(key for key in LAYER if key not in ("dataset", "seeds", "data_seed", "metric"))
+_STUDENT_ONLY = ("dataset", "seeds", "data_seed", "metric", "choose")
+TEACHER = tuple(key for key in LAYER if key not in _STUDENT_ONLY)
 """Those that a teacher can have of its own, as ``--teacher-...``."""
 
 

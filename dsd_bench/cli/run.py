@@ -26,6 +26,7 @@ from dsd_bench.cli.header import print_header
 from dsd_bench.cli.identifying import identifying
 from dsd_bench.cli.options import COMPONENTS, LAYER, TEACHER, Option, Sectioned, layer_options
 from dsd_bench.cli.saying import say_json
+from dsd_bench.components import kind_of
 from dsd_bench.config.layers import read_layer
 from dsd_bench.config.naming import command
 from dsd_bench.config.resolve import resolve
@@ -88,8 +89,7 @@ def _several(value: Any) -> list[str]:
 
 
 def _entry(key: str, word: str) -> Registration:
-    kind = {"reg": "regularizer"}.get(key, key)
-    return catalogue().get(kind, component_name(word, f"--{key}"), f"--{key}")
+    return catalogue().get(kind_of(key), component_name(word, f"--{key}"), f"--{key}")
 
 
 @click.command(cls=RunCommand, context_settings={"help_option_names": ["-h", "--help"]})

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dsd_bench.components import option_of
 from dsd_bench.config.run import LATER, ProtocolConfig, RunConfig
 from dsd_bench.errors import UsageError, collect, suggest
 from dsd_bench.store.reading import read_json, read_toml
@@ -37,7 +38,7 @@ OTHER = (
     "data_dir",
     "runs_dir",
 )
-KEYS = tuple(dict.fromkeys((*SINGLE, *LATER, *PROTOCOL, *OTHER)))
+KEYS = tuple(dict.fromkeys((*SINGLE, *map(option_of, LATER), *PROTOCOL, *OTHER)))
 """Every option of a layer."""
 
 
@@ -108,7 +109,7 @@ def _layer_of_run(config: RunConfig) -> Layer:
     value = config.model_dump(mode="json")
     layer = {key: value[key] for key in SINGLE}
     layer |= {key: item for key, item in value["protocol"].items() if item is not None}
-    layer |= {kind: value[kind] for kind in LATER if kind in value}
+    layer |= {option_of(kind): value[kind] for kind in LATER if kind in value}
     layer |= {"weights": value["weights"]} if "weights" in value else {}
     layer |= {"reg": value["regularizers"], "metric": value["metrics"]}
     layer["seeds"] = str(config.seed)

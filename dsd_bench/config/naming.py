@@ -65,8 +65,8 @@ def method_words(config: Config, lookup: Lookup | None = None) -> dict[str, str]
     The keys are ``dataset``, ``noise``, ``model``, ``pruner``, ``perturber``, ``regularizers``
     (joined by `` + `` in their order, ``none`` if there is none) and ``stop``; ``optimizer`` and
     ``schedule`` only where they are not what the protocol's options describe, ``updater`` only
-    where there is one, and ``weights`` only where the run begins from given ones, by the first
-    digits of their hash.
+    where there is one, ``chooser`` only where it is not ``best``, and ``weights`` only where the
+    run begins from given ones, by the first digits of their hash.
     """
     words = {kind: component_word(kind, config[kind], lookup) for kind in SINGLE}
     chain = [component_word("regularizer", part, lookup) for part in config["regularizers"]]
@@ -82,7 +82,8 @@ def label(config: Config, lookup: Lookup | None = None) -> str:
     """Return a short name of the method, such as ``magnitude + kd, stop entropy-gate``.
 
     What does nothing (perturber ``none``, stop ``never``) is left out, and so are an optimiser and
-    a schedule that the protocol's options describe; run ids are cut to eight digits.
+    a schedule that the protocol's options describe, and the chooser ``best``; run ids are cut to
+    eight digits.
     """
     words = method_words(config, lookup)
     kinds = ("pruner", "perturber", "updater", "regularizers")
@@ -90,6 +91,8 @@ def label(config: Config, lookup: Lookup | None = None) -> str:
     text += "".join(f", {words[kind]}" for kind in ("optimizer", "schedule") if kind in words)
     if words["stop"] != "never":
         text += f", stop {words['stop']}"
+    if "chooser" in words:
+        text += f", choose {words['chooser']}"
     return _LONG_ID.sub(r"\1", text)
 
 

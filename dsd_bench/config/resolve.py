@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from dsd_bench import params
-from dsd_bench.components import Component
+from dsd_bench.components import Component, option_of
 from dsd_bench.config.layers import (
     PROTOCOL,
     SINGLE,
@@ -26,8 +26,10 @@ from dsd_bench.config.layers import (
     parse_seeds,
 )
 from dsd_bench.config.metrics import canonical_metric
+from dsd_bench.config.naming import command
 from dsd_bench.config.run import (
     LATER,
+    OWN_CHOICE,
     ComponentConfig,
     DatasetConfig,
     ProtocolConfig,
@@ -214,7 +216,7 @@ class _Reading:
         if self.options.get("teacher") and not any(link.component.teacher for link in links):
             text = "a teacher is described, but no regularizer distils; add --reg kd"
             self.problems.append(f"{self.where}{text}")
-        metrics = self._metrics(chosen["stop"])
+        metrics = self._metrics({kind: chosen[kind] for kind in ("stop", "chooser")})
         fingerprint = self._fingerprint(dataset)
         data_seed = self._data_seed()
         self._check_selection(protocol, dataset)
@@ -255,7 +257,8 @@ class _Reading:
 
     def _later(self, kind: str) -> ComponentConfig | None:
         """Return a component of a kind that came later, None for what was always there of it."""
-        made = self._component(kind, self.options.get(kind, LATER[kind][0]))
+        option = option_of(kind)
+        made = self._component(option, self.options.get(option, LATER[kind][0]))
         return None if made is None or made.name in LATER[kind] else made
 
     def _pruner(self) -> PrunerConfig | None:
@@ -314,20 +317,29 @@ class _Reading:
             path = find_run(which, self.runs_dir)
             if path.resolve().parent != self.runs_dir.resolve():
                 raise UsageError(f"{path} does not lie in {self.runs_dir}; set --runs-dir")
-            return RunConfig.from_json(read_json(path / "config.json"), str(path / "config.json"))
+            file = path / "config.json"
+            config = RunConfig.from_json(read_json(file), str(file))
+            if config.chooser is not None:
+                words = command("run", "--config", file, "--choose", "best", runs_dir=self.runs_dir)
+                raise UsageError(
+                    f"run {config.run_id} chose its round by '{config.chooser.name}'; "
+                    f"{OWN_CHOICE}; make the same curve's run that does with: {words}"
+                )
+            return config
         except UsageError as error:
             self.problems.append(f"{self.where}{flag('reg')}: teacher: {error}")
             return None
 
     def _derived_teacher(self) -> _Draft:
-        """The student's configuration without distillation and stop rule, then ``[teacher]``."""
+        """The student's without distillation, stop rule and chooser, then ``[teacher]``."""
         own = normalise(self.options.get("teacher") or {}, f"{self.where}[teacher]")
         for key in sorted(STUDENT_ONLY & set(own)):
             self.problems.append(f"{self.where}[teacher]: {key} is always the student's")
+        if own.pop("choose", None) is not None:
+            self.problems.append(f"{self.where}[teacher]: choose: {OWN_CHOICE}")
         nested = own.pop("teacher", {})
-        base = [
-            {k: v for k, v in layer.items() if k not in ("stop", "teacher")} for layer in self.user
-        ]
+        own_alone = ("stop", "choose", "teacher")
+        base = [{k: v for k, v in layer.items() if k not in own_alone} for layer in self.user]
         for layer in base:
             if "reg" in layer:
                 layer["reg"] = [word for word in layer["reg"] or [] if not _distils(word)]
@@ -338,10 +350,11 @@ class _Reading:
             ]
         return _Reading([*base, own, {"teacher": nested}], self.problems, "teacher: ").draft()
 
-    def _metrics(self, stop: ComponentConfig | None) -> tuple[str, ...]:
+    def _metrics(self, rules: Mapping[str, ComponentConfig | None]) -> tuple[str, ...]:
         words = list(self.options.get("metric", []))
-        if stop is not None:
-            words += catalogue().get("stop", stop.name).component.metrics
+        for kind, rule in rules.items():
+            if rule is not None:
+                words += catalogue().get(kind, rule.name).component.metrics
         found = []
         for word in words:
             try:

@@ -132,9 +132,18 @@ class ProtocolConfig(Params, _Computed):
 ADDED = {"redense_epochs": 0, "clip_norm": None}
 """Options that came after the first release: hashed unless they say what was always done."""
 
-LATER = {"optimizer": ("sgd", "adam", "adamw"), "schedule": ("step",), "updater": ("none",)}
+LATER = {
+    "optimizer": ("sgd", "adam", "adamw"),
+    "schedule": ("step",),
+    "updater": ("none",),
+    "chooser": ("best",),
+}
 """Kinds of component that came after the first release, and what was always there of each, the
 default first: a configuration names another one only, so that ids and files stay."""
+
+
+OWN_CHOICE = "a teacher is always the best of its rounds, whatever chooses the student's"
+"""Why a teacher has no chooser."""
 
 
 class _Value(_Computed):
@@ -193,6 +202,8 @@ class TeacherConfig(_Value):
     def _own_id(self) -> TeacherConfig:
         if self.run_id != self.config.run_id:
             raise ValueError(f"its run_id {self.run_id} is not that of its configuration")
+        if self.config.chooser is not None:
+            raise ValueError(OWN_CHOICE)
         return self
 
 
@@ -256,6 +267,7 @@ class RunConfig(_Value):
     schedule: ComponentConfig | None = None
     weights: WeightsConfig | None = None
     updater: ComponentConfig | None = None
+    chooser: ComponentConfig | None = None
 
     @model_serializer(mode="wrap")
     def _without_later(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -298,12 +310,13 @@ class RunConfig(_Value):
 
     @cached_property
     def curve_id(self) -> str:
-        """Like :attr:`run_id`, without rounds, target and stop criterion.
+        """Like :attr:`run_id`, without rounds, target, stop criterion and chooser.
 
         Runs of one curve share their rounds: one can go on from another's.
         """
         value = self.identity()
         del value["stop"]
+        value.pop("chooser", None)
         ends = ("rounds", "target_sparsity")
         value["protocol"] = {k: v for k, v in value["protocol"].items() if k not in ends}
         return digest(value)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dsd_bench import params
+from dsd_bench.components import kind_of
 from dsd_bench.config.run import ComponentConfig
 from dsd_bench.errors import UsageError
 from dsd_bench.plugins import Catalogue, Registration, catalogue
@@ -45,7 +46,7 @@ def parse_component(option: str, word: Any, where: str) -> tuple[Registration, p
     ``word`` is ``"name:key=value"``, or a table ``{"name": ..., key: value}``; a run's
     ``config.json`` gives ``{"name", "version", "params"}``.
     """
-    kind = {"reg": "regularizer"}.get(option, option)
+    kind = kind_of(option)
     bare: str | None = None
     values: Mapping[str, Any]
     if isinstance(word, str):

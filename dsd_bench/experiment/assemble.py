@@ -19,6 +19,7 @@ from dsd_bench.data.on_device import DeviceData
 from dsd_bench.data.prepare import Prepared, part_sizes, prepare
 from dsd_bench.errors import DamagedFile, DataError, UsageError
 from dsd_bench.experiment.chain import check_chain
+from dsd_bench.experiment.choosing import choice_of
 from dsd_bench.experiment.given import begin_from
 from dsd_bench.experiment.measure import BUILTIN
 from dsd_bench.experiment.parts import Experiment
@@ -108,6 +109,7 @@ def assemble(
         pruning=known.get("pruner", config.pruner.name).component,
         perturber=build_component(known, "perturber", config.perturber),
         stop=build_component(known, "stop", config.stop),
+        choice=choice_of(config),
         measured=[known.get("metric", name).component.create() for name in BUILTIN],
         further={metric_key(word): build_metric(word) for word in config.metrics},
         checkpoint_seconds=sources.checkpoint_seconds,

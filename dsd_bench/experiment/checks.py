@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
+from dsd_bench.components import option_of
 from dsd_bench.config.metrics import build_metric
 from dsd_bench.config.run import ComponentConfig, Layout, RegularizerConfig, RunConfig
 from dsd_bench.config.training import check_schedule
@@ -95,8 +96,8 @@ class _Checks:
             UsageError: at the first thing that is wrong.
         """
         known, context = catalogue(), self._context(config)
-        for kind in ("stop", "noise"):
-            build_component(known, kind, getattr(config, kind))
+        for kind in ("stop", "chooser", "noise"):
+            build_component(known, kind, config.chosen(kind))
         self._once(("schedule", config.model_dump_json()), lambda: check_schedule(config))
         for word in config.metrics:
             build_metric(word)
@@ -210,17 +211,21 @@ class _Checks:
         return probed
 
     def _columns(self, config: RunConfig, found: Measures, probed: Probed) -> None:
-        """Refuse a stop criterion that reads what this run cannot give."""
+        """Refuse a stop criterion or a chooser that reads what this run cannot give."""
         missing = dict.fromkeys(
             () if probed.rectifiers else _OF_ENTROPY,
             f"{named(config.model)} has no units with an on/off state (ReLU and its like)",
         ) | dict.fromkeys(() if found.held_out else _OF_VALIDATION, "nothing is held out for it")
-        for column in catalogue().get("stop", config.stop.name).component.columns:
-            if column in missing:
-                raise UsageError(
-                    f"stop criterion '{config.stop.name}' needs '{column}', which would be null: "
-                    f"{missing[column]}; use --stop patience, which needs accuracies only"
-                )
+        instead = {"stop": ("stop criterion", "patience"), "chooser": ("chooser", "max-drop")}
+        for kind, (what, other) in instead.items():
+            name = config.chosen(kind).name
+            for column in catalogue().get(kind, name).component.columns:
+                if column in missing:
+                    instead_of_it = f"--{option_of(kind)} {other}"
+                    raise UsageError(
+                        f"{what} '{name}' needs '{column}', which would be null: "
+                        f"{missing[column]}; use {instead_of_it}, which needs accuracies only"
+                    )
 
     def _dry_round(
         self,

@@ -16,7 +16,7 @@ class End:
     """Why and where a run ended.
 
     Attributes:
-        best_round: the round that is best on the selecting part; the first of equals.
+        best_round: the chosen round; by ``best`` the best on the selecting part.
         stopped_by: ``rounds``, ``target-sparsity``, ``nothing-left`` or the stop criterion's name.
         reason: the same for people.
         resumed_from_round: the round it was taken up in, None if it began anew.

@@ -10,6 +10,7 @@ from torch import nn
 
 from dsd_bench.components import Component
 from dsd_bench.config.run import RunConfig
+from dsd_bench.experiment.choosing import Choice
 from dsd_bench.experiment.settings import Keep
 from dsd_bench.metrics import Metric
 from dsd_bench.perturbers import Perturber
@@ -54,6 +55,7 @@ class Experiment:
         setup: data, regularizers and where to compute.
         build: ``build(seed)`` makes a freshly initialised model on the device.
         pruner, perturber, stop: the chosen components.
+        choice: how the round is chosen that the run returns.
         pruning: how the pruner is registered, which says what it may do.
         measured: the built-in metrics, which fill a row.
         further: further metrics by name.
@@ -70,6 +72,7 @@ class Experiment:
     pruning: Component
     perturber: Perturber
     stop: StopCriterion
+    choice: Choice
     measured: Sequence[Metric]
     further: Mapping[str, Metric] = field(default_factory=dict)
     checkpoint_seconds: float = 30.0

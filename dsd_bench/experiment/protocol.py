@@ -6,7 +6,7 @@
         (prune: of the network as initialised where the pruner says so, which is then trained)
         (train again: in the phases of the schedule, which may bring all weights back)
         stop if the stop criterion says so             Algorithm 2's gate is such a criterion
-    return the weights that are best on the selecting part
+    return the weights that the chooser chooses        the best on the selecting part, by default
 
 It knows no files and no screen: a :class:`~dsd_bench.store.checkpoint.CheckpointStore`
 remembers, a :class:`~dsd_bench.experiment.parts.Watcher` is told. Everything random is keyed by the
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from dsd_bench.errors import Interrupted, RunError
 from dsd_bench.experiment.assemble import check_snapshots
-from dsd_bench.experiment.ending import End, best_round, ended
+from dsd_bench.experiment.ending import End, ended
 from dsd_bench.experiment.keeping import chosen
 from dsd_bench.experiment.measure import (
     measure,
@@ -45,11 +45,9 @@ from dsd_bench.schedules import phases_of
 from dsd_bench.seeds import seeded_globals, stream, torch_stream
 from dsd_bench.stateful import give_back, part, states
 from dsd_bench.store.checkpoint import (
-    DENSE,
     Checkpoint,
     CheckpointStore,
     Row,
-    round_of,
     weights_name,
 )
 from dsd_bench.training.device import FIRST_NUMERICS, refuse_other_numerics
@@ -99,8 +97,8 @@ class Run:
                 break
             checkpoint = None
             self._train_and_evaluate(training)
-        best = best_round(self.rows, self.config.score)
-        return End(best, *end, self.resumed_from, self.plans)
+        chosen_round = self.experiment.choice.of(self.rows)
+        return End(chosen_round, *end, self.resumed_from, self.plans)
 
     # -- Algorithm 1, line by line ---------------------------------------------------------------
 
@@ -279,7 +277,7 @@ class Run:
     def _keep_round(self, round: int) -> None:
         """Keep the weights of every round, or of those that beat all rounds before them.
 
-        Whatever rule ends the curve, the best round up to there is among these.
+        Whatever rule ends the curve, the chosen round up to there is among these.
         """
         state = self.model.state_dict()
         masks = Masks.dense(self.model) if self.sparse else self.masks
@@ -287,15 +285,12 @@ class Run:
             protocol, pruner = self.config.protocol, self.experiment.pruner
             whole = self._ends_whole(1)
             self.keep = chosen(self.experiment.keep, protocol, pruner, state, masks, whole)
-        if self.keep == "all" or best_round(self.rows, self.config.score) == round:
+        if self.keep == "all" or self.experiment.choice.holds(self.rows):
             self._keep(weights_name(round), {**state, **_prefixed("masks", masks.tensors())})
 
     def _needed(self) -> tuple[str, ...]:
-        """Return the kept weights that the run still needs: the best, the dense, snapshots."""
-        needed = {DENSE}
-        if self.rows:
-            needed.add(weights_name(best_round(self.rows, self.config.score)))
-        return tuple(name for name in self.kept if name in needed or round_of(name) is None)
+        """Return the kept weights that the run still needs: the chosen, the dense, snapshots."""
+        return self.experiment.choice.needed(self.rows, self.kept, ended=False)
 
     def _keep(self, name: str, tensors: Tensors) -> None:
         self.store.keep(name, tensors)

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -28,7 +29,8 @@ from dsd_bench.errors import (
     message,
 )
 from dsd_bench.experiment.assemble import Sources, assemble
-from dsd_bench.experiment.ending import End, best_round, ended
+from dsd_bench.experiment.choosing import Choice, choice_of
+from dsd_bench.experiment.ending import End, ended
 from dsd_bench.experiment.protocol import Run
 from dsd_bench.experiment.provenance import Provenance, distributions
 from dsd_bench.experiment.settings import Emit, Outcome, Settings
@@ -42,6 +44,7 @@ from dsd_bench.store.folder import Reader, RunFolder
 from dsd_bench.store.locks import LOCK, confirm, locked
 from dsd_bench.store.reading import read_bytes, read_json
 from dsd_bench.store.runs import finished, record_failure
+from dsd_bench.store.weights import kept_rounds
 from dsd_bench.training import device
 from dsd_bench.training.step import out_of_memory
 
@@ -228,7 +231,8 @@ class _Execution:
         result = self._result(end, context, prepared)
         best, rounds_stay = weights_name(end.best_round), settings.keep != "none"
         result = self.folder.finish(best, result, rounds_stay)
-        self.folder.log(f"done: {end.reason}; best round {end.best_round}")
+        chosen = "best" if self.config.chooser is None else "chosen"
+        self.folder.log(f"done: {end.reason}; {chosen} round {end.best_round}")
         self._observe("run_finished", result=result)
         self.emit("finished", result=result)
         context.team.barrier()  # for the files, which another run may need next
@@ -323,12 +327,16 @@ def adopt_rounds(
         UsageError: if only rounds of other code are to be had, and that is not accepted.
     """
     refused = None
+    lacking = None
     stop: StopCriterion = build_component(catalogue(), "stop", config.stop)
+    choice = choice_of(config)
     for donor in donors(folder.path, config):
         try:
-            checkpoint = usable(RunFolder(donor, config.curve_id).read(), config, stop, cpu_layout)
+            found = RunFolder(donor, config.curve_id).read()
+            checkpoint = usable(found, config, stop, choice, cpu_layout)
             if checkpoint is None:
                 continue
+            refuse_lost(donor, checkpoint, choice)
             try:
                 provenance.adopt(donor, checkpoint.round, checkpoint.training)
             except UsageError as error:
@@ -336,10 +344,33 @@ def adopt_rounds(
                 continue
             folder.adopt(donor, checkpoint)
             return
+        except NotKept as error:
+            lacking = lacking or error
         except (DamagedFile, UsageError) as error:
             folder.log(f"cannot go on from {donor.name}: {error}")
     if refused is not None:
         raise refused
+    if lacking is not None:
+        folder.warn(f"{lacking}; training the curve anew")
+
+
+class NotKept(UsageError):
+    """The weights of a round that a run needs were not kept by the one it would begin with."""
+
+
+def refuse_lost(donor: Path, checkpoint: Checkpoint, choice: Choice) -> None:
+    """Refuse rounds of which weights are gone that a run with this choice needs.
+
+    Raises:
+        NotKept: naming them.
+    """
+    kept = {weights_name(round) for round in kept_rounds(donor)} & set(checkpoint.kept)
+    if lost := choice.missing(checkpoint.rows, [*kept], ended=not checkpoint.tensors):
+        rounds = ", ".join(map(str, lost))
+        raise NotKept(
+            f"run {donor.name} has the rounds of this curve, but not the weights of round {rounds} "
+            f"that chooser '{choice.name}' needs (its --keep)"
+        )
 
 
 def donors(path: Path, config: RunConfig) -> Iterator[Path]:
@@ -357,7 +388,11 @@ def donors(path: Path, config: RunConfig) -> Iterator[Path]:
 
 
 def usable(
-    checkpoint: Checkpoint, config: RunConfig, stop: StopCriterion, cpu_layout: Layout
+    checkpoint: Checkpoint,
+    config: RunConfig,
+    stop: StopCriterion,
+    choice: Choice,
+    cpu_layout: Layout,
 ) -> Checkpoint | None:
     """Return what a run of ``config`` can use of another run's checkpoint of the same curve.
 
@@ -371,13 +406,15 @@ def usable(
     rows = checkpoint.rows
     for count in range(1, len(rows) + 1):
         if ended(config, stop, rows[:count]):
-            # nothing is left to train: the rows and the best of their weights are enough
-            best = weights_name(best_round(rows[:count], config.score))
-            needed = tuple(dict.fromkeys(["dense", best]))
+            # nothing is left to train: the rows and the chosen weights are enough
+            chosen = weights_name(choice.of(rows[:count]))
+            needed = tuple(dict.fromkeys(["dense", chosen]))
             kept = tuple(name for name in checkpoint.kept if (round_of(name) or 0) < count)
             plans = tuple(plan for plan in checkpoint.plans if plan["from_round"] < count)
             return Checkpoint(rows[:count], count, False, {}, {}, plans, kept, needed)
-    return checkpoint if checkpoint.tensors else None
+    if not checkpoint.tensors:
+        return None
+    return replace(checkpoint, needed=choice.needed(rows, checkpoint.kept, ended=False))
 
 
 def explain(error: Exception, settings: Settings) -> DsdError:

@@ -127,7 +127,8 @@ def selected_facts(method: Method, summary: Summary, signs: Glyphs) -> list[Fact
     if not summary.selected:
         return []
     where = "the test images" if method.on_test else "validation images, not trained on"
-    meaning = f"the round that is kept: best on {where}"
+    how = "best" if method.chooser == "best" else f"chosen by {method.chooser}"
+    meaning = f"the round that is kept: {how} on {where}"
     models = [f"seed {one.seed}: {percent(one.accuracy)} %, {at(one)}" for one in summary.selected]
     if len(models) == 1:
         text = Text.assemble(models[0], "  ", method.selection)

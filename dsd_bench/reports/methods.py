@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from dsd_bench.analysis import Point, mean_curve
-from dsd_bench.config.naming import Lookup, distinct_labels, group_runs, seeds_word, setting
+from dsd_bench.config.naming import (
+    Lookup,
+    component_word,
+    distinct_labels,
+    group_runs,
+    seeds_word,
+    setting,
+)
 from dsd_bench.errors import plain
 from dsd_bench.reports.plot import Series
 
@@ -48,6 +55,12 @@ class Method:
         if self.on_test:
             return Text("selected on test", style="bold yellow")
         return Text("selected on validation", style="dim")
+
+    @property
+    def chooser(self) -> str:
+        """What chose the rounds that are returned, as one types it."""
+        chosen = self.runs[0].config.get("chooser")
+        return plain(component_word("chooser", chosen)) if chosen else "best"
 
     @property
     def unfinished(self) -> bool:

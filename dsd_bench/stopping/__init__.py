@@ -2,23 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 from dsd_bench.params import Params
+from dsd_bench.rounds import Rounds, below
 
-MARGIN = 1e-9
-"""How far two numbers must be apart to differ: far more than rounding makes of decimals, far less
-than one image or one weight."""
-
-
-def below(value: float, limit: float) -> bool:
-    """Whether ``value`` is less than ``limit`` by more than rounding explains.
-
-    Accuracies and sparsities are counts divided by counts, and 0.545 - 0.05 is 0.495 on paper but
-    not in binary. So whoever compares a difference with a limit asks this; ties are not below.
-    """
-    return value < limit - MARGIN
+__all__ = ["StopCriterion", "below"]
 
 
 class StopCriterion:
@@ -27,7 +14,7 @@ class StopCriterion:
     def __init__(self, params: Params) -> None:
         self.params = params
 
-    def stop(self, rounds: Sequence[Mapping[str, Any]], score: str) -> str | None:
+    def stop(self, rounds: Rounds, score: str) -> str | None:
         """Return why to stop after the last of ``rounds``, or None to go on.
 
         It must be a pure function: asked again with the same rounds it answers the same,

@@ -5,19 +5,11 @@ Whatever they answer, the run returns the best of all its rounds, not the last o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from dsd_bench.errors import RunError
+from dsd_bench.rounds import Rounds, column
 from dsd_bench.stopping import StopCriterion, below
 from dsd_bench.stopping.builtin import EntropyGateParams, PatienceParams, TargetParams
-
-Rounds = Sequence[Mapping[str, Any]]
-
-_HINTS = {
-    "entropy": ": entropy is that of rectifiers (ReLU) and this model has none; try 'patience'",
-    "val_accuracy": ": is there a validation part to judge by?",
-}
 
 
 class Never(StopCriterion):
@@ -112,11 +104,4 @@ def _early_stop(scores: Sequence[float], tolerance: float, patience: int, name: 
 
 def _column(rounds: Rounds, name: str, rule: str) -> list[float]:
     """Return a column of ``rounds``, or say why the rule cannot do without it."""
-    values = [row.get(name) for row in rounds]
-    missing = next((place for place, value in enumerate(values) if value is None), None)
-    if missing is None:
-        return [float(value) for value in values if value is not None]
-    number = rounds[missing].get("round", missing)
-    raise RunError(
-        f"the stop rule '{rule}' needs '{name}', which round {number} lacks{_HINTS.get(name, '')}"
-    )
+    return column(rounds, name, f"the stop rule '{rule}'")

@@ -73,12 +73,12 @@ class RunFolder:
                 for needed in checkpoint.needed:
                     self.recall(needed)
             except DamagedFile as error:
-                self._warn(f"{error}; going back to the checkpoint before it")
+                self.warn(f"{error}; going back to the checkpoint before it")
                 continue
             self._write_rows(checkpoint.rows)
             return checkpoint
         if self.has_checkpoint:
-            self._warn("no undamaged checkpoint is left; beginning anew")
+            self.warn("no undamaged checkpoint is left; beginning anew")
             for path in (self.path / CORRECT, *self._own(METRICS, "*.jsonl")):
                 with explained(path):
                     path.unlink(missing_ok=True)
@@ -240,7 +240,8 @@ class RunFolder:
         """
         confirm(self.path / LOCK)
 
-    def _warn(self, text: str) -> None:
+    def warn(self, text: str) -> None:
+        """Log a line and tell it to whoever began the run."""
         self.log(text)
         self._tell(text)
 

@@ -147,6 +147,7 @@ class Config(_Shape):
     schedule: Component | None = None
     weights: Weights | None = None
     updater: Component | None = None
+    chooser: Component | None = None
     metrics: list[str] = Field(default_factory=list)
 
 

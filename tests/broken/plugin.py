@@ -41,6 +41,10 @@ BROKEN = {
         *("any-dtype", "no-waiting", *RUNS),
     ),
     "schedule": ("phases", "rates", "pure", "ends", *RUNS),
+    "chooser": (
+        *("answers", "pure", "leaves-rounds", "absent-columns", "columns", "steady"),
+        *RUNS,
+    ),
     "stop": ("answers", "pure", "leaves-rounds", "absent-columns", "columns", *RUNS),
     "model": (
         *("same-seed", "logits", "prunable", "evaluates-alike", "whole-state", "any-dtype"),
@@ -70,7 +74,7 @@ def components(kind: str) -> list[Component]:
     for name in ("good", *BROKEN[kind]):
         place = f"broken.{kind}:{CLASSES.get(name, name.title().replace('-', ''))}"
         params = PARAMS.get(kind, Params) if (kind, name) != ("dataset", "params") else Params
-        columns = ("colour",) if (kind, name) == ("stop", "columns") else ()
+        columns = ("colour",) if kind in ("stop", "chooser") and name == "columns" else ()
         made.append(Component(name, place, "broken", params, columns=columns))
     return made
 
@@ -104,6 +108,11 @@ def register_optimizers():
 @hookimpl
 def register_schedules():
     return components("schedule")
+
+
+@hookimpl
+def register_choosers():
+    return components("chooser")
 
 
 @hookimpl
