@@ -11,7 +11,7 @@ FURTHER = {
     "dsd_bench.errors": "the errors that users see",
     "dsd_bench.stateful": "what components remember between steps and rounds",
     "dsd_bench.analysis": "what curves say: depth, phases, evidence, memorisation",
-    "dsd_bench.replay": "stop rules on finished curves",
+    "dsd_bench.replay": "stop rules and choosers on finished curves",
 }
 """Public modules that are no kind of component, with what they hold."""
 

@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from dsd_bench.analysis import Spread
 from dsd_bench.cli import reading
 from dsd_bench.cli.saying import say, say_csv, say_json
-from dsd_bench.cli.tables import plain_table, print_whole
+from dsd_bench.cli.tables import plain_table, print_whole, rounds_word, share_word
 from dsd_bench.costs import macs_word
 from dsd_bench.errors import UsageError
 from dsd_bench.plugins import catalogue
 from dsd_bench.plugins.origins import remembering
 from dsd_bench.reports.methods import Method, methods_of
-from dsd_bench.reports.words import Glyphs, compact, glyphs, open_console, percent
+from dsd_bench.reports.words import Glyphs, glyphs, open_console, percent
 from dsd_bench.store.runs import find_run, load_run
 
 if TYPE_CHECKING:
-    from dsd_bench.replay import MethodReplay, Replay, Rule
+    from dsd_bench.replay import MethodReplay, Replay
+    from dsd_bench.replay.figure import Points
+    from dsd_bench.store.runs import StoredRun
+
+    Drawn = tuple[Points, tuple[str, str]]
+
+T = TypeVar("T")
 
 
 @click.command()
@@ -34,21 +40,27 @@ if TYPE_CHECKING:
     "--stop",
     "stops",
     multiple=True,
-    required=True,
     metavar="NAME[:KEY=VALUE,...]",
     help="Stop criterion, any plugin's too; repeat it for several.",
+)
+@click.option(
+    "--choose",
+    "choosers",
+    multiple=True,
+    metavar="NAME[:KEY=VALUE,...]",
+    help="Instead of stop criteria: chooser of the round; repeat it for several.",
 )
 @click.option(
     "--vary",
     multiple=True,
     metavar="KEY=V1,V2,...",
-    help="Try these values of a parameter of the one --stop; repeat it for a grid.",
+    help="Try these values of a parameter of the one rule; repeat it for a grid.",
 )
 @click.option(
     "--figure",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Draw trainings saved against accuracy given up (.svg, .png).",
+    help="Draw what is saved against the accuracy that it costs (.svg, .png).",
 )
 @click.option("--csv", "as_csv", is_flag=True, help="Print a CSV, one line a rule and run.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -57,6 +69,7 @@ if TYPE_CHECKING:
 def replay(
     runs: tuple[str, ...],
     stops: tuple[str, ...],
+    choosers: tuple[str, ...],
     vary: tuple[str, ...],
     figure: Path | None,
     as_csv: bool,
@@ -64,40 +77,84 @@ def replay(
     runs_dir: Path,
     data_dir: Path,
 ) -> None:  # fmt: skip
-    """Apply stop rules to the finished, full curves of RUN... without training.
+    """Apply stop rules, or choosers, to the finished curves of RUN... without training.
 
-    Tells for each rule where it stops, the trainings and MACs it saves, and the accuracy it gives
-    up against the best round of the whole curve. RUN is an id, a unique prefix of one, or a path;
-    seeds of one configuration are taken together.
+    Tells for each stop rule where it stops, the trainings and MACs it saves, and the accuracy it
+    gives up against the best round of the whole curve; for each chooser (--choose) which round it
+    returns, and what weights and accuracy that saves and costs. RUN is an id, a unique prefix of
+    one, or a path; seeds of one configuration are taken together.
     """
-    from dsd_bench.replay import outcomes
-    from dsd_bench.replay.curves import read_curve
-
     if as_csv and as_json:
         raise UsageError("--csv and --json exclude each other")
+    if bool(stops) == bool(choosers):
+        raise UsageError("give --stop NAME, or --choose NAME: what is to be replayed")
     _check_figure(figure)
-    with remembering(runs_dir):
-        rules = _rules(stops, vary)
+    form = "csv" if as_csv else "json" if as_json else ""
     found = [load_run(path) for path in dict.fromkeys(find_run(word, runs_dir) for word in runs)]
-    curves = {run.run_id: read_curve(run, data_dir) for run in found}
-    methods = methods_of(found, catalogue().find)
+    with remembering(runs_dir):
+        replayed = _choose if choosers else partial(_stop, data_dir=data_dir)
+        points, axes = replayed(found, choosers or stops, vary, form)
+    if figure is not None:
+        from dsd_bench.replay.figure import draw
+
+        draw(points, figure, *axes)
+        say(f"wrote {figure}", err=True)
+
+
+def _stop(
+    runs: Sequence[StoredRun], words: Sequence[str], vary: Sequence[str], form: str, data_dir: Path
+) -> Drawn:
+    """Replay stop rules, print what they do, return what a figure shows of it."""
+    from dsd_bench.replay import outcomes, rule, varied
+    from dsd_bench.replay.curves import read_curve
+
+    rules = _rules(words, vary, "--stop", rule, varied)
+    curves = {run.run_id: read_curve(run, data_dir) for run in runs}
+    methods = methods_of(runs, catalogue().find)
     results = {
         method.label: outcomes([curves[run.run_id] for run in method.runs], rules)
         for method in methods
     }
-    if as_json:
+    if form == "json":
         say_json({"rules": _records(results)})
-    elif as_csv:
-        _write_csv(results)
+    elif form == "csv":
+        _write_csv([_record(*one) for one in _flat(results, "replays")])
     else:
         console = open_console(sys.stdout)
         for method in methods:
             _show(console, method, results[method.label])
-    if figure is not None:
-        from dsd_bench.replay.figure import draw
+    axes = ("trainings saved (%)", "accuracy given up against the oracle (points)")
+    return {
+        name: [(one.trainings_saved, one.given_up) for one in found]
+        for name, found in results.items()
+    }, axes
 
-        draw(results, figure)
-        say(f"wrote {figure}", err=True)
+
+def _choose(
+    runs: Sequence[StoredRun], words: Sequence[str], vary: Sequence[str], form: str
+) -> Drawn:
+    """Replay choosers, print what they choose, return what a figure shows of it."""
+    from dsd_bench.cli import choosing
+    from dsd_bench.replay.choices import summaries, way, ways
+    from dsd_bench.replay.curves import read_rounds
+
+    tried = _rules(words, vary, "--choose", way, ways)
+    curves = {run.run_id: read_rounds(run) for run in runs}
+    methods = methods_of(runs, catalogue().find)
+    results = {
+        method.label: summaries([curves[run.run_id] for run in method.runs], tried)
+        for method in methods
+    }
+    if form == "json":
+        say_json({"choosers": choosing.records(results)})
+    elif form == "csv":
+        _write_csv([choosing.record(*one) for one in _flat(results, "choices")])
+    else:
+        console = open_console(sys.stdout)
+        for method in methods:
+            choosing.show(console, method, results[method.label])
+    axes = ("weights saved of those that best returns (%)", "accuracy lost against best (points)")
+    return {name: [(one.fewer, one.lost) for one in found] for name, found in results.items()}, axes
 
 
 def _check_figure(path: Path | None) -> None:
@@ -107,13 +164,18 @@ def _check_figure(path: Path | None) -> None:
         check_suffix(path)
 
 
-def _rules(stops: Sequence[str], vary: Sequence[str]) -> list[Rule]:
-    from dsd_bench.replay import rule, varied
-
+def _rules(
+    words: Sequence[str],
+    vary: Sequence[str],
+    flag: str,
+    one: Callable[[str], T],
+    grid: Callable[[str, Mapping[str, Sequence[str]]], list[T]],
+) -> list[T]:
+    """Return the rules that are asked for with an option."""
     if not vary:
-        return [rule(word) for word in stops]
-    if len(stops) > 1:
-        raise UsageError("--vary needs exactly one --stop, whose parameters it varies")
+        return [one(word) for word in words]
+    if len(words) > 1:
+        raise UsageError(f"--vary needs exactly one {flag}, whose parameters it varies")
     values: dict[str, list[str]] = {}
     for word in vary:
         key, sign, text = word.partition("=")
@@ -123,7 +185,13 @@ def _rules(stops: Sequence[str], vary: Sequence[str]) -> list[Rule]:
         if key.strip() in values:
             raise UsageError(f"--vary: '{key.strip()}' is given twice")
         values[key.strip()] = parts
-    return varied(stops[0], values)
+    return grid(words[0], values)
+
+
+def _flat(results: Mapping[str, Sequence[Any]], name: str) -> list[tuple[str, Any]]:
+    """Return what each rule does to each run, with the method's name."""
+    methods = [(method, one) for method, found in results.items() for one in found]
+    return [(method, single) for method, one in methods for single in getattr(one, name)]
 
 
 def _record(method: str, one: Replay) -> dict[str, Any]:
@@ -146,13 +214,7 @@ def _records(results: Mapping[str, Sequence[MethodReplay]]) -> list[dict[str, An
     return listed
 
 
-def _write_csv(results: Mapping[str, Sequence[MethodReplay]]) -> None:
-    rows = [
-        _record(method, replayed)
-        for method, found in results.items()
-        for one in found
-        for replayed in one.replays
-    ]
+def _write_csv(rows: Sequence[Mapping[str, Any]]) -> None:
     say_csv(tuple(rows[0]), rows)
 
 
@@ -184,19 +246,9 @@ def _means(found: Sequence[MethodReplay], signs: Glyphs) -> Table:
     for number, one in enumerate(found, start=1):
         shares = (one.trainings_saved, one.macs_saved, one.effective_saved)
         points = (one.accuracy, one.given_up, one.lost)
-        words = [_share(spread, signs) for spread in (*shares, *points)]
-        table.add_row(str(number), one.rule, _rounds(one.round, signs), *words)
+        words = [share_word(spread, signs) for spread in (*shares, *points)]
+        table.add_row(str(number), one.rule, rounds_word(one.round, signs), *words)
     return table
-
-
-def _share(value: Spread | None, signs: Glyphs) -> str:
-    return "-" if value is None else compact(value.mean, value.std, signs)
-
-
-def _rounds(value: Spread, signs: Glyphs) -> str:
-    whole = value.mean.is_integer() and not value.std
-    mean = f"{value.mean:.0f}" if whole else f"{value.mean:.1f}"
-    return mean + (f"{signs.plus_minus}{value.std:.1f}" if value.std is not None else "")
 
 
 def _each(found: Sequence[MethodReplay]) -> Table:

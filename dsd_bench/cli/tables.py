@@ -5,6 +5,9 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
+from dsd_bench.analysis import Spread
+from dsd_bench.reports.words import Glyphs, compact
+
 
 def plain_table(*titles: str, left: int = 1) -> Table:
     """Return an empty table without lines; its first ``left`` columns are aligned to the left."""
@@ -23,3 +26,15 @@ def print_whole(console: Console, table: Table) -> None:
         console.print(table, crop=False)
     finally:
         console.width = width
+
+
+def share_word(value: Spread | None, signs: Glyphs) -> str:
+    """Write a share with its spread in %, ``-`` where it is unknown."""
+    return "-" if value is None else compact(value.mean, value.std, signs)
+
+
+def rounds_word(value: Spread, signs: Glyphs) -> str:
+    """Write a mean of numbers of rounds with its spread."""
+    whole = value.mean.is_integer() and not value.std
+    mean = f"{value.mean:.0f}" if whole else f"{value.mean:.1f}"
+    return mean + (f"{signs.plus_minus}{value.std:.1f}" if value.std is not None else "")

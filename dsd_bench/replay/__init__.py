@@ -14,14 +14,12 @@ from itertools import product
 from typing import Any
 
 from dsd_bench.analysis import Spread, spread
-from dsd_bench.config.metrics import needed_keys, word_of
-from dsd_bench.config.naming import component_word
+from dsd_bench.config.metrics import needed_keys
 from dsd_bench.config.run import ComponentConfig, RunConfig
-from dsd_bench.config.words import parse_component
 from dsd_bench.errors import DsdError, RunError, UsageError
-from dsd_bench.experiment.ending import best_round, ended
-from dsd_bench.params import parse_values, split_word
-from dsd_bench.plugins import catalogue
+from dsd_bench.experiment.choosing import choice_of
+from dsd_bench.experiment.ending import ended
+from dsd_bench.replay.rules import check_metrics, named
 from dsd_bench.stopping import StopCriterion
 from dsd_bench.store.checkpoint import Row
 
@@ -71,7 +69,7 @@ class Replay:
         run_id, seed: of the run.
         round: the last one trained under the rule; ``last``: of the whole curve.
         stopped_by, reason: as ``result.json`` would have them.
-        best_round: the one that is selected.
+        best_round: the one that the run's chooser chooses.
         accuracy: of the selected model.
         whole_round, whole_accuracy: what the whole curve selects by the same score.
         oracle_round, oracle_accuracy: the best round of the whole curve by this very accuracy,
@@ -124,18 +122,8 @@ def rule(word: str, values: Mapping[str, Any] | None = None) -> Rule:
     Raises:
         UsageError: for an unknown name, key or value.
     """
-    given: Any = word
-    if values:
-        name, bare, keyed = split_word(word, "--stop")
-        model = catalogue().get("stop", name, "--stop").component.params
-        given = {"name": name, **parse_values(model, bare, keyed, f"--stop {name}"), **values}
-    entry, params = parse_component("stop", given, "--stop")
-    component = entry.component
-    config = ComponentConfig(
-        name=component.name, version=component.version, params=params.model_dump(mode="json")
-    )
-    text = component_word("stop", config.model_dump(), catalogue().find)
-    return Rule(text, config, component.create(params), needed_keys(component.metrics))
+    found = named("stop", word, values)
+    return Rule(found.word, found.config, found.built, needed_keys(found.component.metrics))
 
 
 def varied(word: str, values: Mapping[str, Sequence[Any]]) -> list[Rule]:
@@ -155,11 +143,11 @@ def replay(curve: Curve, rule: Rule) -> Replay:
         UsageError: if the curve lacks what the rule reads.
         RunError: if a plugin's rule fails.
     """
-    _check_metrics(curve, rule)
+    check_metrics(curve.config.run_id, curve.rows, f"the stop rule '{rule.word}'", rule.metrics)
     config = curve.config.model_copy(update={"stop": rule.config})
     count, (stopped_by, reason) = _end(curve, config, rule)
-    score = config.score
-    best, whole = best_round(curve.rows[:count], score), best_round(curve.rows, score)
+    score, choice = config.score, choice_of(config)
+    best, whole = choice.of(curve.rows[:count]), choice.of(curve.rows)
     column = "test_accuracy" if curve.rows[0].get("test_accuracy") is not None else score
     accuracies = [float(row[column]) for row in curve.rows]
     oracle = max(range(len(accuracies)), key=lambda index: (accuracies[index], -index))
@@ -200,18 +188,6 @@ def _end(curve: Curve, config: RunConfig, rule: Rule) -> tuple[int, tuple[str, s
         if end is not None:
             return count, end
     return len(curve.rows), curve.end
-
-
-def _check_metrics(curve: Curve, rule: Rule) -> None:
-    held = set.intersection(*(set(row.get("metrics", ())) for row in curve.rows))
-    missing = [name for name in rule.metrics if name not in held]
-    if missing:
-        options = " ".join(f"--metric {word_of(name)}" for name in missing)
-        raise UsageError(
-            f"the stop rule '{rule.word}' reads {', '.join(missing)}, which run "
-            f"{curve.config.run_id} did not measure; measure it by running again with "
-            f"{options} --force"
-        )
 
 
 @dataclass(frozen=True)

@@ -28,12 +28,9 @@ def read_curve(run: StoredRun, data_dir: Path = Path("data")) -> Curve:
     Raises:
         UsageError: if the run is unfinished or was itself stopped early.
     """
-    again = command("run", "--config", run.path / "config.json", runs_dir=run.path.parent)
-    if run.result is None or not finished(run.path):
-        raise UsageError(
-            f"run {run.run_id} is unfinished ({len(run.rows)} rounds so far) and a replay needs "
-            f"the whole curve; finish it with: {again}"
-        )
+    again = _again(run)
+    config, rows = read_rounds(run)
+    assert run.result is not None
     if run.result["stopped_by"] not in WHOLE:
         raise UsageError(
             f"run {run.run_id} was itself stopped by '{run.result['stopped_by']}' after round "
@@ -44,12 +41,32 @@ def read_curve(run: StoredRun, data_dir: Path = Path("data")) -> Curve:
     effective = [training.effective for training in ledger.trainings]
     known = [macs for macs in effective if macs is not None]
     return Curve(
-        config=RunConfig.from_json(run.config, str(run.path / "config.json")),
-        rows=rows_with_metrics(run),
+        config=config,
+        rows=rows,
         end=(str(run.result["stopped_by"]), str(run.result.get("reason"))),
         dense=[training.dense for training in ledger.trainings],
         effective=known if len(known) == len(effective) else None,
     )
+
+
+def read_rounds(run: StoredRun) -> tuple[RunConfig, list[dict[str, Any]]]:
+    """Return the configuration of a finished run and its rows as the protocol has them.
+
+    Raises:
+        UsageError: if the run is unfinished.
+    """
+    if run.result is None or not finished(run.path):
+        raise UsageError(
+            f"run {run.run_id} is unfinished ({len(run.rows)} rounds so far) and a replay needs "
+            f"the whole curve; finish it with: {_again(run)}"
+        )
+    config = RunConfig.from_json(run.config, str(run.path / "config.json"))
+    return config, rows_with_metrics(run)
+
+
+def _again(run: StoredRun) -> str:
+    """Return the command that goes on with a run."""
+    return command("run", "--config", run.path / "config.json", runs_dir=run.path.parent)
 
 
 def rows_with_metrics(run: StoredRun) -> list[dict[str, Any]]:

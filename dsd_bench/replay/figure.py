@@ -1,23 +1,28 @@
-"""The trade-off of stop rules as a figure: trainings saved against accuracy given up."""
+"""The trade-off of rules as a figure: what they save against the accuracy that they cost."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from dsd_bench.analysis import Spread
 from dsd_bench.figures import figure, look, save
-from dsd_bench.replay import MethodReplay
+
+Points = Mapping[str, Sequence[tuple[Spread, Spread]]]
+"""For each configuration, by name, of every rule what it saves and what it costs, in 0..1."""
 
 
-def draw(methods: Mapping[str, Sequence[MethodReplay]], path: Path) -> None:
+def draw(methods: Points, path: Path, saved: str, cost: str) -> None:
     """Write the trade-off as SVG or PNG; bars are one standard deviation over the seeds.
 
     Down and to the right is better: more saved, less given up. Each point is numbered by the
     place of its rule in the table.
 
     Args:
-        methods: for each configuration, by name, what every rule does to it.
+        methods: what is drawn.
         path: the file.
+        saved: what the x axis is called, in %.
+        cost: what the y axis is called, in points.
 
     Raises:
         UsageError: for another suffix than ``.svg`` and ``.png``.
@@ -27,10 +32,10 @@ def draw(methods: Mapping[str, Sequence[MethodReplay]], path: Path) -> None:
         for place, (name, found) in enumerate(methods.items()):
             drawn = look(place)
             panel.errorbar(
-                [100 * one.trainings_saved.mean for one in found],
-                [100 * one.given_up.mean for one in found],
-                xerr=[100 * (one.trainings_saved.std or 0.0) for one in found],
-                yerr=[100 * (one.given_up.std or 0.0) for one in found],
+                [100 * x.mean for x, _ in found],
+                [100 * y.mean for _, y in found],
+                xerr=[100 * (x.std or 0.0) for x, _ in found],
+                yerr=[100 * (y.std or 0.0) for _, y in found],
                 color=drawn.colour,
                 marker=drawn.mark,
                 linestyle="none",
@@ -38,14 +43,14 @@ def draw(methods: Mapping[str, Sequence[MethodReplay]], path: Path) -> None:
                 capsize=2,
                 label=name,
             )
-            for number, one in enumerate(found, start=1):
-                at = (100 * one.trainings_saved.mean, 100 * one.given_up.mean)
+            for number, (x, y) in enumerate(found, start=1):
+                at = (100 * x.mean, 100 * y.mean)
                 panel.annotate(
                     str(number), at, xytext=(4, 4), textcoords="offset points",
                     color=drawn.colour, fontsize=7,
                 )  # fmt: skip
-        panel.set_xlabel("trainings saved (%)")
-        panel.set_ylabel("accuracy given up against the oracle (points)")
+        panel.set_xlabel(saved)
+        panel.set_ylabel(cost)
         if len(methods) > 1:
             panel.legend()
         save(fig, path)

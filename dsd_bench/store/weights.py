@@ -17,14 +17,15 @@ from dsd_bench.errors import DamagedFile, UsageError, plain
 from dsd_bench.store.checkpoint import DENSE, round_of, weights_name
 from dsd_bench.store.files import Confirm, anybody, own_folder
 from dsd_bench.store.hashes import recorded, sha256
+from dsd_bench.store.held import KEPT, SUFFIX, kept_rounds
 from dsd_bench.store.kept import pack, unpack
 from dsd_bench.store.reading import read_json
 from dsd_bench.store.tensors import read_tensors, write_tensors
 
+__all__ = ["BEST", "KEPT", "kept_rounds", "name_of", "place", "places", "read_weights"]
+__all__ += ["finished_hashes", "write_weights"]
+
 BEST = "best"
-KEPT = "weights"
-"""Folder of the rounds' weights and of snapshots."""
-SUFFIX = ".safetensors"
 
 
 def write_weights(
@@ -130,22 +131,6 @@ def finished_hashes(path: Path) -> dict[str, str]:
         return recorded(read_json(path / "result.json"))
     except UsageError:
         return {}
-
-
-def kept_rounds(path: Path) -> list[int]:
-    """Return the rounds whose weights a run folder holds, ascending."""
-    rounds = {0} if (path / f"{DENSE}{SUFFIX}").exists() else set()
-    try:
-        best = read_json(path / "result.json").get("best_round")
-    except UsageError:
-        best = None
-    if type(best) is int:
-        rounds.add(best)
-    for file in (path / KEPT).glob(f"*-*{SUFFIX}"):
-        number = round_of(file.stem.replace("best-", "round-", 1))
-        if number is not None:
-            rounds.add(number)
-    return sorted(rounds)
 
 
 def name_of(weights: str | int, path: Path) -> str:
