@@ -125,9 +125,9 @@ def test_a_figure_is_written_and_its_bytes_repeat(command: Command, suffix: str)
 
 
 def test_another_suffix_is_refused_before_anything_else(command: Command) -> None:
-    code, _, err = command("analyze", "nothing", "--figure", "curve.pdf")
+    code, _, err = command("analyze", "nothing", "--figure", "curve.gif")
     assert code == 2
-    assert ".svg or .png" in err
+    assert ".svg, .pdf or .png" in err
 
 
 def test_unfinished_runs_are_named(command: Command) -> None:

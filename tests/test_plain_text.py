@@ -183,7 +183,7 @@ def called_print(called: ast.expr) -> bool:
 
 
 @pytest.mark.parametrize("text", [ALL, r"$\frac$", "$$", "a$b", r"$\mathrm{x}$"])
-@pytest.mark.parametrize("kind", ["svg", "png"])
+@pytest.mark.parametrize("kind", ["svg", "pdf", "png"])
 @pytest.mark.filterwarnings("ignore:constrained_layout")
 def test_a_figures_words_are_text(text: str, kind: str, tmp_path: Path) -> None:
     from xml.etree import ElementTree

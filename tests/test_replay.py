@@ -257,7 +257,7 @@ def test_the_command_varies_a_parameter_and_draws(command, whole, tmp_path):
         (("--stop", "patience", "--vary", "nope=0"), "unknown key 'nope'"),
         (("--stop", "patience", "--vary", "tolerance=3"), "tolerance=3"),
         (("--stop", "impatience"), "did you mean 'patience'"),
-        (("--stop", "patience", "--figure", "x.pdf"), "x.pdf"),
+        (("--stop", "patience", "--figure", "x.gif"), "x.gif"),
         (("--stop", "patience", "--csv", "--json"), "exclude"),
     ],
 )

@@ -20,6 +20,7 @@ from dsd_bench.errors import UsageError, collect
 from dsd_bench.plugins import catalogue
 from dsd_bench.reports.fairness import fairness_of
 from dsd_bench.reports.methods import Method, methods_of
+from dsd_bench.reports.pictures import setting_sentence
 from dsd_bench.reports.studies import print_study
 from dsd_bench.reports.words import open_console
 from dsd_bench.store.runs import StoredRun, find_run, load_run
@@ -36,7 +37,9 @@ from dsd_bench.store.runs import StoredRun, find_run, load_run
     help="Points below dense that compression may cost.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; accuracies in 0..1.")
-@click.option("--figure", type=click.Path(path_type=Path), metavar="FILE", help=".svg or .png")
+@click.option(
+    "--figure", type=click.Path(path_type=Path), metavar="FILE", help="An .svg, .pdf or .png file."
+)  # fmt: skip
 @reading.runs_dir
 def analyze(
     runs: tuple[str, ...],
@@ -162,7 +165,8 @@ def _draw(
     title = methods[0].label
     if len(methods) > 1:
         title = f"phases of {methods[shown].label}" if shown is not None and phases else ""
-    save_study(path, groups, studies[0].summary.column, phases, title)
+    words = setting_sentence([run for one in methods for run in one.runs], catalogue().find)
+    save_study(path, groups, studies[0].summary.column, phases, f"{title}\n{words}".strip())
 
 
 def study_json(method: Method, found: Study, dodged: Dodge | None) -> dict[str, Any]:

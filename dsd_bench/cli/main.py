@@ -32,7 +32,7 @@ COMMANDS = {
     "clean": ("dsd_bench.cli.clean", "List and delete what runs no longer need."),
     "doctor": ("dsd_bench.cli.doctor", "Look at what runs need here, and say what to do."),
     "table": ("dsd_bench.cli.suites", "Lay out a suite's runs beside its source's numbers."),
-    "plot": ("dsd_bench.cli.suites", "Draw a suite's runs along its source's axes."),
+    "plot": ("dsd_bench.cli.plotting", "Draw runs for a paper, or a suite along its axes."),
     "analyze": ("dsd_bench.cli.analyze", "Tell phases, depth and sweet spot of finished curves."),
     "plugins": ("dsd_bench.cli.plugins", "List every component by kind, and broken plugins."),
     "info": ("dsd_bench.cli.plugins", "Describe one component: parameters, citation, origin."),

@@ -21,6 +21,7 @@ from dsd_bench.errors import UsageError
 from dsd_bench.plugins import catalogue
 from dsd_bench.plugins.origins import remembering
 from dsd_bench.reports.methods import Method, methods_of
+from dsd_bench.reports.pictures import setting_sentence
 from dsd_bench.reports.words import Glyphs, glyphs, open_console, percent
 from dsd_bench.store.runs import find_run, load_run
 
@@ -60,7 +61,7 @@ T = TypeVar("T")
     "--figure",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Draw what is saved against the accuracy that it costs (.svg, .png).",
+    help="Draw what is saved against the accuracy that it costs (.svg, .pdf, .png).",
 )
 @click.option("--csv", "as_csv", is_flag=True, help="Print a CSV, one line a rule and run.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -97,7 +98,7 @@ def replay(
     if figure is not None:
         from dsd_bench.replay.figure import draw
 
-        draw(points, figure, *axes)
+        draw(points, figure, *axes, setting_sentence(found, catalogue().find))
         say(f"wrote {figure}", err=True)
 
 

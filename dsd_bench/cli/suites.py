@@ -1,4 +1,4 @@
-"""``dsd-bench table`` and ``dsd-bench plot``: what the finished runs of a suite say."""
+"""``dsd-bench table``, and what all commands on suites share."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from dsd_bench.errors import UsageError
 from dsd_bench.suites.cells import cells
 from dsd_bench.suites.results import Result, results
 from dsd_bench.suites.schema import Suite, find_suite, known_suites, read_suite
+
+FORMATS = ("markdown", "csv", "json", "latex")
 
 
 def list_suites(as_json: bool = False) -> None:
@@ -40,31 +42,37 @@ def list_suites(as_json: bool = False) -> None:
 @click.argument("suite", metavar="[SUITE]", required=False)
 @reading.cell_options
 @reading.runs_dir
-@click.option("--csv", "as_csv", is_flag=True, help="CSV instead of markdown.")
-@click.option("--json", "as_json", is_flag=True, help="JSON instead of markdown.")
 @click.option(
+    "--format", "kind", type=click.Choice(FORMATS), default="markdown", show_default=True,
+    help="How it is written; latex is a tabular with booktabs' rules.",
+)  # fmt: skip
+@click.option("--csv", "as_csv", is_flag=True, help="The same as --format csv.")
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@click.option(
+    "-o",
     "--output",
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="Write into FILE instead of printing.",
 )
 def table(
-    suite: str | None, as_csv: bool, as_json: bool, output: Path | None, **given: Any
+    suite: str | None, kind: str, as_csv: bool, as_json: bool, output: Path | None, **given: Any
 ) -> None:
     """Lay out the finished runs of SUITE as its source does: n, spread, its numbers.
 
     Without SUITE it lists those that there are.
     """
-    if as_csv and as_json:
-        raise UsageError("--csv and --json exclude each other")
+    if as_csv + as_json + (kind != "markdown") > 1:
+        raise UsageError("--csv, --json and --format exclude each other")
+    kind = "csv" if as_csv else "json" if as_json else kind
     if suite is None:
-        list_suites(as_json)
+        list_suites(kind == "json")
         return
     from dsd_bench.suites.tables import make_table
 
-    read, found = _results(suite, **given)
+    read, found = suite_results(suite, **given)
     made = make_table(read, found)
-    text = made.csv() if as_csv else made.json() if as_json else made.markdown()
+    text: str = getattr(made, kind)()
     if output is None:
         say(text, end="")
         return
@@ -78,39 +86,10 @@ def table(
     say(output, err=True)
 
 
-@click.command()
-@click.argument("suite", metavar="[SUITE]", required=False)
-@reading.cell_options
-@reading.runs_dir
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="An .svg or .png file (default: SUITE.svg).",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the file's name as JSON.")
-def plot(suite: str | None, output: Path | None, as_json: bool, **given: Any) -> None:
-    """Draw the finished runs of SUITE along its source's axes.
-
-    Without SUITE it lists those that there are.
-    """
-    if suite is None:
-        list_suites(as_json)
-        return
-    from dsd_bench.suites.plots import draw
-
-    read, found = _results(suite, **given)
-    path = output or Path(f"{find_suite(suite).stem}.svg")
-    draw(read, found, path)
-    if as_json:
-        say_json({"suite": suite, "path": str(path)})
-    else:
-        say(path, err=True)
-
-
-def _results(
+def suite_results(
     word: str, scale: Any, only: tuple[str, ...], seeds: str | None, runs_dir: Path
 ) -> tuple[Suite, list[Result]]:
+    """Return a suite and the finished runs of the cells that a command's options choose."""
     path = find_suite(word)
     suite = read_suite(path)
     with identifying():

@@ -110,8 +110,8 @@ def setting_words(config: Config, lookup: Lookup | None = None) -> dict[str, str
 def distinct_labels(configs: Sequence[Config], lookup: Lookup | None = None) -> list[str]:
     """Return a label for each configuration; equal ones get what tells them apart.
 
-    Added are, in this order and only as far as they differ: data, noise and model, values of
-    the protocol, seeds, and at last the run id.
+    Added are, in this order and only as far as they differ: data, noise and model, the teachers'
+    methods, values of the protocol, seeds, and at last the run id.
     """
     labels = [label(config, lookup) for config in configs]
     details = [_details(config, lookup) for config in configs]
@@ -139,6 +139,8 @@ def _details(config: Config, lookup: Lookup | None) -> dict[str, str]:
     found = {kind: words[kind] for kind in _SETTING if kind in words}
     protocol = {key: f"{key}={value}" for key, value in config["protocol"].items()}
     own = {key: f"{key} {config[key]}" for key in ("data_seed", "seed")}
+    chain = [part["teacher"]["config"] for part in config["regularizers"] if part.get("teacher")]
+    found["teachers"] = " and ".join(f"teacher {label(one, lookup)}" for one in chain)
     return found | protocol | own | {"run_id": config["run_id"][:8]}
 
 

@@ -1,4 +1,4 @@
-"""Figures as SVG and PNG, equal byte for byte; readable in grey and by colour-blind readers.
+"""Figures as SVG, PDF and PNG, equal byte for byte; readable in grey and by colour-blind readers.
 
 Import it where it is used, within functions: it loads matplotlib (0.3 s)::
 

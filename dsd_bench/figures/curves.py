@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -12,6 +14,7 @@ from matplotlib.lines import Line2D
 
 from dsd_bench.analysis import Point, mean_curve
 from dsd_bench.figures.scales import Scale, positions, scale_x
+from dsd_bench.figures.sharing import draw_stretch, shared_stretches
 from dsd_bench.figures.style import Look, look
 from dsd_bench.store.checkpoint import Row
 
@@ -56,7 +59,7 @@ def curves(
 
     Accuracies are drawn in %. A group in which nobody measured the column is left out (its
     look is not given to another); rounds that only some seeds reached are averaged over those
-    and have hollow marks.
+    and have hollow marks. Where curves coincide they are striped in all their colours.
 
     Args:
         axis: the panel.
@@ -70,12 +73,18 @@ def curves(
     Returns:
         The lines, labelled, for a legend.
     """
-    lines = []
-    for place, (label, seeds) in enumerate(groups.items()):
-        points = mean_curve(seeds, column)
+    lines, scale = [], factor(column)
+    drawn = looks or [look(place) for place in range(len(groups))]
+    means = [mean_curve(seeds, column) for seeds in groups.values()]
+    for label, points, chosen in zip(groups, means, drawn):
         if points:
-            chosen = looks[place] if looks else look(place)
-            lines.append(_curve(axis, points, (label, chosen), factor(column), x, band))
+            lines.append(_curve(axis, points, (label, chosen), scale, x, band))
+    for stretch in shared_stretches(means):
+        points = means[stretch.members[0]]
+        places = {
+            point.round: (at, scale * point.mean) for point, at in zip(points, positions(points, x))
+        }
+        draw_stretch(axis, stretch, places, drawn)
     scale_x(axis, x, label=False)
     return lines
 
@@ -206,7 +215,7 @@ def legend(
         target: the figure, or one panel.
         lines: labelled; of equal labels the first counts.
         columns: entries side by side, below a figure fewer if it is too narrow; default: four
-            below a figure, one within a panel.
+            below a figure, one within a panel. What is too wide by itself is broken.
         title: above the entries.
     """
     entries = {str(line.get_label()): line for line in reversed(lines)}
@@ -214,11 +223,17 @@ def legend(
     handles, names = list(ordered.values()), list(ordered)
     if isinstance(target, Axes):
         target.legend(handles, names, loc="best", ncols=columns or 1, title=title)
-    else:
-        for ncols in range(columns or min(4, max(1, len(names))), 0, -1):
-            made = target.legend(
-                handles, names, loc="outside lower center", ncols=ncols, title=title
-            )
-            if ncols == 1 or made.get_window_extent().width <= target.bbox.width:
-                break
-            made.remove()
+        return
+    most = columns or min(4, max(1, len(names)))
+    choices = [(ncols, names) for ncols in range(most, 0, -1)]
+    choices += [(1, [_broken(name, width) for name in names]) for width in range(90, 10, -10)]
+    for place, (ncols, told) in enumerate(choices):
+        made = target.legend(handles, told, loc="outside lower center", ncols=ncols, title=title)
+        if place + 1 == len(choices) or made.get_window_extent().width <= target.bbox.width:
+            break
+        made.remove()
+
+
+def _broken(name: str, width: int) -> str:
+    """Break a name into lines of at most ``width`` characters, after a comma where it has one."""
+    return "\n".join(textwrap.wrap(re.sub(r",(?=\S)", ", ", name), width))

@@ -19,7 +19,7 @@ def save_study(
     """Draw accuracy, fit of wrong labels and entropy of some configurations above each other.
 
     Args:
-        path: ``.svg`` or ``.png``.
+        path: ``.svg``, ``.pdf`` or ``.png``.
         groups: label -> for each seed its rows.
         column: the accuracy.
         phases: what all panels are tinted with.

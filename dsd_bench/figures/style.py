@@ -1,4 +1,4 @@
-"""The look of all figures, and files of them that are equal byte for byte.
+"""The looks of all figures, and files of them that are equal byte for byte.
 
 Nothing here uses pyplot: a figure is a value, no window and no backend is chosen for the process.
 The bytes depend on the figure and on matplotlib's version alone; not on the date, the machine, the
@@ -17,6 +17,7 @@ from typing import Any, Literal
 import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -34,6 +35,9 @@ DASHES = ("-", (0, (5, 1.5)), (0, (5, 1.5, 1, 1.5)), (0, (1.2, 1.2)), (0, (8, 2,
 
 MARKS = "os^Dv<>Pp"
 """One character each, as matplotlib names them."""
+
+GREYS = ("#000000", "#6e6e6e", "#3c3c3c", "#8c8c8c")
+"""Of the series of style ``grey``: dashes and marks tell them apart."""
 
 GREY = "#595959"
 """Of words and lines that belong to no series; 7:1 on white."""
@@ -61,26 +65,58 @@ _RC = {
     "lines.linewidth": 1.4,
     "lines.markersize": 3.5,
     "legend.fontsize": 7.0,
+    "legend.title_fontsize": 7.0,
     "legend.frameon": False,
     "legend.handlelength": 3.0,
     "figure.facecolor": "white",
     "svg.fonttype": "path",
     "svg.hashsalt": "dsd-bench",
+    "pdf.fonttype": 42,
     "text.usetex": False,
 }
+Style = Literal["paper", "serif", "grey", "slides"]
+STYLES: dict[Style, dict[str, Any]] = {
+    "paper": {},
+    "serif": {
+        "font.family": ["STIXGeneral", "DejaVu Sans"],
+        "font.size": 9.0,
+        "axes.titlesize": 9.5,
+        "axes.labelsize": 9.0,
+        "legend.fontsize": 8.0,
+        "legend.title_fontsize": 8.0,
+        "xtick.labelsize": 8.0,
+        "ytick.labelsize": 8.0,
+    },
+    "grey": {},
+    "slides": {
+        "font.size": 13.0,
+        "axes.titlesize": 14.0,
+        "axes.labelsize": 13.0,
+        "legend.fontsize": 12.0,
+        "legend.title_fontsize": 12.0,
+        "xtick.labelsize": 12.0,
+        "ytick.labelsize": 12.0,
+        "lines.linewidth": 2.4,
+        "lines.markersize": 6.0,
+        "axes.linewidth": 1.0,
+    },
+}
+"""What each style changes of the house style; ``grey`` has colours of its own (:data:`GREYS`)."""
+
 _MM = 1 / 25.4
 _DPI = 200
-_CANVAS = {".svg": FigureCanvasSVG, ".png": FigureCanvasAgg}
+_CANVAS = {".svg": FigureCanvasSVG, ".pdf": FigureCanvasPdf, ".png": FigureCanvasAgg}
 _METADATA: dict[str, dict[str, Any]] = {
     ".svg": {"Date": None, "Creator": None},
+    ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
     ".png": {"Software": None},
 }
 
 
 @contextmanager
-def house_style() -> Iterator[None]:
-    """Draw in this block as all figures look, whatever a ``matplotlibrc`` says."""
-    with matplotlib.style.context(["default", _RC]):
+def house_style(style: Style = "paper") -> Iterator[None]:
+    """Draw in this block as all figures of a style look, whatever a ``matplotlibrc`` says."""
+    with matplotlib.style.context(["default", _RC, STYLES[style]]):
         yield
 
 
@@ -93,6 +129,7 @@ def figure(
     *,
     sharex: Share = False,
     sharey: Share = False,
+    style: Style = "paper",
 ) -> Iterator[tuple[Figure, list[list[Axes]]]]:
     """Make a figure of ``rows`` x ``cols`` panels, to be drawn on within the block.
 
@@ -106,11 +143,12 @@ def figure(
         cols: of panels.
         sharex: which panels share their x axis: True (all), ``"row"``, ``"col"``, False.
         sharey: likewise.
+        style: of everything in it.
 
     Yields:
         The figure and ``axes[row][col]``.
     """
-    with house_style():
+    with house_style(style):
         made = Figure(figsize=(width_mm * _MM, height_mm * _MM), layout="constrained")
         panels = made.subplots(rows, cols, squeeze=False, sharex=sharex, sharey=sharey)
         yield made, [list(row) for row in panels]
@@ -135,21 +173,23 @@ class Look:
         return {"color": self.colour, "linestyle": self.dashes, "marker": self.mark}
 
 
-def look(place: int) -> Look:
+def look(place: int, style: Style = "paper") -> Look:
     """Return the look of the series at ``place``, counted from 0."""
+    colours = GREYS if style == "grey" else COLOURS
     return Look(
-        COLOURS[place % len(COLOURS)], DASHES[place % len(DASHES)], MARKS[place % len(MARKS)]
+        colours[place % len(colours)], DASHES[place % len(DASHES)], MARKS[place % len(MARKS)]
     )
 
 
 def check_suffix(path: Path) -> None:
-    """Refuse a file that is neither SVG nor PNG, before anything is computed for it.
+    """Refuse a file that is neither SVG, PDF nor PNG, before anything is computed for it.
 
     Raises:
         UsageError: it names the suffixes that are possible.
     """
     if path.suffix.lower() not in _CANVAS:
-        known = " or ".join(_CANVAS)
+        *others, last = _CANVAS
+        known = f"{', '.join(others)} or {last}"
         raise UsageError(f"figure '{path}': the name must end in {known}, not '{path.suffix}'")
 
 
@@ -162,7 +202,7 @@ def _make_plain(fig: Figure) -> None:
 
 
 def save(fig: Figure, path: Path | str) -> None:
-    """Write a figure as SVG (text as outlines) or PNG (200 dpi), by the suffix of ``path``.
+    """Write a figure by the suffix of ``path``: SVG (text as outlines), PDF, or PNG (200 dpi).
 
     The same figure gives the same bytes. Missing folders are made; an old file is replaced whole.
 

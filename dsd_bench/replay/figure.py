@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dsd_bench.analysis import Spread
-from dsd_bench.figures import figure, look, save
+from dsd_bench.figures import GREY, figure, look, save
 
 Points = Mapping[str, Sequence[tuple[Spread, Spread]]]
 """For each configuration, by name, of every rule what it saves and what it costs, in 0..1."""
 
 
-def draw(methods: Points, path: Path, saved: str, cost: str) -> None:
-    """Write the trade-off as SVG or PNG; bars are one standard deviation over the seeds.
+def draw(methods: Points, path: Path, saved: str, cost: str, words: str = "") -> None:
+    """Write the trade-off as SVG, PDF or PNG; bars are one standard deviation over the seeds.
 
     Down and to the right is better: more saved, less given up. Each point is numbered by the
     place of its rule in the table.
@@ -23,9 +23,10 @@ def draw(methods: Points, path: Path, saved: str, cost: str) -> None:
         path: the file.
         saved: what the x axis is called, in %.
         cost: what the y axis is called, in points.
+        words: what all are of: data, noise and model.
 
     Raises:
-        UsageError: for another suffix than ``.svg`` and ``.png``.
+        UsageError: for another suffix than ``.svg``, ``.pdf`` and ``.png``.
     """
     with figure(120, 80) as (fig, axes):
         panel = axes[0][0]
@@ -51,6 +52,8 @@ def draw(methods: Points, path: Path, saved: str, cost: str) -> None:
                 )  # fmt: skip
         panel.set_xlabel(saved)
         panel.set_ylabel(cost)
+        if words:
+            fig.suptitle(words, x=0.01, ha="left", fontsize=7, color=GREY)
         if len(methods) > 1:
             panel.legend()
         save(fig, path)

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dsd_bench.errors import UsageError, suggest
+from dsd_bench.plugins import catalogue
+from dsd_bench.reports.pictures import setting_sentence
 from dsd_bench.store.checkpoint import Row
 from dsd_bench.store.runs import StoredRun
 from dsd_bench.suites.cells import SEPARATOR
@@ -78,12 +80,12 @@ def _check_measured(measures: Sequence[str], rows: Sequence[Row]) -> None:
 
 
 def draw(suite: Suite, results: Sequence[Result], path: Path) -> None:
-    """Draw the suite's figure into ``path`` (.svg or .png).
+    """Draw the suite's figure into ``path`` (.svg, .pdf or .png).
 
     Raises:
         UsageError: for another suffix, or measures that no run has numbers of.
     """
-    from dsd_bench.figures import figure, legend, panel_curves, save, stacked
+    from dsd_bench.figures import GREY, figure, legend, panel_curves, save, stacked
 
     found, measures = panels(suite, results), suite.plot.rows
     _check_measured(
@@ -113,4 +115,7 @@ def draw(suite: Suite, results: Sequence[Result], path: Path) -> None:
             axes[place // columns][place % columns].remove()
         if any(len(groups) > 1 for groups in found.values()):
             legend(fig, drawn, columns=2 if columns < 3 else None)
+        shared = [run for result in results for run in result.runs]
+        words = setting_sentence(shared, catalogue().find)
+        fig.suptitle(words, x=0.01, ha="left", fontsize=7, color=GREY)
         save(fig, path)

@@ -5,18 +5,21 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from dsd_bench.analysis import Spread, mean_curve
 from dsd_bench.boards.render import table as markdown_table
 from dsd_bench.boards.words import escape
+from dsd_bench.reports.latex import latex_table
 from dsd_bench.suites.quantities import NOTHING, QUANTITIES, Cells, Quantity, Statement
 from dsd_bench.suites.results import Result
 from dsd_bench.suites.schema import Suite
 
 WORDS = frozenset({"of", *(k for k, v in QUANTITIES.items() if isinstance(v, Statement))})
 """Keys of ``reported`` whose texts are no labels."""
+
+Write = Callable[[str], str]
 
 ROUND = Quantity("test %", lambda run: None, 100.0)
 """How an accuracy in a table of rounds is shown."""
@@ -53,6 +56,20 @@ class Table:
 
     def markdown(self) -> str:
         """Return the table in markdown; a column that the source has numbers for gets another."""
+        names, align, body = self._shown(escape, _inert)
+        return "\n".join(markdown_table(names, align, body)) + "\n"
+
+    def latex(self) -> str:
+        """Return the same table for LaTeX with booktabs."""
+        return latex_table(*self._shown(str, str))
+
+    def _shown(self, write: Write, tell: Write) -> tuple[list[str], str, list[list[str]]]:
+        """Return headings, alignment (``l`` or ``r`` each) and lines.
+
+        Args:
+            write: escapes words of files; the measured texts are our own.
+            tell: escapes what the source reports.
+        """
         told = [any(row[1][place].reported for row in self.rows) for place in self._places()]
         names, align = list(self.keys), "l" * len(self.keys)
         for place, column in enumerate(self.columns):
@@ -60,12 +77,12 @@ class Table:
             align += "rr" if told[place] else "r"
         body = []
         for words, entries in self.rows:
-            line = [escape(word) for word in words]
+            line = [write(word) for word in words]
             for place, entry in enumerate(entries):
                 line.append(entry.text)
-                line += [_inert(entry.reported) or NOTHING] if told[place] else []
+                line += [tell(entry.reported) or NOTHING] if told[place] else []
             body.append(line)
-        return "\n".join(markdown_table([escape(name) for name in names], align, body)) + "\n"
+        return [write(name) for name in names], align, body
 
     def json(self) -> str:
         """Return the table as JSON: a list of rows, each with its words and what was measured."""
