@@ -34,6 +34,7 @@ COMMANDS = {
     "table": ("dsd_bench.cli.suites", "Lay out a suite's runs beside its source's numbers."),
     "plot": ("dsd_bench.cli.plotting", "Draw runs for a paper, or a suite along its axes."),
     "analyze": ("dsd_bench.cli.analyze", "Tell phases, depth and sweet spot of finished curves."),
+    "compare": ("dsd_bench.cli.comparing", "Compare two methods seed by seed, along their curves."),
     "plugins": ("dsd_bench.cli.plugins", "List every component by kind, and broken plugins."),
     "info": ("dsd_bench.cli.plugins", "Describe one component: parameters, citation, origin."),
     "submit": ("dsd_bench.cli.boards", "Make leaderboard rows of finished runs."),

@@ -7,9 +7,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from dsd_bench.cli.reading import load_finished
-from dsd_bench.config.naming import label
+from dsd_bench.config.naming import configuration_key, group_runs, label
 from dsd_bench.errors import UsageError, plain, suggest
 from dsd_bench.plugins import catalogue
+from dsd_bench.reports.methods import Method, methods_of
 from dsd_bench.store.listing import look
 from dsd_bench.store.runs import StoredRun, find_run, stored_ids
 
@@ -52,11 +53,52 @@ def _paths(word: str, runs_dir: Path, known: dict[str, list[Path]]) -> Iterator[
 
 
 def _methods(runs_dir: Path) -> dict[str, list[Path]]:
-    """Return the finished runs of a folder by the names of their methods, seeds ascending."""
-    found: dict[str, list[tuple[int, Path]]] = {}
-    for run_id in stored_ids(runs_dir):
-        one = look(runs_dir / run_id)
-        if one.run and one.state == "done":
-            name = plain(label(one.run.config, catalogue().find))
-            found.setdefault(name, []).append((one.run.seed, one.path))
-    return {name: [path for _, path in sorted(members)] for name, members in found.items()}
+    """Return the finished runs of a folder by the names of their methods, seeds ascending.
+
+    Where several methods have one name, each also has one of its own.
+    """
+    found = [one for run_id in stored_ids(runs_dir) if (one := look(runs_dir / run_id)).run]
+    runs = [one.run for one in found if one.run and one.state == "done"]
+    methods = methods_of(runs, catalogue().find)
+    known: dict[str, list[Path]] = {}
+    for method in methods:
+        name = plain(label(method.runs[0].config, catalogue().find))
+        known.setdefault(name, []).extend(run.path for run in method.runs)
+    for method in methods:
+        known.setdefault(method.label, [run.path for run in method.runs])
+    return known
+
+
+def select_method(word: str, runs_dir: Path) -> Method:
+    """Return the one method that ``word`` means, with its finished seeds.
+
+    As for :func:`select`; also several words with commas. A single run stands for its method: all
+    finished seeds of it beside the run.
+
+    Raises:
+        UsageError: if it means nothing, or several methods.
+    """
+    try:
+        runs = select([word], runs_dir)
+    except UsageError:
+        parts = [part.strip() for part in word.split(",") if part.strip()]
+        if len(parts) < 2:
+            raise
+        runs = select(parts, runs_dir)
+    if len(runs) == 1:
+        runs = _siblings(runs[0])
+    methods = methods_of(runs, catalogue().find)
+    if len(methods) > 1:
+        names = ", ".join(f"'{method.label}'" for method in methods)
+        raise UsageError(f"'{word}' means {len(methods)} methods: {names}; name one of them")
+    return methods[0]
+
+
+def _siblings(run: StoredRun) -> list[StoredRun]:
+    """Return the finished runs beside a run that are seeds of its method."""
+    key = configuration_key(run.config)
+    found = [look(run.path.parent / run_id) for run_id in stored_ids(run.path.parent)]
+    runs = [one.run for one in found if one.run and one.state == "done"]
+    same = [one for one in runs if configuration_key(one.config) == key]
+    groups = group_runs([run, *same])
+    return next(group for group in groups if run.run_id in {one.run_id for one in group})

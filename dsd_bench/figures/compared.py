@@ -81,7 +81,7 @@ class Options:
 
 
 @dataclass
-class _Legend:
+class Kept:
     """The lines that are named once for the whole figure, and which marks were drawn."""
 
     lines: dict[str, Line2D] = field(default_factory=dict)
@@ -109,25 +109,26 @@ def draw_compared(panels: Mapping[str, Sequence[Drawn]], path: Path, options: Op
     width = SLIDE[0] if wide else WIDTHS[options.columns]
     each = SLIDE[1] if wide else 34.0 if len(options.rows) > 1 else 52.0
     height = each * len(options.rows)
-    kept = _Legend()
+    kept = Kept()
     with figure(
         width, height, len(options.rows), count,
         sharex="col", sharey="row", style=options.style,
     ) as (fig, axes):  # fmt: skip
         for row, column in zip(axes, options.rows):
             for axis, drawn in zip(row, panels.values()):
-                _panel(axis, drawn, column, looks, options, kept)
+                panel(axis, drawn, column, looks, options, kept)
             row[0].set_ylabel(column_name(column))
         _name_axes(axes, list(panels) if count > 1 else [], options.x)
         words = "; ".join(filter(None, [*([] if count > 1 else panels), options.note]))
-        _finish(fig, kept, words, options)
+        finish(fig, kept, words, options)
         save(fig, path)
 
 
-def _panel(
+def panel(
     axis: Axes, drawn: Sequence[Drawn], column: str, looks: Mapping[str, Look],
-    options: Options, kept: _Legend,
+    options: Options, kept: Kept,
 ) -> None:  # fmt: skip
+    """Draw methods and their events into a panel; ``kept`` remembers what the legend must name."""
     groups = {one.label: one.seeds for one in drawn}
     own = [looks[one.label] for one in drawn]
     for line in curves(axis, groups, column, options.x, options.band, own):
@@ -192,7 +193,7 @@ def _name_axes(axes: Sequence[Sequence[Axes]], titles: Sequence[str], x: str) ->
         scale_x(axis, x, label=True)
 
 
-def _finish(fig: Figure, kept: _Legend, words: str, options: Options) -> None:
+def finish(fig: Figure, kept: Kept, words: str, options: Options) -> None:
     """Name lines and marks below the panels, under what the figure is of; make room for them."""
     marks = [
         Line2D([], [], color=GREY, label=MARKED[kind][1], **_mark(kind))

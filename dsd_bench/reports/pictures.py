@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from dsd_bench.store.runs import StoredRun
 
 if TYPE_CHECKING:
     from dsd_bench.figures.compared import Drawn, Options
+    from dsd_bench.reports.comparing import Comparison
 
 _NAMES = {"dataset": "data", "noise": "label noise", "model": "model", "weights": "begun from"}
 
@@ -117,8 +119,6 @@ def draw_runs(
     Raises:
         UsageError: for names that do not fit, columns that nobody has, another suffix.
     """
-    from dataclasses import replace
-
     from dsd_bench.figures.compared import draw_compared
 
     check_rows(options.rows, runs)
@@ -134,3 +134,18 @@ def draw_runs(
     note = ", ".join([seeds_words(every), chosen])
     draw_compared(panels, path, replace(options, note=note))
     return list(called.values())
+
+
+def draw_comparison(found: Comparison, path: Path, lookup: Lookup | None = None) -> None:
+    """Draw two methods and their difference; see :func:`dsd_bench.figures.difference.draw`."""
+    from dsd_bench.figures.difference import draw
+
+    pair = (found.first, found.second)
+    words = setting_sentence([run for one in pair for run in one.runs], lookup)
+    note = f"{words}; paired over {plural(len(found.seeds), 'seed')}"
+    seeds = set(found.seeds)
+    first, second = (
+        drawn(replace(one, runs=[run for run in one.runs if run.seed in seeds]), one.label)
+        for one in pair
+    )
+    draw((first, second), found.column, found.rounds, path, note)
