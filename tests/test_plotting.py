@@ -14,11 +14,11 @@ from board_runs import config, kd, part, stop_rule, write_run
 from matplotlib.figure import Figure
 
 from dsd_bench.analysis import mean_curve
-from dsd_bench.analysis.events import Event, events
+from dsd_bench.analysis.events import Event, events, marked
+from dsd_bench.analysis.sharing import Stretch, shared_stretches
 from dsd_bench.config.naming import distinct_labels
 from dsd_bench.figures import compared, curves, figure, look
 from dsd_bench.figures.compared import Drawn, Options, draw_compared
-from dsd_bench.figures.sharing import Stretch, shared_stretches
 from dsd_bench.figures.style import GREYS
 from dsd_bench.reports.latex import latex, latex_table
 
@@ -242,11 +242,11 @@ def test_selected_models_are_marked_at_their_mean(tmp_path: Path) -> None:
     seeds = [rows_of(CURVE), rows_of([value + 0.1 for value in CURVE])]
     found = [Event("selected", 0, 3), Event("selected", 1, 2), Event("stopped", 1, 4)]
     drawn = Drawn("one", seeds, found)
-    ((at, value),) = compared._places(drawn, "selected", "test_accuracy", "sparsity")
-    assert at == pytest.approx((0.8**3 + 0.8**2) / 2)
-    assert value == pytest.approx(75)
-    ((at, value),) = compared._places(drawn, "stopped", "test_accuracy", "round")
-    assert (at, value) == (4, pytest.approx(55))
+    ((at, value),) = marked(seeds, found, "selected", "test_accuracy")
+    assert at == pytest.approx(1 - (0.8**3 + 0.8**2) / 2)
+    assert value == pytest.approx(0.75)
+    ((at, value),) = marked(seeds, found, "stopped", "test_accuracy", "round")
+    assert (at, value) == (4, pytest.approx(0.55))
     draw_compared({"a setting": [drawn]}, tmp_path / "a.svg", Options(rows=("test_accuracy",)))
     assert (tmp_path / "a.svg").exists()
 

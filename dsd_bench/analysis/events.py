@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
+from dsd_bench.analysis.curves import mean_curve
 from dsd_bench.analysis.summary import NOTHING_LEFT, selected_round
 from dsd_bench.stopping.rules import gate_opened
+from dsd_bench.store.checkpoint import Row
 
 if TYPE_CHECKING:
     from dsd_bench.store import StoredRun
@@ -58,3 +61,38 @@ def _gate(run: StoredRun) -> int | None:
         return None
     opened = gate_opened([float(one) for one in entropies if one is not None], drop)
     return None if opened is None else int(run.rows[opened]["round"])
+
+
+def marked(
+    seeds: Sequence[Sequence[Row]],
+    found: Sequence[Event],
+    kind: Kind,
+    column: str,
+    key: str = "sparsity",
+) -> list[tuple[float, float]]:
+    """Return where events are marked: of selected models their mean, of others each.
+
+    Rules act on seeds; their rounds are marked on the mean curve.
+
+    Args:
+        seeds: of each seed its rows.
+        found: of these seeds.
+        kind: which events.
+        column: what is drawn.
+        key: what it is drawn over: ``sparsity`` or ``round``.
+    """
+    chosen = [event for event in found if event.kind == kind]
+    if kind == "selected":
+        rows = [row for event in chosen if (row := _row(seeds, event)).get(column) is not None]
+        if not rows:
+            return []
+        return [(fmean(row[key] for row in rows), fmean(row[column] for row in rows))]
+    points = {point.round: point for point in mean_curve(seeds, column)}
+    wanted = sorted({event.round for event in chosen} & points.keys())
+    return [
+        (points[at].sparsity if key == "sparsity" else float(at), points[at].mean) for at in wanted
+    ]
+
+
+def _row(seeds: Sequence[Sequence[Row]], event: Event) -> Row:
+    return next((row for row in seeds[event.seed] if row["round"] == event.round), {})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,10 +14,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from dsd_bench.analysis import mean_curve
-from dsd_bench.analysis.events import Event, Kind
+from dsd_bench.analysis.events import Event, Kind, marked
+from dsd_bench.analysis.sharing import shared_stretches
 from dsd_bench.figures.curves import Band, column_name, curves, factor, legend
 from dsd_bench.figures.scales import density, scale_x
-from dsd_bench.figures.sharing import shared_stretches
 from dsd_bench.figures.style import GREY, Look, Style, figure, look, save
 from dsd_bench.store.checkpoint import Row
 
@@ -138,9 +137,10 @@ def panel(
     kept.fewer |= any(points and points[-1].n < points[0].n for points in means)
     for one, chosen in zip(drawn, own):
         for kind in MARKED:
-            places = _places(one, kind, column, options.x)
-            if places:
+            found = marked(one.seeds, one.events, kind, column, options.x)
+            if found:
                 kept.kinds.add(kind)
+                places = [(_position(at, options.x), factor(column) * y) for at, y in found]
                 axis.plot(*zip(*places), color=chosen.colour, **_mark(kind))
 
 
@@ -151,39 +151,8 @@ def _mark(kind: Kind) -> dict[str, Any]:
     return {"linestyle": "none", "marker": mark, "markersize": points, "zorder": 4, **edge}
 
 
-def _places(drawn: Drawn, kind: Kind, column: str, x: str) -> list[tuple[float, float]]:
-    """Return where a method's events are marked: of selected models the mean, of others each.
-
-    Rules act on seeds, whose rounds are marked on the mean curve.
-    """
-    found = [event for event in drawn.events if event.kind == kind]
-    if kind == "selected":
-        rows = [row for event in found if (row := _row(drawn, event)).get(column) is not None]
-        if not rows:
-            return []
-        at, mean = (statistics.fmean(row[key] for row in rows) for key in (_key(x), column))
-        return [(_position(at, x), factor(column) * mean)]
-    points = {point.round: point for point in mean_curve(drawn.seeds, column)}
-    wanted = sorted({event.round for event in found} & points.keys())
-    return [
-        (
-            _position(points[at].sparsity if x == "sparsity" else at, x),
-            factor(column) * points[at].mean,
-        )
-        for at in wanted
-    ]
-
-
-def _row(drawn: Drawn, event: Event) -> Row:
-    return next((row for row in drawn.seeds[event.seed] if row["round"] == event.round), {})
-
-
-def _key(x: str) -> str:
-    return "sparsity" if x == "sparsity" else "round"
-
-
 def _position(at: float, x: str) -> float:
-    return density(at) if x == "sparsity" else float(at)
+    return density(at) if x == "sparsity" else at
 
 
 def _name_axes(axes: Sequence[Sequence[Axes]], titles: Sequence[str], x: str) -> None:

@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from dsd_bench.analysis import Point, mean_curve
+from dsd_bench.analysis.sharing import shared_stretches
 from dsd_bench.figures.scales import Scale, positions, scale_x
-from dsd_bench.figures.sharing import draw_stretch, shared_stretches
+from dsd_bench.figures.sharing import draw_stretch
 from dsd_bench.figures.style import Look, look
 from dsd_bench.store.checkpoint import Row
 
