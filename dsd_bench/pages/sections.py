@@ -1,0 +1,431 @@
+"""The sections of a page, from what was found to how to make it anew."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from rich.text import Text
+
+from dsd_bench.analysis import mean_curve
+from dsd_bench.config.naming import method_words, seeds_word
+from dsd_bench.config.run import canonical
+from dsd_bench.pages import curves, heat
+from dsd_bench.pages.curves import EVENTS, Curve, Drawing
+from dsd_bench.pages.markup import Markup, el
+from dsd_bench.pages.replays import Replayed
+from dsd_bench.pages.subject import Shown, Subject, teachers_of
+from dsd_bench.plugins import catalogue
+from dsd_bench.reports.findings import all_facts
+from dsd_bench.reports.methods import methods_of
+from dsd_bench.reports.words import UNICODE, mean_std, percent, plural
+
+NOTHING = "–"
+
+
+def table(
+    names: Sequence[str], rows: Sequence[Sequence[Any]], left: int = 1, **given: Any
+) -> Markup:
+    """Return a table that scrolls sideways where it has no room; its first columns are words."""
+    kind = ["m" if at == left - 1 else "" if at < left else "n" for at in range(len(names))]
+    head = el("tr", [el("th", name, scope="col", class_=k or None) for name, k in zip(names, kind)])
+    body = [
+        el("tr", [el("td", one, class_=k or None) for one, k in zip(row, kind)]) for row in rows
+    ]
+    made = el("table", el("thead", head), el("tbody", body), **given)
+    return el("div", made, class_="scroll", tabindex="0", role="region", aria_label="table")
+
+
+def section(identity: str, title: str, *children: Any) -> Markup:
+    """Return a section with its heading."""
+    return el("section", el("h2", title), *children, id=identity)
+
+
+def found_words(shown: Shown) -> str:
+    """Say in a sentence what a method's curve shows."""
+    facts = {fact.title: fact for fact in all_facts(shown.method, shown.study.summary, UNICODE)}
+    verdict = facts["verdict"]
+    meaning = f" ({verdict.meaning})" if verdict.meaning else ""
+    return f"{_text(verdict.text)}{meaning}"
+
+
+def _text(text: str | Text) -> str:
+    return text.plain if isinstance(text, Text) else text
+
+
+def headline(subject: Subject) -> str:
+    """Say what was found, in a sentence."""
+    known = [
+        (one.study.summary.selected_accuracy.mean, one)
+        for one in subject.every
+        if one.study.summary.selected_accuracy
+    ]
+    if len(subject.every) == 1 or not known:
+        return f"{subject.every[0].method.label}: {found_words(subject.every[0])}."
+    falls = [one for one in subject.every if one.study.summary.double_descent]
+    best, shown = max(known, key=lambda one: one[0])
+    dip = f"{len(falls)} of {plural(len(subject.every), 'method')} show sparse double descent"
+    if len(subject.methods) > 1:
+        return f"{dip}."
+    tied = ", which is the highest mean of all" if shown.line is None else ""
+    if shown.line is not None:
+        others = sum(one.line is not None and one.line.tied for one in subject.every) - 1
+        tied = f"; {plural(others, 'other')} cannot be told from it" if others > 0 else ""
+    return f"{dip}; the selected models of {shown.method.label} reach {percent(best)} %{tied}."
+
+
+def summary(subject: Subject) -> Markup:
+    """Return the table of what was found."""
+    board = any(one.line for one in subject.every)
+    names = [
+        "method",
+        "seeds",
+        "selected, %",
+        "at sparsity, %",
+        "dense, %",
+        "dip, points",
+        "double descent",
+    ]
+    rows = [_summary_row(one) for one in subject.every]
+    if board:
+        names.insert(0, "place")
+        rows = [[_place(one), *row] for one, row in zip(subject.every, rows)]
+    told = [
+        el("li", el("b", one.method.label), f": {found_words(one)}", _notes(one))
+        for one in subject.every
+    ]
+    note = "± one sample standard deviation over the seeds. "
+    parts = {"test" if one.method.on_test else "validation" for one in subject.every}
+    note += f"Models are selected on {' and '.join(sorted(parts))}."
+    return section(
+        "found",
+        "What was found",
+        table(names, rows, 2 if board else 1, class_="wide"),
+        el("p", note, class_="note"),
+        el("details", el("summary", "in words"), el("ul", told), open=len(told) <= 4),
+    )
+
+
+def _place(one: Shown) -> str:
+    if one.line is None or one.line.place is None:
+        return NOTHING
+    return f"{one.line.place}{' (tied)' if one.line.tied else ''}"
+
+
+def _notes(one: Shown) -> list[Markup]:
+    notes = one.study.fairness.notes if one.study.fairness else ()
+    return [el("span", f" But: {note}.", class_="but") for note in notes]
+
+
+def _summary_row(one: Shown) -> list[Any]:
+    told = one.study.summary
+    chosen, dense = told.selected_accuracy, told.dense
+    sparsity = [picked.sparsity for picked in told.selected]
+    dip = NOTHING
+    if told.dip and told.descent.depth:
+        dip = f"{percent(told.descent.depth)} at {percent(told.dip.sparsity)} %"
+    verdict = {True: "yes", False: "no", None: "cannot tell"}
+    return [
+        one.method.label,
+        f"{len(one.method.runs)} ({seeds_word(run.seed for run in one.method.runs)})",
+        mean_std(chosen.mean, chosen.std, UNICODE) if chosen else NOTHING,
+        percent(sum(sparsity) / len(sparsity)) if sparsity else NOTHING,
+        mean_std(dense.mean, dense.std, UNICODE) if dense else NOTHING,
+        dip,
+        verdict[told.double_descent],
+    ]
+
+
+def figures(subject: Subject) -> tuple[Markup, dict[str, Drawing]]:
+    """Return the curves of every setting with their legend, and the figures by their names."""
+    places = {one.method.label: at for at, one in enumerate(subject.every)}
+    drawn: dict[str, Drawing] = {}
+    parts: list[Markup] = []
+    for number, (setting, methods) in enumerate(subject.methods.items()):
+        lines = [
+            Curve(one.method.label, places[one.method.label], one.seeds, one.events)
+            for one in methods
+        ]
+        identity = f"curves{number}"
+        phased = next((one for one in methods if one.study.phases), None)
+        phases = phased.study.phases if phased else []
+        told = " ".join(f"{one.method.label}: {found_words(one)}." for one in methods)
+        made = curves.draw(
+            identity, lines, curves.panels_of(lines), phases, f"Curves: {setting}", told
+        )
+        drawn[identity] = made
+        tint = f"tints: phases of {phased.method.label}; " if phased and len(methods) > 1 else ""
+        note = f"{setting}. Lines: mean over seeds; bands: ± 1 standard deviation; {tint}"
+        note += "striped: curves coincide; hollow marks: mean over fewer seeds."
+        parts.append(
+            el("figure", _legend(lines), el("div", made.svg, class_="fit"),
+               el("figcaption", note))
+        )  # fmt: skip
+    return section("curves", "Curves", parts), drawn
+
+
+def _legend(lines: Sequence[Curve]) -> Markup:
+    """Name curves and marks; the boxes that choose curves show where scripts run."""
+    several = len(lines) > 1
+    entries = [
+        el(
+            "li",
+            el(
+                "label",
+                el("input", type="checkbox", checked=True, data_s=one.place, hidden=True)
+                if several
+                else None,
+                curves.swatch(one.place),
+                el("span", one.label),
+            ),
+        )
+        for one in lines
+    ]
+    kinds = {event.kind for one in lines for event in one.events}
+    marks = [
+        el("li", curves.event_swatch(kind), el("span", words))
+        for kind, words in EVENTS.items()
+        if kind in kinds
+    ]
+    return el("ul", entries, marks, class_="legend")
+
+
+def teachers(subject: Subject) -> tuple[Markup | None, dict[str, Drawing]]:
+    """Return each distilled method over its teacher's own curve, where that lies beside it."""
+    drawn: dict[str, Drawing] = {}
+    parts: list[Markup] = []
+    known: dict[tuple[str, ...], list[str]] = {}
+    for one in subject.every:
+        runs = teachers_of(one)
+        if not runs:
+            continue
+        ids = tuple(run.run_id for run in runs)
+        known.setdefault(ids, []).append(one.method.label)
+        teacher = methods_of(runs, catalogue().find)[0]
+        label = f"teacher: {teacher.label}"
+        lines = [
+            Curve(one.method.label, 0, one.seeds, one.events),
+            Curve(label, 1, [run.rows for run in teacher.runs]),
+        ]
+        identity = f"teacher{len(drawn)}"
+        told = f"{one.method.label} over the curve of its teacher, {teacher.label}."
+        made = curves.draw(identity, lines, curves.panels_of(lines)[:2], (), told, told)
+        drawn[identity] = made
+        parts.append(
+            el("details", el("summary", one.method.label),
+               el("figure", _plain_legend(lines), el("div", made.svg, class_="fit")),
+               open=not parts)
+        )  # fmt: skip
+    if not parts:
+        return None, {}
+    lead = "Each distilled network over the curve of the network that taught it."
+    return section("teachers", "Students and teachers", el("p", lead), parts), drawn
+
+
+def _plain_legend(lines: Sequence[Curve]) -> Markup:
+    entries = [el("li", curves.swatch(one.place), el("span", one.label)) for one in lines]
+    return el("ul", entries, class_="legend")
+
+
+def layers(subject: Subject) -> tuple[Markup | None, dict[str, Drawing]]:
+    """Return heat maps of each method's layers; None where no run has them."""
+    drawn: dict[str, Drawing] = {}
+    parts: list[Markup] = []
+    for one in subject.every:
+        maps = [found for made in (heat.sparsities, heat.entropies) if (found := made(one.seeds))]
+        figures = []
+        for found in maps:
+            identity = f"heat{len(drawn)}"
+            drawn[identity] = heat.draw(identity, found, one.method.label)
+            figures.append(el("div", drawn[identity].svg, class_="fit"))
+        if figures:
+            words = el("summary", one.method.label)
+            parts.append(el("details", words, el("figure", figures), open=not parts))
+    if not parts:
+        return None, {}
+    lead = "Mean over the seeds; dark is high. Layers from the input (above) to the output."
+    return section("layers", "Layers over rounds", el("p", lead), el("div", _scale()), parts), drawn
+
+
+def _scale() -> Markup:
+    cells = [
+        el("rect", class_=f"lv{at}", x=30 + 10 * at, y=0, width=10, height=12)
+        for at in range(heat.LEVELS)
+    ]
+    ends = (el("text", "0", x=20, y=11), el("text", "1", x=200, y=11))
+    return el(
+        "svg", cells, ends, viewbox="0 0 220 14", class_="scale", role="img",
+        aria_label="colours from 0 to 1",
+    )  # fmt: skip
+
+
+def rules(found: Sequence[Replayed]) -> Markup | None:
+    """Return each rule's outcomes for all values of its parameter, with a slider for scripts."""
+    if not found:
+        return None
+    lead = (
+        "What rules would have done to these curves, replayed without training. Saved: share of "
+        "the trainings; given up: accuracy, in points, that the best round of the whole curve has "
+        "more. A value chosen here has seen the test images: try it on other seeds."
+    )
+    parts = [_rule(at, one) for at, one in enumerate(found)]
+    return section("rules", "Stop rules, replayed", el("p", lead), parts)
+
+
+def _rule(at: int, one: Replayed) -> Markup:
+    family = one.family
+    title = f"{family.word}: {family.key}"
+    if one.problem:
+        return el("details", el("summary", title), el("p", one.problem, class_="but"))
+    usual = _usual(one)
+    names = [family.key, "method", "stops at round", "saved, %", "selected, %", "given up, points"]
+    rows = [
+        el(
+            "tr",
+            el("td", f"{value:g}"),
+            el("td", label, class_="m"),
+            [
+                el("td", words, class_="n")
+                for words in (
+                    f"{told.round.mean:.1f}",
+                    percent(told.trainings_saved.mean),
+                    percent(told.accuracy.mean),
+                    percent(told.given_up.mean),
+                )
+            ],
+            data_v=number,
+            class_="chosen" if number == usual else None,
+        )
+        for number, (value, methods) in enumerate(zip(family.values, one.found))
+        for label, told in zip(one.labels, methods)
+    ]
+    head = [
+        el("th", name, scope="col", class_="n" if n > 1 else None) for n, name in enumerate(names)
+    ]
+    slider = el(
+        "div",
+        el("label", f"{family.key} ", el("input", type="range", min=0, max=len(family.values) - 1,
+           value=usual, step=1, data_values=" ".join(f"{v:g}" for v in family.values))),
+        el("output", f"{family.values[usual]:g}"),
+        class_="slider",
+        hidden=True,
+    )  # fmt: skip
+    made = el("table", el("thead", el("tr", head)), el("tbody", rows), class_="wide")
+    return el(
+        "details",
+        el("summary", title),
+        el("p", f"{family.key}: {family.told}."),
+        slider,
+        el("div", made, class_="scroll", tabindex="0", role="region", aria_label=title),
+        open=at == 0,
+        class_="rule",
+    )
+
+
+def _usual(one: Replayed) -> int:
+    """Return the place of the parameter's default among the values, else of the first."""
+    component = catalogue().find("stop", one.family.word)
+    default = component.params.model_fields[one.family.key].default if component else None
+    return one.family.values.index(default) if default in one.family.values else 0
+
+
+ROUND_COLUMNS = (
+    ("test_accuracy", "test, %", 100.0),
+    ("val_accuracy", "validation, %", 100.0),
+    ("train_accuracy_clean", "train, right labels, %", 100.0),
+    ("train_accuracy_noisy", "train, wrong labels, %", 100.0),
+    ("train_loss", "train loss", 1.0),
+    ("test_loss", "test loss", 1.0),
+    ("entropy", "entropy, bits", 1.0),
+)
+
+
+def rounds(subject: Subject) -> Markup:
+    """Return a table of rounds for each method."""
+    parts = [
+        el("details", el("summary", one.method.label), _rounds(one), open=len(subject.every) == 1)
+        for one in subject.every
+    ]
+    lead = "Means over the seeds ± one standard deviation; n: seeds that reached the round."
+    return section("rounds", "Rounds", el("p", lead), parts)
+
+
+def _rounds(one: Shown) -> Markup:
+    found = {key: {p.round: p for p in mean_curve(one.seeds, key)} for key, _, _ in ROUND_COLUMNS}
+    told = [column for column in ROUND_COLUMNS if found[column[0]]]
+    every = {p.round: p for points in found.values() for p in points.values()}
+    rows = []
+    for at, first in sorted(every.items()):
+        line = [str(at), percent(first.sparsity, 2)]
+        for key, _, scale in told:
+            point = found[key].get(at)
+            digits = 1 if scale == 100 else 3
+            spread = f" ± {scale * point.std:.{digits}f}" if point and point.std is not None else ""
+            line.append(f"{scale * point.mean:.{digits}f}{spread}" if point else NOTHING)
+        rows.append([*line, str(first.n)])
+    names = ["round", "sparsity, %", *(title for _, title, _ in told), "n"]
+    return table(names, rows, 0, class_="wide")
+
+
+def origin(subject: Subject) -> Markup:
+    """Return configurations, versions, hardware, runs, and the commands that make all anew."""
+    parts = [
+        el("details", el("summary", one.method.label), _configuration(one)) for one in subject.every
+    ]
+    commands = [*subject.again, subject.command]
+    return section(
+        "origin",
+        "Where it comes from",
+        el("h3", "Make it anew"),
+        el("pre", "\n".join(commands), tabindex="0"),
+        el("h3", "Versions and hardware"),
+        el("ul", [el("li", words) for words in _conditions(subject)]),
+        el("h3", "Configurations and runs"),
+        parts,
+    )
+
+
+def _configuration(one: Shown) -> Markup:
+    first = one.method.runs[0].config
+    words = method_words(first, catalogue().find)
+    terms = [(key, value) for key, value in words.items() if value != "none"]
+    terms += [(key, _json(value)) for key, value in first["protocol"].items()]
+    told = [(el("dt", key), el("dd", value)) for key, value in terms]
+    runs = [
+        el("li", "seed ", run.seed, ": ", el("code", run.run_id), _ended(run.result))
+        for run in one.method.runs
+    ]
+    return el("div", el("dl", told), el("ul", runs))
+
+
+def _ended(result: Any) -> str:
+    told = result or {}
+    return f", round {told.get('best_round')} selected, ended by {told.get('stopped_by')}"
+
+
+def _json(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _conditions(subject: Subject) -> list[str]:
+    """Say each set of conditions once, with how many runs ran under it."""
+    counts: dict[str, int] = {}
+    words: dict[str, str] = {}
+    for one in subject.every:
+        for run in one.method.runs:
+            told = run.result or {}
+            parts = [told.get(key) for key in ("versions", "hardware", "plan")]
+            key = canonical(parts)
+            counts[key] = counts.get(key, 0) + 1
+            words[key] = "; ".join(filter(None, map(_flat, parts)))
+    return [f"{plural(counts[key], 'run')}: {words[key]}" for key in counts]
+
+
+def _flat(value: Any) -> str:
+    if isinstance(value, dict):
+        told = {key: item for key, item in value.items() if item not in (None, "", [])}
+        return ", ".join(f"{key} {_flat(item)}" for key, item in told.items())
+    if isinstance(value, list):
+        return ", ".join(map(_flat, value))
+    return value if isinstance(value, str) else json.dumps(value)

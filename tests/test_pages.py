@@ -1,0 +1,460 @@
+"""``report``: one file that is whole, escapes all, repeats its bytes, and works in a browser."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html.parser
+import itertools
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import chromium
+import pytest
+from board_runs import config, kd, part, stop_rule, write_run
+
+from dsd_bench.boards import rows
+from dsd_bench.pages import heat, scales
+from dsd_bench.pages.curves import Curve as Drawn
+from dsd_bench.pages.curves import draw, panels_of
+from dsd_bench.pages.markup import Markup, data, el, raw
+from dsd_bench.pages.replays import FAMILIES
+from dsd_bench.replay import Curve, replay, rule
+from dsd_bench.store import load_run
+
+Command = Callable[..., tuple[int, str, str]]
+CURVE = (0.70, 0.60, 0.65, 0.75, 0.50)
+VOID = {"meta", "input", "br", "hr"}
+
+
+class Read(html.parser.HTMLParser):
+    """What a page holds: elements with their attributes, its text, and what is not closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.text = ""
+        self.wrong: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open or self.open.pop() != tag:
+            self.wrong.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] not in ("script", "style"):
+            self.text += f" {data}"
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def write(folder: Path, seeds: int = 3) -> None:
+    """Write a vanilla method, its early-stopped twin and a distilled one."""
+    for seed in range(seeds):
+        values = [value - 0.01 * seed for value in CURVE]
+        write_run(folder, config(seed), values, images=200)
+        write_run(
+            folder, config(seed, stop=stop_rule("patience", patience=1)), values[:2], images=200
+        )
+        write_run(folder, config(seed, [kd(seed)]), [0.8 - 0.01 * i for i in range(5)], images=200)
+
+
+@pytest.fixture
+def page(tmp_path: Path, command: Command) -> Path:
+    write(tmp_path / "runs")
+    code, _, err = command("report", "runs", "-o", "report.html")
+    assert code == 0, err
+    return tmp_path / "report.html"
+
+
+# -- markup
+
+
+def test_text_is_escaped_and_markup_is_not() -> None:
+    made = el(
+        "a", '<b>&"', el("i", "x"), [1, None, "y"], href='"><script>', class_="c", hidden=True
+    )
+    assert made == (
+        '<a href="&quot;&gt;&lt;script&gt;" class="c" hidden>&lt;b&gt;&amp;&quot;<i>x</i>1y</a>'
+    )
+    assert el("p", "a\u202eb\x1b") == "<p>a\\u202eb\\x1b</p>"
+    assert el("meta", charset="utf-8", id=None) == '<meta charset="utf-8">'
+
+
+def test_data_cannot_end_its_block() -> None:
+    value = {"a": "</script><script>alert(1)</script><!--", "b": [1.5, None]}
+    made = data("x", value)
+    assert made.count("<") == 2
+    inside = re.fullmatch(r"<script [^>]*>(.*)</script>", made)
+    assert inside is not None
+    assert json.loads(inside[1]) == value
+    with pytest.raises(ValueError, match="ends its <style>"):
+        raw("style", "a</STYLE>")
+
+
+# -- figures
+
+
+def test_the_x_axis_is_logarithmic_in_the_density() -> None:
+    axis = scales.Across.around([0.0, 0.5, 0.75])
+    places = [axis.at(value) for value in (0.0, 0.5, 0.75)]
+    assert places == pytest.approx(
+        [scales.LEFT, (scales.LEFT + scales.WIDTH - scales.RIGHT) / 2, scales.WIDTH - scales.RIGHT]
+    )
+    assert axis.ticks()[0] == (scales.LEFT, "0")
+    assert scales.Across.around([0.0]).at(0.0) == scales.LEFT
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (58.4, 93.9), (0.2, 0.21), (0, 1e-6), (-5, 120)])
+def test_ticks_are_round_and_few(low: float, high: float) -> None:
+    ticks = scales.up([low, high], 0, 100).ticks()
+    assert 2 <= len(ticks) <= 6
+    steps = {round(b - a, 12) for a, b in itertools.pairwise(ticks)}
+    assert len(steps) == 1
+
+
+def rows_of(values: Any) -> list[dict[str, Any]]:
+    return [
+        {"round": index, "sparsity": 1 - 0.8**index, "test_accuracy": value, "entropy": value}
+        for index, value in enumerate(values)
+    ]
+
+
+def test_lines_pass_through_the_means() -> None:
+    curve = Drawn("one", 0, [rows_of((0.5, 0.9)), rows_of((0.7, 0.7))])
+    made = draw("f", [curve], panels_of([curve])[:1])
+    (line,) = re.findall(r'class="line" d="([^"]*)"', made.svg)
+    places = [tuple(map(float, one.split())) for one in line[1:].split("L")]
+    ticks = {
+        float(value): float(y) - 4
+        for y, value in re.findall(r'class="y" x="46" y="([\d.]+)">([\d.]+)<', made.svg)
+    }
+    (first, second) = list(ticks.items())[:2]
+    scale = (second[1] - first[1]) / (second[0] - first[0])
+    for (_, y), mean in zip(places, (60, 80)):
+        assert y == pytest.approx(first[1] + scale * (mean - first[0]), abs=0.2)
+    told = made.data["series"][0]["told"]
+    assert told[0] == ["60.0 ± 14.1", "round 0, sparsity 0.0 %, n = 2"]
+
+
+def test_curves_that_coincide_are_striped() -> None:
+    both = [Drawn(name, at, [rows_of(CURVE)]) for at, name in enumerate("ab")]
+    assert draw("f", both, panels_of(both)[:1]).svg.count("line stripe") == 2
+    apart = [both[0], Drawn("b", 1, [rows_of([0.1, 0.2])])]
+    assert "stripe" not in draw("f", apart, panels_of(apart)[:1]).svg
+
+
+def test_a_heat_map_covers_each_measured_cell_once() -> None:
+    values = [[0.0, 0.5, 0.5, 1.0], [None, 0.1, None, 0.9]]
+    layers = heat.Layers("a title", ["in", "out"], [0, 1, 2, 3], values)
+    made = heat.draw("h", layers, "method")
+    wide, high = made.data["box"][2:]
+    area = sum(float(w) * float(h) for w, h in re.findall(r"h([\d.]+)v([\d.]+)h-", made.svg))
+    assert area == pytest.approx(6 * wide * high, rel=0.01)
+    assert "in 0.000 to 1.000; out not measured to 0.900" in made.svg
+    assert heat.level_of(1.0) == heat.LEVELS - 1
+
+
+# -- the page
+
+
+def test_it_is_whole_and_loads_nothing(page: Path) -> None:
+    text = page.read_text("utf-8")
+    read = Read(text)
+    assert (read.wrong, read.open) == ([], [])
+    for tag, attributes in read.elements:
+        assert tag not in ("link", "img", "iframe", "object", "embed", "base", "form")
+        assert not {"src", "srcset", "style", "action"} & attributes.keys(), (tag, attributes)
+        assert not any(name.startswith("on") for name in attributes)
+        assert (attributes.get("href") or "#").startswith("#")
+    assert not re.search(r"https?:|url\(|@import", text)
+
+
+def test_its_policy_allows_its_own_style_and_script_alone(page: Path) -> None:
+    text = page.read_text("utf-8")
+    metas = Read(text).all("meta")
+    policy = next(m["content"] for m in metas if m.get("http-equiv") == "Content-Security-Policy")
+    assert policy is not None
+    for tag, kind in (("style", "style-src"), ("script", "script-src")):
+        (inside,) = re.findall(f"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()
+        assert f"{kind} 'sha256-{digest}'" in policy
+    assert policy.startswith("default-src 'none'")
+    assert "unsafe" not in policy
+
+
+def test_ids_are_unique_links_lead_somewhere_and_figures_have_words(page: Path) -> None:
+    read = Read(page.read_text("utf-8"))
+    ids = [attributes["id"] for _, attributes in read.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    for attributes in read.all("a"):
+        assert str(attributes["href"])[1:] in ids
+    for attributes in read.all("svg"):
+        named = str(attributes.get("aria-labelledby", "")).split()
+        hidden = attributes.get("aria-hidden") == "true"
+        assert hidden or attributes.get("aria-label") or (named and set(named) <= set(ids))
+    levels = [int(tag[1]) for tag, _ in read.elements if re.fullmatch(r"h\d", tag)]
+    assert levels[0] == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+
+
+def test_it_tells_everything_in_text(page: Path) -> None:
+    read = Read(page.read_text("utf-8"))
+    text = " ".join(read.text.split())
+    for words in (
+        "Asked: How does test accuracy change as weights are pruned away, and which method",
+        "Found: ",
+        "What was found",
+        "Curves",
+        "Students and teachers",
+        "Layers over rounds",
+        "Stop rules, replayed",
+        "Rounds",
+        "Where it comes from",
+        "dsd-bench report runs",
+        "label noise: symmetric:0.4",
+        "chip AVX2",
+        config(0).run_id,
+    ):
+        assert words in text, words
+
+
+def test_the_table_of_rounds_has_each_round_s_means(page: Path, tmp_path: Path) -> None:
+    text = page.read_text("utf-8")
+    runs = [load_run(tmp_path / "runs" / config(seed).run_id) for seed in range(3)]
+    for at in range(5):
+        mean = sum(run.rows[at]["test_accuracy"] for run in runs) / 3
+        sparsity = runs[0].rows[at]["sparsity"]
+        row = f'<tr><td class="n">{at}</td><td class="n">{100 * sparsity:.2f}</td>'
+        assert f'{row}<td class="n">{100 * mean:.1f} ± ' in text
+
+
+def test_rules_are_what_replay_says(page: Path, tmp_path: Path) -> None:
+    text = page.read_text("utf-8")
+    runs = [load_run(tmp_path / "runs" / config(seed).run_id) for seed in range(3)]
+    curves = [
+        Curve(config(run.seed), run.rows, ("rounds", ""), [2] * len(run.rows)) for run in runs
+    ]
+    family = FAMILIES[0]
+    for value in family.values:
+        made = [replay(curve, rule("patience", {"tolerance": value})) for curve in curves]
+        stops = sum(one.round for one in made) / 3
+        given = 100 * sum(one.given_up for one in made) / 3
+        row = rf'<td>{value:g}</td><td class="m">magnitude</td><td class="n">{stops:.1f}</td>'
+        assert re.search(rf'{row}.*?<td class="n">{given:.1f}</td></tr>', text)
+
+
+def test_bytes_repeat_and_have_no_date(page: Path, command: Command) -> None:
+    assert command("report", "runs", "-o", "again.html")[0] == 0
+    assert page.read_bytes() == Path("again.html").read_bytes()
+    assert not re.search(r"20\d\d-\d\d-\d\d", page.read_text("utf-8"))
+
+
+def test_text_of_files_does_nothing(tmp_path: Path, command: Command) -> None:
+    evil = "</script><img src=x onerror=alert(1)>\u202e"
+    for seed in range(2):
+        write_run(
+            tmp_path / "runs", config(seed, pruner=part("magnitude", fraction=0.2, scope=evil)),
+            hardware={"cpu": evil}, versions={evil: evil}, reason=evil,
+        )  # fmt: skip
+    code, _, err = command("report", "runs", "--title", evil)
+    assert code == 0, err
+    text = Path("report.html").read_text("utf-8")
+    assert "\u202e" not in text
+    assert "<img" not in text
+    assert Read(text).all("img") == []
+    assert text.count("</script>") == 2
+
+
+def test_a_board_s_folder_gives_the_same_curves(tmp_path: Path, command: Command) -> None:
+    write(tmp_path / "runs", 5)
+    found = [load_run(path) for path in sorted((tmp_path / "runs").iterdir())]
+    rows.submit(found, tmp_path / "boards")
+    (board,) = (path for path in (tmp_path / "boards").iterdir() if path.is_dir())
+    code, _, err = command("report", str(board), "-o", "a.html")
+    assert code == 0, err
+    assert command("report", "runs", "-o", "b.html")[0] == 0
+    lines = [
+        set(re.findall(r'class="line" d="([^"]*)"', Path(name).read_text()))
+        for name in ("a.html", "b.html")
+    ]
+    assert len(lines[0]) > 5
+    assert lines[0] <= lines[1]
+    assert "Board: digits" in Path("a.html").read_text()
+    code, _, err = command("report", str(tmp_path / "boards" / "nothing"))
+    assert code == 2
+    assert "no run, folder of runs or method" in err
+
+
+def test_a_suite_asks_its_own_question(
+    tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite = tmp_path / "mine.toml"
+    suite.write_text(
+        'title = "A title"\nquestion = "A question?"\nsource = "own"\n[options]\n'
+        'dataset = "digits:train_size=60,val_size=30"\nmodel = "mlp:hidden=8"\nbatch_size = 20\n'
+        'rounds = 2\nepochs = 2\n[scale.small]\nseeds = "0"\n[[grid.method]]\nlabel = "vanilla"\n'
+    )
+    assert command("sweep", "mine.toml", "--executor", "inline")[0] == 0
+    assert command("report", "mine.toml")[0] == 0
+    text = " ".join(Read(Path("report.html").read_text()).text.split())
+    assert "A title Asked: A question? Found: vanilla: " in text
+    assert "dsd-bench sweep mine.toml dsd-bench report mine.toml" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["runs", "-o", "a.svg"], "the name must end in .html"),
+        (["runs", "--seeds", "0"], "choose the cells of a suite"),
+        (["nothing"], "no run, folder of runs or method 'nothing'"),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    page: Path, command: Command, words: list[str], message: str
+) -> None:
+    code, _, err = command("report", *words)
+    assert code == 2
+    assert message in err
+
+
+def test_layers_are_there_only_where_runs_have_them(tmp_path: Path) -> None:
+    made = write_run(tmp_path, config(0))
+    assert heat.sparsities([made.rows]).names == ["0.weight", "2.weight"]
+    assert heat.entropies([made.rows]).names == ["1"]
+    bare = [{"round": 0, "sparsity": 0.0, "sparsity_per_layer": None}]
+    assert heat.sparsities([bare]) is None
+
+
+# -- in a browser
+
+
+@pytest.fixture
+def tab() -> Iterator[chromium.Tab]:
+    if chromium.found() is None:
+        pytest.skip("no Chromium here")
+    with chromium.tab() as made:
+        yield made
+
+
+def test_a_browser_finds_no_fault_and_asks_nobody(page: Path, tab: chromium.Tab) -> None:
+    tab.size(1000, 800)
+    tab.open(page)
+    assert tab.evaluate("getComputedStyle(document.body).maxWidth") == "960px"
+    for scheme, light in (("light", True), ("dark", False)):
+        tab.media(scheme=scheme)
+        colour = tab.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (int(re.findall(r"\d+", colour)[0]) > 128) == light
+    tab.size(390, 800, phone=True)
+    assert tab.evaluate("document.documentElement.scrollWidth") == 390
+    assert tab.said == []
+    assert tab.asked == [page.resolve().as_uri()]
+
+
+def test_curves_are_chosen_and_tell_their_values(page: Path, tab: chromium.Tab) -> None:
+    tab.size(1000, 800)
+    tab.open(page)
+    boxes = "[...document.querySelectorAll('#curves .legend input')]"
+    assert tab.evaluate(f"{boxes}.map(one => one.hidden)") == [False] * 3
+    shown = (
+        "[...document.querySelectorAll('#curves .s[data-s=\"1\"]')]"
+        ".filter(one => one.getBoundingClientRect().width).length"
+    )
+    before = tab.evaluate(shown)
+    tab.evaluate(f"{boxes}[1].click()")
+    assert before > 0
+    assert tab.evaluate(shown) == 0
+    tab.evaluate(f"{boxes}[1].click()")
+    assert tab.evaluate(shown) == before
+
+    tab.evaluate("document.documentElement.style.scrollBehavior = 'auto'")
+    tab.evaluate("document.querySelector('#curves0').scrollIntoView()")
+    box = tab.evaluate(
+        "(({x, y, width, height}) => [x, y, width, height])"
+        "(document.querySelector('#curves0').getBoundingClientRect())"
+    )
+    tab.mouse("mouseMoved", box[0] + box[2] * 0.99, box[1] + box[3] * 0.3)
+    told = tab.evaluate("document.querySelector('#tip').textContent")
+    assert "round 4" in told
+    assert "magnitudetest 49.0 ± 1.0" in told
+    tab.mouse("mouseMoved", 2, 2)
+    assert tab.evaluate("document.querySelector('#tip').hidden") is True
+    tab.evaluate("document.querySelector('#curves0').focus()")
+    tab.key("ArrowRight")
+    assert "round 1" in tab.evaluate("document.querySelector('#tip').textContent")
+    tab.key("Escape")
+    assert tab.evaluate("document.querySelector('#tip').hidden") is True
+    assert tab.said == []
+
+
+def test_a_slider_shows_one_value_of_a_rule(page: Path, tab: chromium.Tab) -> None:
+    tab.open(page)
+    rule = "document.querySelector('#rules .rule')"
+    rows = (
+        f"[...{rule}.querySelectorAll('tbody tr')].filter(one => !one.hidden)"
+        ".map(one => one.cells[0].textContent)"
+    )
+    assert set(tab.evaluate(rows)) == {"0"}
+    tab.evaluate(
+        f"{{const one = {rule}.querySelector('input'); one.value = 5; "
+        "one.dispatchEvent(new Event('input', {bubbles: true}));}"
+    )
+    assert set(tab.evaluate(rows)) == {"0.05"}
+    assert tab.evaluate(f"{rule}.querySelector('output').textContent") == "0.05"
+    assert tab.said == []
+
+
+def test_without_scripts_everything_is_there(page: Path, tab: chromium.Tab) -> None:
+    tab.open(page, scripts=False)
+    assert tab.evaluate("document.querySelector('#curves .legend input').hidden") is True
+    assert tab.evaluate("document.querySelector('.slider').hidden") is True
+    count = tab.evaluate(
+        "document.querySelectorAll('#rules .rule')[0].querySelectorAll('tbody tr').length"
+    )
+    assert count == 2 * len(FAMILIES[0].values)
+    assert tab.evaluate("document.querySelector('#curves0').getBoundingClientRect().height") > 200
+
+
+def test_printing_opens_what_is_folded(page: Path, tab: chromium.Tab) -> None:
+    tab.open(page)
+    closed = "document.querySelectorAll('details:not([open])').length"
+    assert tab.evaluate(closed) > 0
+    tab.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert tab.evaluate(closed) == 0
+    tab.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert tab.evaluate(closed) > 0
+
+
+# -- size
+
+
+def test_fifty_runs_stay_below_three_megabytes(tmp_path: Path, command: Command) -> None:
+    longer = [0.7 - 0.01 * i for i in range(21)]
+    for seed in range(5):
+        for number in range(10):
+            chosen = config(
+                seed,
+                pruner=part("magnitude", fraction=0.1 + 0.01 * number, scope="layer"),
+                rounds=20,
+            )
+            write_run(tmp_path / "runs", chosen, longer)
+    code, out, err = command("report", "runs", "--json")
+    assert code == 0, err
+    assert json.loads(out)["bytes"] < 3_000_000
+
+
+def test_the_page_s_files_are_beside_its_code() -> None:
+    from dsd_bench.pages.document import asset
+
+    assert all(asset(name) for name in ("page.css", "page.js"))
+    assert isinstance(el("p"), Markup)
