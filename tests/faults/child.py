@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.reduction import DupFd
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,6 @@ class Seams:
         clock: seconds by which its clock is wrong, from the start on.
         leaps: seed of sudden leaps of its clock, in either direction; 0: there are none.
         asleep_at: the rename or link, counted from 1, right before which it stops itself.
-        uid: the user that it becomes; None: it stays who it is.
         broken: name of a protection to leave out (:data:`BREAKS`), to see the campaign notice.
     """
 
@@ -55,13 +55,14 @@ class Seams:
     clock: float = 0.0
     leaps: int = 0
     asleep_at: int = 0
-    uid: int | None = None
     broken: str = ""
 
 
 def begin(seams: Seams) -> None:
     """Put the seams in; in the new process."""
     os.setpgrp()  # a signal for one process is for no other
+    # the process that forked this one forks its workers as well: no other need import all again
+    forkserver._forkserver.ensure_running = lambda: None  # type: ignore[attr-defined]
     locks.BEAT, locks.PAUSE = BEAT, BEAT / 5
     pulling.POLL, pulling.LONGEST_POLL = BEAT, 2 * BEAT
     if seams.host is not None:
@@ -74,10 +75,6 @@ def begin(seams: Seams) -> None:
         _sleep_at(seams.asleep_at)
     if seams.broken:
         BREAKS[seams.broken]()
-    if seams.uid is not None:
-        os.setgroups([])
-        os.setresgid(seams.uid, seams.uid, seams.uid)
-        os.setresuid(seams.uid, seams.uid, seams.uid)
     local.subprocess = _Subprocess(seams)  # type: ignore[assignment]
 
 
@@ -122,7 +119,7 @@ def run(words: Sequence[str], seams: Seams, log: str, environment: dict[str, str
     told = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     _become(null, told, told, environment)
     begin(seams)
-    sys.argv = ["dsd-bench", *words]
+    sys.argv = ["dsd-bench"]  # else `work` would begin itself anew, without the seams
     _leave(lambda: command(list(words)))
 
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -14,12 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dsd_bench.store import locks
+from dsd_bench.store.attempts import ATTEMPTS
 from dsd_bench.store.runs import finished
 
 from .sweeps import Broken, Child, Sweep, lease
 
-NOBODY = 65534
-"""The user that processes become where modes shall count: root may write everywhere."""
+ENDS = (signal.SIGTERM, signal.SIGKILL)
 DISK = "4m"
 """Size of the disk that fills up."""
 Act = Callable[["Case"], None]
@@ -81,7 +82,7 @@ class Case:
         while not true():
             if time.monotonic() > ends:
                 return False
-            time.sleep(0.003)
+            time.sleep(0.01)
         return True
 
     def at(self, pid: int) -> str:
@@ -230,16 +231,29 @@ def asleep_at_rename(case: Case) -> None:
         at = case.at(sleeper.pid)
         other = case.sweep.worker()
         case.strike(f"asleep right before rename {number} {at}")
-        way = case.draw.choice(("both go on", "the other is killed", "the other is done"))
-        if way == "the other is done":
+        # the other takes the run over and is killed, goes on beside the sleeper, or ends before
+        way = case.draw.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, None))
+        if way is None:
             other.wait()
         else:
-            time.sleep(lease() + case.draw.uniform(0.2, 0.8))
-        if way == "the other is killed":
-            other.signal(signal.SIGKILL)
+            before = len(attempts(case))
+            case.until(lambda before=before: len(attempts(case)) > before, 4 * lease())  # type: ignore[misc]
+            case.wait(0.3)
+        if way == signal.SIGKILL:
+            other.signal(way)
             other.wait()
         sleeper.signal(signal.SIGCONT)
-        sleeper.wait()
+        case.until(lambda child=sleeper: not child.stopped())  # type: ignore[misc]
+        case.wait(0.3)
+        for child, number in ((other, signal.SIGTERM), (sleeper, case.draw.choice(ENDS))):
+            child.signal(number)
+            child.wait()
+
+
+def attempts(case: Case) -> list[str]:
+    """Return a line for each attempt that began or ended."""
+    texts = [path / ATTEMPTS for path in case.sweep.paths()]
+    return [line for text in texts if text.exists() for line in text.read_text().splitlines()]
 
 
 def dead_host(case: Case) -> None:
@@ -350,37 +364,41 @@ def full_disk(case: Case) -> None:
 
 def read_only(case: Case) -> None:
     """Folders that may not be written from any instant on, and may be later."""
-    root = os.geteuid() == 0
-    uid = NOBODY if root else None
-    if root:
-        os.chown(case.sweep.root, NOBODY, NOBODY)
-    if case.sweep.start("doctor", "--json", uid=uid).wait() == 1:
-        raise Impossible("another user cannot use this folder")
-    child = case.sweep.start(
-        *("sweep", str(case.sweep.suite), "--runs-dir", str(case.sweep.runs), "--write", "--yes"),
-        uid=uid,
-    )
-    if child.wait():
-        raise Broken(f"the runs could not be written: {child.said()}")
+    case.sweep.write()
     while case.going:
-        start = case.sweep.worker if case.draw.random() < 0.5 else case.sweep.scheduler
-        child = start(uid=uid)
+        child = (case.sweep.worker if case.draw.random() < 0.5 else case.sweep.scheduler)()
         case.busy()
         case.wait(0.5)
         if not child.alive():
             continue
-        everything = [case.sweep.runs, *case.sweep.runs.rglob("*")]
+        what, places = "everything", [case.sweep.runs]
         some = case.unfinished()
         if case.draw.random() < 0.5 and some:
-            path = case.draw.choice(some)
-            everything = [path, *path.rglob("*")]
-        modes = _take_away(everything)
-        case.strike(f"{'one run' if len(everything) < 40 else 'everything'} may not be written")
-        case.until(lambda child=child: not child.alive(), lease() + case.draw.uniform(0, 1.5))  # type: ignore[misc]
-        for path, mode in modes.items():
-            with contextlib.suppress(FileNotFoundError):
-                path.chmod(mode)
+            what, places = "one run", [case.draw.choice(some)]
+        paths = [path for place in places for path in (place, *place.rglob("*"))]
+        with locked_up([path for path in paths if not path.name.startswith(locks.LOCK)]):
+            case.strike(f"{what} may not be written")
+            case.until(lambda child=child: not child.alive(), lease() + case.draw.uniform(0, 1.5))  # type: ignore[misc]
         _ended(case, child, "may not be written")
+
+
+@contextlib.contextmanager
+def locked_up(paths: list[Path]) -> Iterator[None]:
+    """Let nobody write into folders and files: root, who may all by their modes, neither."""
+    root = os.geteuid() == 0
+    away, back = (["chattr", "-f", "+i"], ["chattr", "-f", "-i"]) if root else (
+        ["chmod", "-f", "a-w"], ["chmod", "-f", "u+w"]
+    )  # fmt: skip
+    if root and not shutil.which("chattr"):
+        raise Impossible("root may write everywhere without chattr")
+    words = [str(path) for path in paths]
+    subprocess.run([*away, *words], capture_output=True, check=False)  # some may be gone
+    try:
+        if root and os.access(paths[0], os.W_OK):
+            raise Impossible("chattr does not work on this file system")
+        yield
+    finally:
+        subprocess.run([*back, *words], capture_output=True, check=False)
 
 
 def _ended(case: Case, child: Child, words: str) -> None:
@@ -398,15 +416,6 @@ def _fill(path: Path, left: int) -> None:
             file.write(b"x" * 4096)
     with open(path, "r+b") as file:
         file.truncate(max(0, path.stat().st_size - left))
-
-
-def _take_away(paths: list[Path]) -> dict[Path, int]:
-    modes = {}
-    for path in paths:
-        with contextlib.suppress(FileNotFoundError):
-            modes[path] = path.stat().st_mode & 0o777
-            path.chmod(modes[path] & 0o555)
-    return modes
 
 
 def begun(case: Case) -> None:

@@ -96,7 +96,7 @@ class Child:
         while (code := self.code) is None:
             if time.monotonic() > ends:
                 raise Broken(f"{self.what} hangs: {self.said()[-300:]}")
-            time.sleep(0.005)
+            time.sleep(0.01)
         return code
 
     def signal(self, number: int) -> None:
