@@ -49,6 +49,7 @@ class Verdict:
         faults: what happened, and when.
         wrong: what was wrong; empty if nothing was.
         skipped: why it could not be tried here; empty if it was.
+        unnoticed: how many faults nobody could tell (:attr:`.sweeps.Sweep.unnoticed`).
         real: whether its processes were started, not forked.
         seconds: how long it took.
     """
@@ -58,6 +59,7 @@ class Verdict:
     faults: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     skipped: str = ""
+    unnoticed: int = 0
     real: bool = False
     seconds: float = 0.0
 
@@ -113,7 +115,7 @@ class Campaign:
                 draw = random.Random(text)
                 case = Case(kind, index, draw, sweep, sorted(self.expected), goal, real)
                 verdict.wrong = self._carry(case)
-                verdict.faults = case.faults
+                verdict.faults, verdict.unnoticed = case.faults, len(sweep.unnoticed)
             except Impossible as error:
                 verdict.skipped = str(error)
             if not verdict.wrong and not self.keep:

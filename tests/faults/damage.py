@@ -39,11 +39,31 @@ def config(case: Case) -> None:
 
 
 def result(case: Case) -> None:
-    """``result.json`` of finished runs."""
+    """``result.json`` of finished runs: carried on, refused, or not noticed, which is counted."""
     case.sweep.finish(case.expected)
+    refused = []
     for path in _some(case, ["result.json"]):
         case.sweep.spoiled.add(path.name)
         _spoil(case, path / "result.json")
+        if not finished(path):  # as if it had been killed right before it ended
+            continue
+        if _read_whole(path):
+            case.sweep.unnoticed.add(path.name)
+        else:
+            refused.append(path.name)
+    _follow_advice(case, refused)
+
+
+def _read_whole(path: Path) -> bool:
+    """Whether a finished run and all its weights can be read."""
+    try:
+        load_run(path)
+        for file in (path / "best.safetensors", *path.glob("weights/*.safetensors")):
+            read_weights(path, file.stem, path.name)
+        read_weights(path, "dense", path.name)
+    except (UsageError, DamagedFile):
+        return False
+    return True
 
 
 def weights(case: Case) -> None:
@@ -57,7 +77,7 @@ def weights(case: Case) -> None:
         if finished(path):
             case.sweep.spoiled.add(path.name)
             _refused(path, file)
-    _follow_advice(case)
+    _follow_advice(case, sorted(case.sweep.spoiled))
 
 
 def _begin(case: Case) -> None:
@@ -95,6 +115,7 @@ def _some(case: Case, names: list[str]) -> list[Path]:
 
 def _spoil(case: Case, file: Path) -> None:
     """Damage a file in one of the ways."""
+    state = "finished" if finished(file.parent) or finished(file.parent.parent) else "begun"
     data, way = file.read_bytes(), case.draw.choice(WAYS)
     if way == "emptied" or not data:
         file.write_bytes(b"")
@@ -104,7 +125,6 @@ def _spoil(case: Case, file: Path) -> None:
         place = case.draw.randrange(len(data))
         flipped = bytes([data[place] ^ (1 << case.draw.randrange(8))])
         file.write_bytes(data[:place] + flipped + data[place + 1 :])
-    state = "finished" if finished(file.parent) or finished(file.parent.parent) else "begun"
     case.strike(f"{file.relative_to(case.sweep.runs)} of a {state} run: {way}")
 
 
@@ -119,9 +139,9 @@ def _refused(path: Path, file: Path) -> None:
         raise Broken(f"{file}: damaged weights were read without a word")
 
 
-def _follow_advice(case: Case) -> None:
+def _follow_advice(case: Case, damaged: list[str]) -> None:
     """Begin damaged finished runs anew, as the message says."""
-    for run_id in sorted(case.sweep.spoiled):
+    for run_id in damaged:
         path = case.sweep.runs / run_id
         words = ("--config", str(path / "config.json"), "--force", "--runs-dir", str(path.parent))
         child = case.sweep.start("run", *words, "--executor", "inline")

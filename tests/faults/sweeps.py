@@ -137,6 +137,9 @@ class Sweep:
     spoiled: set[str] = field(default_factory=set)
     """Runs of which a fault has damaged a finished file, so that it must be written anew."""
 
+    unnoticed: set[str] = field(default_factory=set)
+    """Runs whose results were damaged so that nobody can tell: their bytes are not compared."""
+
     def __post_init__(self) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
         self.suite.write_text(SUITE)
@@ -311,6 +314,8 @@ def compare(sweep: Sweep, expected: dict[str, dict[str, bytes]]) -> list[str]:
     for run_id, files in expected.items():
         there = found.get(run_id, {})
         for name in sorted(files.keys() | there.keys()):
+            if name == "result.json" and run_id in sweep.unnoticed:
+                continue
             if files.get(name) != there.get(name):
                 wrong.append(f"{run_id}/{name}: other bytes than undisturbed")
     wrong += _published(sweep) + _litter(sweep)

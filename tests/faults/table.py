@@ -24,7 +24,10 @@ def markdown(verdicts: Sequence[Verdict]) -> str:
         skipped = [one for one in verdicts if one.kind == kind and one.skipped]
         faults, right = sum(len(one.faults) for one in ours), sum(not one.wrong for one in ours)
         if ours:
-            lines.append(f"| {kind} | {len(ours)} | {faults} | {right} of {len(ours)} sweeps |")
+            outcome = f"{right} of {len(ours)} sweeps"
+            if unnoticed := sum(one.unnoticed for one in ours):
+                outcome += f"; {unnoticed} flips were not noticed"
+            lines.append(f"| {kind} | {len(ours)} | {faults} | {outcome} |")
         elif skipped:
             lines.append(f"| {kind} | - | - | not tried: {skipped[0].skipped} |")
         total = [total[0] + len(ours), total[1] + faults, total[2] + right]

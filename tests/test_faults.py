@@ -1,0 +1,54 @@
+"""A small version of the campaign of faults (docs/reliability.md): each kind once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from faults.campaign import KINDS, Campaign, Verdict
+from faults.child import BREAKS
+from faults.table import markdown
+
+
+@pytest.fixture(scope="module")
+def campaign(tmp_path_factory: pytest.TempPathFactory) -> Campaign:
+    return Campaign(tmp_path_factory.mktemp("faults"), seed=7)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_whatever_happens_a_sweep_ends_with_the_same_bytes(kind: str, campaign: Campaign) -> None:
+    verdict = campaign.run(kind, 0, goal=2, real=False)
+    if verdict.skipped:
+        pytest.skip(verdict.skipped)
+    assert not verdict.wrong, (verdict.faults, verdict.wrong)
+    assert verdict.faults
+
+
+@pytest.mark.parametrize("broken", ["tidy", "checksum"])
+def test_the_campaign_notices_what_is_broken(broken: str, tmp_path: Path) -> None:
+    kind = {"tidy": "asleep at a rename", "checksum": "damaged weights"}[broken]
+    campaign = Campaign(tmp_path, seed=7, broken=broken)
+    wrong = [text for index in range(2) for text in campaign.run(kind, index, goal=3).wrong]
+    assert broken in BREAKS
+    assert wrong
+
+
+def test_the_table_counts_faults_and_what_could_not_be_tried() -> None:
+    verdicts = [
+        Verdict("SIGTERM", 0, ["1 s: a", "2 s: b"]),
+        Verdict("SIGTERM", 1, ["1 s: a"], wrong=["something"]),
+        Verdict("full disk", 0, skipped="no root"),
+    ]
+    lines = markdown(verdicts).splitlines()
+    assert lines[2:] == [
+        "| SIGTERM | 2 | 3 | 1 of 2 sweeps |",
+        "| full disk | - | - | not tried: no root |",
+        "| all | 2 | 3 | 1 of 2 sweeps |",
+    ]
+
+
+def test_cases_are_drawn_by_their_weights_and_repeat_with_their_seed(campaign: Campaign) -> None:
+    cases = campaign.cases(["SIGTERM", "dead host"])
+    assert [next(cases) for _ in range(4)] == [
+        *(("SIGTERM", 0), ("SIGTERM", 1), ("dead host", 0), ("SIGTERM", 2)),
+    ]
