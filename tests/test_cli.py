@@ -81,6 +81,40 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
     assert (done.stdout, done.stderr, done.returncode) == (b"{\n", b"", 0)
 
 
+def unread(cwd: Path, *words: str) -> tuple[int, str]:
+    """Give a command whose standard output nobody reads; return its code and what it complains."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dsd_bench", *words],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    with process.stderr:
+        return process.wait(), process.stderr.read()
+
+
+def test_a_table_that_nobody_reads_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    assert unread(tmp_path, "status") == (130, "")
+
+
+def test_a_worker_that_nobody_hears_works_on(tmp_path: Path, command: Command) -> None:
+    (tmp_path / "suite.toml").write_text(
+        'title = "t"\nsource = "s"\nquestion = "?"\n[scale.small]\nseeds = "0-1"\n'
+        '[scale.small.options]\nrounds = 2\nepochs = 2\n[table]\ncolumns = ["dense"]\n'
+    )
+    write = ("sweep", str(tmp_path / "suite.toml"), "--write", "--runs-dir", str(tmp_path / "runs"))
+    assert command(*write)[0] == 0
+    assert unread(tmp_path, "work") == (0, "")
+    assert len(list(tmp_path.glob("runs/*/result.json"))) == 2
+    assert list(tmp_path.glob("runs/*/failure.json")) == []
+
+
 # --- help -----------------------------------------------------------------------------------
 
 

@@ -20,6 +20,7 @@ from dsd_bench.cli.work import JOB_ENDS, MARGIN, _ends
 from dsd_bench.executors import Settings
 from dsd_bench.executors.planning import plan, prepare_folders
 from dsd_bench.executors.pulling import Pool, work
+from dsd_bench.experiment.runner import run_folder
 from dsd_bench.store import attempts
 from dsd_bench.store.locks import locked
 from dsd_bench.store.runs import failure, finished, record_failure
@@ -117,6 +118,26 @@ def test_a_worker_that_is_attached_leaves_with_whoever_started_it(
     assert process.returncode == 130, error
     assert "1 left" in output
     assert (tmp_path / run_id / "checkpoint.safetensors").exists()
+
+
+def test_a_run_whose_listener_has_gone_stops_with_a_checkpoint_and_did_not_fail(
+    tiny: Make, tmp_path: Path
+) -> None:
+    config = tiny(rounds=2)
+    [run_id] = written([config], tmp_path / "runs")
+    path, told = tmp_path / "runs" / run_id, []
+
+    def emit(event: Any) -> None:
+        told.append(event["event"])
+        if event["event"] == "round":
+            raise BrokenPipeError(32, "Broken pipe")
+
+    assert run_folder(path, Settings(), emit, lambda: False).status == "interrupted"
+    assert told[-1] == "round"
+    assert failure(path) is None
+    assert run_folder(path, Settings(), lambda event: None, lambda: False).status == "done"
+    api.execute([config], tmp_path / "alone", Settings(), executor="inline")
+    assert rows(tmp_path / "runs") == rows(tmp_path / "alone")
 
 
 def test_what_another_holds_is_left_to_it(tiny: Make, tmp_path: Path) -> None:

@@ -12,6 +12,10 @@ import click
 from dsd_bench.errors import collect, suggest
 
 
+class Unread(Exception):
+    """The reader of a command's output has gone, as with ``| head``."""
+
+
 class Commands(click.Group):
     """A group that imports a command when it is called.
 
@@ -44,6 +48,17 @@ class Commands(click.Group):
         if command is not None:
             refuse_repeated(command, rest)
         return name, command, rest
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Carry a command out.
+
+        Raises:
+            Unread: instead of a ``BrokenPipeError``, which click turns into an exit with code 1.
+        """
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise Unread from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import signal
@@ -13,7 +14,7 @@ from typing import Any
 import click
 
 from dsd_bench import __version__
-from dsd_bench.cli.groups import Commands
+from dsd_bench.cli.groups import Commands, Unread
 from dsd_bench.cli.saying import complain, say
 from dsd_bench.environment import DISABLE, TRACE, launched
 from dsd_bench.environment.contained import Section, interrupted, private_streams
@@ -74,7 +75,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGINT, _interrupt)
     code = call(sys.argv[1:] if arguments is None else list(arguments))
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # all is said: Ctrl-C ends us without a traceback
+    _let_go()
     sys.exit(code)
+
+
+def _let_go() -> None:
+    """Write out what is left; where nobody reads it, forget it: Python would complain of it."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _interrupt(number: int, frame: Any) -> None:
@@ -97,8 +109,7 @@ def call(arguments: list[str]) -> int:
         return 2
     except (click.Abort, KeyboardInterrupt):
         return _interrupted()
-    except BrokenPipeError:  # the reader of our output has gone, as with `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Unread:
         return 130
     except DsdError as error:
         _complain(message(error), debug)

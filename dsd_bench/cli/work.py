@@ -150,7 +150,8 @@ class Lines:
     def say(self, text: str) -> None:
         """Print a line with the time."""
         line = Text(f"{time.strftime('%H:%M:%S')} {text}")
-        self.console.print(line, soft_wrap=True)
+        with contextlib.suppress(OSError):  # a terminal that has gone, a full disk: work goes on
+            self.console.print(line, soft_wrap=True)
 
     def handle(self, event: Event) -> None:
         """Tell an event of a run."""

@@ -65,16 +65,19 @@ def run_folder(
     Args:
         path: a run folder with its ``config.json``.
         settings: where and how to run.
-        emit: is called with events (:class:`dsd_bench.executors.Executor`).
+        emit: is called with events (:class:`dsd_bench.executors.Executor`); where it cannot write
+            any more, because its reader has gone, the run stops with a checkpoint.
         stopping: is asked between steps whether to stop.
         fresh: whether to begin anew, leaving other runs' rounds of the same curve aside.
         held: whether the caller holds the run's lock.
     """
     launch = launched()
+    listener = _Listener(emit, stopping)
+    emit = listener.tell
 
     def carry() -> Outcome:
         with contained() as section:
-            outside = section.outside(emit), section.outside(stopping)
+            outside = section.outside(emit), section.outside(listener.stopping)
             return _carry(path, settings, *outside, launch, fresh, held)
 
     return _outcome(path, settings, emit, launch, carry)
@@ -157,6 +160,25 @@ def _account(path: Path, outcome: Outcome) -> None:
                 attempts.superseded(path)
     except RunError:
         attempts.take_back(path)
+
+
+class _Listener:
+    """Whoever started the run; that its output cannot be written is no failure of the run."""
+
+    def __init__(self, emit: Emit, stopping: Callable[[], bool]) -> None:
+        self._emit, self._stopping, self._gone = emit, stopping, False
+
+    def tell(self, event: dict[str, Any]) -> None:
+        """Pass an event on, as long as that can be written."""
+        if not self._gone:
+            try:
+                self._emit(event)
+            except OSError:
+                self._gone = True
+
+    def stopping(self) -> bool:
+        """Whether to stop: it is told to, or nobody listens any more."""
+        return self._gone or self._stopping()
 
 
 class _Waiting:

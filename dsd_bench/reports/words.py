@@ -48,6 +48,10 @@ class PlainConsole(Console):
         for text, style, control in super().render(renderable, options):
             yield Segment(text if control else plain(text, lines=True), style, control)
 
+    def on_broken_pipe(self) -> None:
+        """Raise what was caught, a ``BrokenPipeError``; rich itself would end the process."""
+        raise  # noqa: PLE0704
+
 
 def open_console(stream: TextIO) -> Console:
     """Return a console on ``stream`` that never fails on a character it cannot encode."""
