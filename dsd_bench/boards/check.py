@@ -8,6 +8,8 @@ from pathlib import Path, PurePosixPath
 
 from dsd_bench.boards import verified
 from dsd_bench.boards.agreement import Outcome
+from dsd_bench.boards.figure import NAME as FIGURE
+from dsd_bench.boards.figure import figure
 from dsd_bench.boards.files import read_plain, read_row, refuse_links
 from dsd_bench.boards.places import row_path
 from dsd_bench.boards.ranking import rank
@@ -102,7 +104,8 @@ def _usable(path: Path, leaderboards_dir: Path, beside: list[BoardRow]) -> Board
     if len({_sizes(other) for other in [*beside, row] if isinstance(other, CheckedRow)}) > 1:
         raise UsageError(f"{path}: has other sample counts than the rows beside it")
     try:
-        board(rank([row]))
+        board(alone := rank([row]))
+        figure(alone)
     except Exception as error:  # the last resort: a row must not stop the boards unnamed
         raise UsageError(f"{path}: cannot be shown: {type(error).__name__}: {error}") from error
     return row
@@ -114,7 +117,7 @@ def _sizes(row: CheckedRow) -> tuple[int, int, int]:
 
 
 def generate(leaderboards_dir: Path) -> dict[Path, str]:
-    """Return the text of every generated file: a board for each track and the index.
+    """Return the text of every generated file: each track's board and figure, and the index.
 
     Raises:
         UsageError: if there is no such folder, or row files are not what they should be: all.
@@ -132,7 +135,10 @@ def _texts(found: Found, leaderboards_dir: Path) -> dict[Path, str]:
         if slug not in found.broken
     }
     texts = {} if found.broken else {leaderboards_dir / NAME: index(whole)}
-    return texts | {leaderboards_dir / slug / NAME: board(one) for slug, one in whole.items()}
+    for slug, one in whole.items():
+        texts[leaderboards_dir / slug / NAME] = board(one)
+        texts[leaderboards_dir / slug / FIGURE] = figure(one)
+    return texts
 
 
 def write(leaderboards_dir: Path) -> list[Path]:
@@ -150,17 +156,18 @@ def write(leaderboards_dir: Path) -> list[Path]:
 def check(leaderboards_dir: Path) -> list[str]:
     """Return one sentence for each thing that is not what the rows give; [] if all is well.
 
-    Named are row files that cannot be used, boards that are missing or differ, and files called
-    ``README.md`` below the folder that nothing generates.
+    Named are row files that cannot be used, boards and figures that are missing or differ, and
+    files of their names below the folder that nothing generates.
     """
     try:
         found = find_rows(leaderboards_dir)
     except UsageError as error:
         return [str(error)]
     texts = _texts(found, leaderboards_dir)
-    unknown = {leaderboards_dir / slug / NAME for slug in found.broken}
+    unknown = {leaderboards_dir / slug / name for slug in found.broken for name in (NAME, FIGURE)}
     unknown |= {leaderboards_dir / NAME} if found.broken else set()
-    strays = set(leaderboards_dir.rglob(NAME)) - set(texts) - unknown
+    there = {path for name in (NAME, FIGURE) for path in leaderboards_dir.rglob(name)}
+    strays = there - set(texts) - unknown
     differ = [problem for path, text in texts.items() if (problem := _compare(path, text))]
     extra = [f"{path}: nothing generates it; delete it" for path in sorted(strays)]
     return found.problems + differ + extra

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from dsd_bench.boards.agreement import Outcome
+from dsd_bench.boards.pareto import Front, front
 from dsd_bench.boards.places import row_path
 from dsd_bench.boards.schema import BoardRow, CheckedRow
 from dsd_bench.boards.summary import BoardSummary, summarise
@@ -24,6 +25,8 @@ class Line:
         place: 1 + the number of methods that are significantly better; None: it is not ranked.
         tied: whether it cannot be told from the ranked method of the highest mean, or is it.
         outcome: of seeds that somebody has run again; None where nobody has.
+        front: whether it is on the front of accuracy and remaining weights
+            (:mod:`dsd_bench.boards.pareto`); None: it is not ranked.
     """
 
     row: BoardRow
@@ -32,6 +35,7 @@ class Line:
     place: int | None = None
     tied: bool = False
     outcome: Outcome | None = None
+    front: Front | None = None
 
 
 @dataclass(frozen=True)
@@ -70,9 +74,10 @@ def rank(
     }
     apart = None
     if ranked:
-        places, tied, apart = _places(ranked, seeds)
-        for row, place, level in zip(ranked, places, tied, strict=True):
-            found[row_path(row)] = replace(found[row_path(row)], place=place, tied=level)
+        places, tied, fronts, apart = _places(ranked, seeds)
+        for row, place, level, stands in zip(ranked, places, tied, fronts, strict=True):
+            line = found[row_path(row)]
+            found[row_path(row)] = replace(line, place=place, tied=level, front=stands)
     lines = sorted(found.values(), key=_order)
     return Ranking(tuple(lines), seeds if ranked else (), apart)
 
@@ -92,8 +97,8 @@ def _has(row: CheckedRow, seeds: Sequence[int]) -> bool:
 
 def _places(
     rows: Sequence[CheckedRow], seeds: Sequence[int]
-) -> tuple[list[int], list[bool], float | None]:
-    """Return places, ties with the best, and the difference that shows, in points."""
+) -> tuple[list[int], list[bool], list[Front], float | None]:
+    """Return places, ties with the best, the front, and the difference that shows, in points."""
     import numpy
 
     from dsd_bench.store.correct import unpack
@@ -109,7 +114,10 @@ def _places(
     best = int(accuracies.mean(axis=1).argmax())
     pairs = found.error[numpy.triu_indices(len(rows), 1)]
     apart = 100 * found.critical * float(numpy.median(pairs)) if pairs.size else None
-    return found.places, [not worse for worse in found.better[best].tolist()], apart
+    tied = [not worse for worse in found.better[best].tolist()]
+    sparsities = [[one.rounds.sparsity[one.best_round] for one in entries] for entries in chosen]
+    fronts = front(found, accuracies, numpy.array(sparsities))
+    return found.places, tied, fronts, apart
 
 
 def _order(line: Line) -> tuple[object, ...]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from dsd_bench.boards.agreement import Outcome
+from dsd_bench.boards.figure import NAME as FIGURE
+from dsd_bench.boards.figure import words
 from dsd_bench.boards.marks import ON_TEST as MARK
 from dsd_bench.boards.marks import interpolation, legend, marks, mixed
 from dsd_bench.boards.places import row_path
@@ -41,7 +43,13 @@ def board(ranking: Ranking) -> str:
             *_track(track),
             f"- Dense network: {escape(interpolation(rows))}",
             "",
+            f"![{escape(words(ranking))}]({FIGURE})",
+            "",
+            *_front(ranking),
+            "",
             "## Board",
+            "",
+            "Sorted by place, then by mean test accuracy; what the columns mean stands below.",
             "",
             *_board_table(ranking, track),
             "",
@@ -161,9 +169,22 @@ def _board_table(ranking: Ranking, track: Track) -> list[str]:
         "trainings",
         f"MACs{on_test}",
         "run again",
+        "front",
     )
     body = [_board_line(line, ranking.seeds, mark) for line in ranking.lines]
-    return table(names, "rllrrlrrrl", body)
+    return table(names, "rllrrlrrrll", body)
+
+
+def _front(ranking: Ranking) -> list[str]:
+    """Name the methods on the front below the figure."""
+    names = {
+        kind: "; ".join(escape(line.label) for line in ranking.lines if line.front == kind)
+        for kind in ("yes", "perhaps")
+    }
+    if not names["yes"]:
+        return ["Too few seeds to say which methods are on the Pareto front."]
+    told = f"On the Pareto front of accuracy and remaining weights: {names['yes']}."
+    return [told, *(["", f"Perhaps on it: {names['perhaps']}."] if names["perhaps"] else [])]
 
 
 def _board_line(line: Line, seeds: Sequence[int], mark: str) -> list[str]:
@@ -181,6 +202,7 @@ def _board_line(line: Line, seeds: Sequence[int], mark: str) -> list[str]:
         _trainings(told),
         _macs(told, mark),
         _again(line.outcome),
+        "" if line.front in (None, "no") else line.front,
     ]
 
 
@@ -294,6 +316,10 @@ def _statistics(ranking: Ranking) -> list[str]:
         f"{100 * LEVEL:g} % of boards tell any equal methods apart.{tested} The claim is for this "
         "data set's test images and this schedule, not for others; docs/boards.md of dsd-bench "
         "says how.",
+        "- Front: yes, where no method has means as good in both accuracy and remaining weights "
+        "and better in one; perhaps, where one has, but is significantly better in neither; else "
+        "dominated. In the figure, bars are 95 % intervals, each for one method; weights are "
+        "geometric means.",
         f"- {NOTHING}: not ranked; that takes all of these seeds, and evidence (schema 2).",
     ]
 
