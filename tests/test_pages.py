@@ -21,8 +21,10 @@ from dsd_bench.pages import heat, scales
 from dsd_bench.pages.curves import Curve as Drawn
 from dsd_bench.pages.curves import draw, panels_of
 from dsd_bench.pages.markup import Markup, data, el, raw
-from dsd_bench.pages.replays import FAMILIES
+from dsd_bench.pages.replays import CHOOSERS, FAMILIES
 from dsd_bench.replay import Curve, replay, rule
+from dsd_bench.replay.choices import summaries, way
+from dsd_bench.replay.curves import read_rounds
 from dsd_bench.store import load_run
 
 Command = Callable[..., tuple[int, str, str]]
@@ -218,7 +220,7 @@ def test_it_tells_everything_in_text(page: Path) -> None:
         "Curves",
         "Students and teachers",
         "Layers over rounds",
-        "Stop rules, replayed",
+        "Stop and selection rules, replayed",
         "Rounds",
         "Where it comes from",
         "dsd-bench report runs",
@@ -252,6 +254,19 @@ def test_rules_are_what_replay_says(page: Path, tmp_path: Path) -> None:
         given = 100 * sum(one.given_up for one in made) / 3
         row = rf'<td>{value:g}</td><td class="m">magnitude</td><td class="n">{stops:.1f}</td>'
         assert re.search(rf'{row}.*?<td class="n">{given:.1f}</td></tr>', text)
+
+
+def test_choosers_are_what_replay_says(page: Path, tmp_path: Path) -> None:
+    text = page.read_text("utf-8")
+    curves = [read_rounds(load_run(tmp_path / "runs" / config(seed).run_id)) for seed in range(3)]
+    for word in CHOOSERS:
+        (told,) = summaries(curves, [way(word)])
+        cells = (
+            f"{told.round.mean:.1f}",
+            *(f"{100 * one.mean:.1f}" for one in (told.sparsity, told.fewer, told.accuracy)),
+        )
+        row = "".join(f'<td class="n">{cell}</td>' for cell in cells)
+        assert f'<td>{word}</td><td class="m">magnitude</td>{row}' in text
 
 
 def test_bytes_repeat_and_have_no_date(page: Path, command: Command) -> None:

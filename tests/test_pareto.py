@@ -16,7 +16,7 @@ from scipy import stats
 
 from dsd_bench.boards import check, rows
 from dsd_bench.boards.figure import Axes, figure, words
-from dsd_bench.boards.pareto import front, remaining
+from dsd_bench.boards.pareto import Front, front, remaining
 from dsd_bench.boards.ranking import rank
 from dsd_bench.boards.ties import compare, disagreements
 
@@ -24,7 +24,7 @@ Command = Callable[..., tuple[int, str, str]]
 SEEDS, IMAGES = 6, 2000
 
 
-def stands(accuracies: Any, sparsities: Any) -> list[str]:
+def stands(accuracies: Any, sparsities: Any) -> list[Front]:
     """Return the fronts of methods with these values, every seed's own in a row."""
     values = numpy.array(accuracies, float)
     found = compare(values, numpy.zeros((len(values),) * 2), 1)

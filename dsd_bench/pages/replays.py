@@ -1,4 +1,7 @@
-"""Rules replayed over the whole curves of a page, for a few values of each rule's parameter."""
+"""Rules replayed over the curves of a page, for a few values of each rule's parameter.
+
+Stop rules are replayed over the methods whose curves are whole, choosers over all.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +9,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dsd_bench.config.run import RunConfig
-from dsd_bench.errors import DsdError
+from dsd_bench.errors import DsdError, UsageError
 from dsd_bench.pages.subject import Shown
+from dsd_bench.plugins import catalogue
 from dsd_bench.replay import Curve, MethodReplay, outcomes, varied
-from dsd_bench.replay.curves import WHOLE
+from dsd_bench.replay.choices import MethodChoice, summaries, way
+from dsd_bench.replay.curves import WHOLE, rows_with_metrics
+from dsd_bench.reports.words import percent
+from dsd_bench.store.checkpoint import Row
 from dsd_bench.store.runs import StoredRun
 
 
 @dataclass(frozen=True)
 class Family:
-    """A rule with one parameter and the values of it that are tried.
+    """A stop rule with one parameter and the values of it that are tried.
 
     Attributes:
         word: the rule, as ``replay --stop`` takes it.
         key: its parameter.
-        values: of the parameter, the first the least strict.
+        values: of the parameter.
         told: what the parameter means.
     """
 
@@ -48,24 +55,52 @@ FAMILIES = (
         "once the gate is open, stop if accuracy falls below its best since by more than this",
     ),
 )  # fmt: skip
-"""Rules that end a run; one that chooses a round is a family likewise, once replay knows it."""
+"""Stop rules that are replayed."""
+
+CHOOSERS = (
+    "best", "one-se", "max-drop:0.005", "max-drop:0.01", "max-drop:0.02", "max-drop:0.03",
+    "max-drop:0.05", "max-drop:0.1",
+)  # fmt: skip
+"""Choosers that are tried, the first as runs do it."""
+
+STOPPED = ("stops at round", "saved, %", "selected, %", "given up, points")
+CHOSE = ("keeps round", "at sparsity, %", "fewer weights, %", "selected, %", "given up, points")
 
 
 @dataclass(frozen=True)
 class Replayed:
-    """A family over the methods whose curves are whole.
+    """A rule over the methods that it can be asked of.
 
     Attributes:
-        family: the rule.
+        title: the rule and its parameter.
+        told: what the parameter means.
+        key: what ``values`` are of.
+        values: what was tried, in words.
+        usual: the place of what is usual among them.
+        columns: headings of the numbers.
         labels: of the methods.
-        found: ``found[value][method]``.
-        problem: why it cannot be replayed; empty if it can.
+        found: ``found[value][method]``: the numbers, in words.
+        problem: what could not be asked, and why; empty if all could.
     """
 
-    family: Family
-    labels: tuple[str, ...]
-    found: tuple[tuple[MethodReplay, ...], ...] = ()
+    title: str
+    told: str
+    key: str
+    values: tuple[str, ...] = ()
+    usual: int = 0
+    columns: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    found: tuple[tuple[tuple[str, ...], ...], ...] = ()
     problem: str = ""
+
+
+def replayed(methods: Sequence[Shown]) -> list[Replayed]:
+    """Replay every stop rule and chooser; nothing is trained."""
+    able = [one for one in methods if whole(one)]
+    curves = [[_curve(run) for run in one.method.runs] for one in able]
+    labels = tuple(one.method.label for one in able)
+    stops = [_stop(family, labels, curves) for family in FAMILIES] if able else []
+    return [*stops, _choosers(methods)]
 
 
 def whole(shown: Shown) -> bool:
@@ -73,33 +108,82 @@ def whole(shown: Shown) -> bool:
     return all((run.result or {}).get("stopped_by") in WHOLE for run in shown.method.runs)
 
 
-def replayed(methods: Sequence[Shown]) -> list[Replayed]:
-    """Replay every family over the methods whose curves are whole; [] without any."""
-    able = [one for one in methods if whole(one)]
-    if not able:
-        return []
-    curves = [[_curve(run) for run in one.method.runs] for one in able]
-    labels = tuple(one.method.label for one in able)
-    return [_replayed(family, labels, curves) for family in FAMILIES]
-
-
-def _replayed(
-    family: Family, labels: tuple[str, ...], curves: Sequence[Sequence[Curve]]
-) -> Replayed:
+def _stop(family: Family, labels: tuple[str, ...], curves: Sequence[Sequence[Curve]]) -> Replayed:
+    title = f"{family.word}: {family.key}"
     try:
         rules = varied(family.word, {family.key: family.values})
         found = [outcomes(one, rules) for one in curves]
     except DsdError as error:
-        return Replayed(family, labels, problem=str(error))
-    return Replayed(family, labels, tuple(zip(*found)))
+        return Replayed(title, family.told, family.key, problem=str(error))
+    return Replayed(
+        title=title,
+        told=family.told,
+        key=family.key,
+        values=tuple(f"{value:g}" for value in family.values),
+        usual=_usual(family),
+        columns=STOPPED,
+        labels=labels,
+        found=tuple(tuple(map(_stopped, methods)) for methods in zip(*found)),
+    )
+
+
+def _usual(family: Family) -> int:
+    """Return the place of the parameter's default among the values, else the first."""
+    component = catalogue().find("stop", family.word)
+    default = component.params.model_fields[family.key].default if component else None
+    return family.values.index(default) if default in family.values else 0
+
+
+def _stopped(told: MethodReplay) -> tuple[str, ...]:
+    shares = (told.trainings_saved, told.accuracy, told.given_up)
+    return (f"{told.round.mean:.1f}", *(percent(one.mean) for one in shares))
+
+
+def _choosers(methods: Sequence[Shown]) -> Replayed:
+    """Ask the choosers; those that lack what they read, as a board's rows do, are left out."""
+    rows = [[_rows(run) for run in one.method.runs] for one in methods]
+    found, values, problems = [], [], []
+    for word in CHOOSERS:
+        try:
+            tried = [summaries(one, [way(word)])[0] for one in rows]
+        except UsageError as error:
+            problems.append(f"{word}: {error}")
+            continue
+        values.append(word)
+        found.append(tuple(map(_chose, tried)))
+    return Replayed(
+        title="which round is kept",
+        told="best on validation; the sparsest within one standard error of that; or the sparsest "
+        "at most so much below it",
+        key="chooser",
+        values=tuple(values),
+        columns=CHOSE,
+        labels=tuple(one.method.label for one in methods),
+        found=tuple(found),
+        problem="; ".join(problems),
+    )
+
+
+def _chose(told: MethodChoice) -> tuple[str, ...]:
+    shares = (told.sparsity, told.fewer, told.accuracy, told.given_up)
+    return (f"{told.round.mean:.1f}", *(percent(one.mean) for one in shares))
+
+
+def _config(run: StoredRun) -> RunConfig:
+    return RunConfig.from_json(run.config, str(run.path / "config.json"))
+
+
+def _rows(run: StoredRun) -> tuple[RunConfig, Sequence[Row]]:
+    """Return what choosers read; of a board's row, which has no folder, the columns alone."""
+    return _config(run), rows_with_metrics(run) if run.path.is_dir() else run.rows
 
 
 def _curve(run: StoredRun) -> Curve:
     """Return a run's curve; each training counts one, so that no network has to be counted."""
     end = run.result or {}
     return Curve(
-        config=RunConfig.from_json(run.config, str(run.path / "config.json")),
-        rows=run.rows,
+        config=_config(run),
+        rows=_rows(run)[1],
         end=(str(end.get("stopped_by")), str(end.get("reason"))),
         dense=[1] * len(run.rows),
     )

@@ -260,44 +260,32 @@ def _scale() -> Markup:
     )  # fmt: skip
 
 
-def rules(found: Sequence[Replayed]) -> Markup | None:
+def rules(found: Sequence[Replayed]) -> Markup:
     """Return each rule's outcomes for all values of its parameter, with a slider for scripts."""
-    if not found:
-        return None
     lead = (
         "What rules would have done to these curves, replayed without training. Saved: share of "
         "the trainings; given up: accuracy, in points, that the best round of the whole curve has "
         "more. A value chosen here has seen the test images: try it on other seeds."
     )
     parts = [_rule(at, one) for at, one in enumerate(found)]
-    return section("rules", "Stop rules, replayed", el("p", lead), parts)
+    return section("rules", "Stop and selection rules, replayed", el("p", lead), parts)
 
 
 def _rule(at: int, one: Replayed) -> Markup:
-    family = one.family
-    title = f"{family.word}: {family.key}"
-    if one.problem:
-        return el("details", el("summary", title), el("p", one.problem, class_="but"))
-    usual = _usual(one)
-    names = [family.key, "method", "stops at round", "saved, %", "selected, %", "given up, points"]
+    problem = el("p", one.problem, class_="but") if one.problem else None
+    if not one.found:
+        return el("details", el("summary", one.title), problem)
+    names = [one.key, "method", *one.columns]
     rows = [
         el(
             "tr",
-            el("td", f"{value:g}"),
+            el("td", value),
             el("td", label, class_="m"),
-            [
-                el("td", words, class_="n")
-                for words in (
-                    f"{told.round.mean:.1f}",
-                    percent(told.trainings_saved.mean),
-                    percent(told.accuracy.mean),
-                    percent(told.given_up.mean),
-                )
-            ],
+            [el("td", words, class_="n") for words in told],
             data_v=number,
-            class_="chosen" if number == usual else None,
+            class_="chosen" if number == one.usual else None,
         )
-        for number, (value, methods) in enumerate(zip(family.values, one.found))
+        for number, (value, methods) in enumerate(zip(one.values, one.found))
         for label, told in zip(one.labels, methods)
     ]
     head = [
@@ -305,29 +293,23 @@ def _rule(at: int, one: Replayed) -> Markup:
     ]
     slider = el(
         "div",
-        el("label", f"{family.key} ", el("input", type="range", min=0, max=len(family.values) - 1,
-           value=usual, step=1, data_values=" ".join(f"{v:g}" for v in family.values))),
-        el("output", f"{family.values[usual]:g}"),
+        el("label", f"{one.key} ", el("input", type="range", min=0, max=len(one.values) - 1,
+           value=one.usual, step=1, data_values=" ".join(one.values))),
+        el("output", one.values[one.usual]),
         class_="slider",
         hidden=True,
     )  # fmt: skip
     made = el("table", el("thead", el("tr", head)), el("tbody", rows), class_="wide")
     return el(
         "details",
-        el("summary", title),
-        el("p", f"{family.key}: {family.told}."),
+        el("summary", one.title),
+        el("p", f"{one.key}: {one.told}."),
+        problem,
         slider,
-        el("div", made, class_="scroll", tabindex="0", role="region", aria_label=title),
+        el("div", made, class_="scroll", tabindex="0", role="region", aria_label=one.title),
         open=at == 0,
         class_="rule",
     )
-
-
-def _usual(one: Replayed) -> int:
-    """Return the place of the parameter's default among the values, else of the first."""
-    component = catalogue().find("stop", one.family.word)
-    default = component.params.model_fields[one.family.key].default if component else None
-    return one.family.values.index(default) if default in one.family.values else 0
 
 
 ROUND_COLUMNS = (
