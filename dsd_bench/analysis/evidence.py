@@ -13,10 +13,13 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from dsd_bench.analysis.descent import Descent, depth_threshold, descent
 from dsd_bench.analysis.power import Limits, MoreSeeds, more_seeds
+
+if TYPE_CHECKING:
+    from numpy import ndarray
 
 Verdict = Literal["double descent", "no double descent", "cannot tell"]
 DOUBLE_DESCENT: Verdict = "double descent"
@@ -193,7 +196,7 @@ def null_depths(means: Sequence[float], noise: Sequence[float]) -> list[float]:
     import numpy
 
     null = unimodal(means)
-    curves = numpy.array(null) + numpy.array(_normals(len(null))) * numpy.array(noise)
+    curves = numpy.array(null) + _normals(len(null)) * numpy.array(noise)
     before = numpy.maximum.accumulate(curves, axis=1)[:, :-2]
     after = numpy.maximum.accumulate(curves[:, ::-1], axis=1)[:, ::-1][:, 2:]
     depths = numpy.minimum(before, after) - curves[:, 1:-1]
@@ -201,9 +204,11 @@ def null_depths(means: Sequence[float], noise: Sequence[float]) -> list[float]:
 
 
 @lru_cache(maxsize=64)
-def _normals(rounds: int) -> list[list[float]]:
+def _normals(rounds: int) -> ndarray:
+    import numpy
+
     draw = random.Random(0)
-    return [[draw.gauss(0.0, 1.0) for _ in range(rounds)] for _ in range(DRAWS)]
+    return numpy.array([[draw.gauss(0.0, 1.0) for _ in range(rounds)] for _ in range(DRAWS)])
 
 
 def unimodal(values: Sequence[float]) -> list[float]:
