@@ -40,8 +40,8 @@ def column(rounds: Rounds, name: str, who: str) -> list[float]:
         RunError: naming the first round that lacks it.
     """
     values = [row.get(name) for row in rounds]
-    missing = next((place for place, value in enumerate(values) if value is None), None)
-    if missing is None:
-        return [float(value) for value in values if value is not None]
+    if None not in values:
+        return list(map(float, values))  # type: ignore[arg-type]
+    missing = values.index(None)
     number = rounds[missing].get("round", missing)
     raise RunError(f"{who} needs '{name}', which round {number} lacks{_HINTS.get(name, '')}")

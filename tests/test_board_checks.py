@@ -454,7 +454,7 @@ def test_a_folder_that_cannot_be_listed_is_named(
 
 
 def test_a_board_that_is_a_pipe_or_a_link_is_not_waited_for(row: Path, boards: Path) -> None:
-    index, board, _ = sorted(write(boards), key=lambda path: (len(path.parts), path.name))
+    index, board, *_ = sorted(write(boards), key=lambda path: (len(path.parts), path.name))
     index.unlink()
     os.mkfifo(index)
     outside = boards.parent / "outside"
@@ -515,7 +515,7 @@ def test_a_row_of_too_many_rounds_is_refused(row: Path) -> None:
 def test_the_first_releases_rows_are_read_and_marked(old_row: Path) -> None:
     row, boards = read_row(old_row), old_row.parents[2]
     assert not isinstance(row, CheckedRow)
-    (board,) = [at for at in write(boards) if at.parent != boards and at.suffix == ".md"]
+    (board,) = [at for at in write(boards) if at.parent != boards and at.name == "README.md"]
     text = board.read_text()
     assert f"](rows/{old_row.name})§ |" in text
     assert "§ schema 1: made by the first release; its run ids, counts and bits" in text
@@ -611,7 +611,7 @@ def test_seeds_of_other_conditions_form_one_row_only_if_it_says_so(
     row = read_row(path)
     assert isinstance(row, CheckedRow)
     assert row.mixed == names
-    (board,) = [at for at in write(boards) if at.parent != boards and at.suffix == ".md"]
+    (board,) = [at for at in write(boards) if at.parent != boards and at.name == "README.md"]
     assert f"({path.parent.name}/{path.name})¶ |" in board.read_text()
     assert f"mixed: {', '.join(names)} differ among its seeds" in board.read_text()
     submit([make(config(3), **other)], boards)  # the row says so already
@@ -750,7 +750,7 @@ def test_methods_that_stop_early_are_marked(
     make: Callable[..., Any], boards: Path, changes: Any, mark: str
 ) -> None:
     (path,) = submit([make(config(**changes))], boards)
-    index, board, _ = sorted(write(boards), key=lambda path: (len(path.parts), path.name))
+    index, board, *_ = sorted(write(boards), key=lambda path: (len(path.parts), path.name))
     assert f"](rows/{path.name}){mark} |" in board.read_text()
     assert f"\n- {mark} " in board.read_text() or not mark
     assert ("‡" in board.read_text()) == bool(mark)
@@ -774,7 +774,7 @@ def test_a_board_says_whether_its_dense_network_interpolates(
     lines[0] |= {**parts, "train_accuracy_noisy": round(fit * 1000 - 600) / 400}
     write_lines(run.path / "rounds.jsonl", lines)
     submit([rehash(run.path)], boards)
-    (board,) = [at for at in write(boards) if at.parent != boards and at.suffix == ".md"]
+    (board,) = [at for at in write(boards) if at.parent != boards and at.name == "README.md"]
     assert says in board.read_text()
 
 

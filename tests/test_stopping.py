@@ -250,3 +250,20 @@ def test_the_gate_stays_shut_at_exactly_the_drop() -> None:
 def test_rules_that_were_corrected_have_a_version_of_their_own() -> None:
     versions = {name: component.version for name, component in COMPONENTS.items()}
     assert versions == {"never": 1, "target": 2, "patience": 2, "entropy-gate": 2}
+
+
+CURVES = st.lists(
+    st.tuples(st.integers(0, 8), st.integers(1, 8)).map(lambda one: (one[0] / 8, one[1] / 8)),
+    min_size=1,
+    max_size=10,
+)
+
+
+@given(CURVES)
+def test_the_first_stop_is_that_of_one_who_asks_after_every_round(points):
+    rows = curve([score for score, _ in points], [entropy for _, entropy in points])
+    made = [rule("never"), rule("target", sparsity=0.5), rule("patience")]
+    made += [rule("patience", tolerance=0.2, patience=n) for n in (1, 2)]
+    made += [rule("entropy-gate", drop=drop, patience=n) for drop in (0, 0.3) for n in (1, 2)]
+    for one in made:
+        assert one.first(rows, "val_accuracy") == first_stop(one, rows)

@@ -58,6 +58,10 @@ def places() -> dict[str, str]:
         page.relative_to(ROOT).as_posix(): f"leaderboards/{page.parent.name}.md"
         for page in sorted((ROOT / "leaderboards").glob("*/README.md"))
     }
+    boards |= {
+        page.relative_to(ROOT).as_posix(): f"leaderboards/{page.parent.name}-rules.md"
+        for page in sorted((ROOT / "leaderboards").glob("*/rules.md"))
+    }
     plugins = {
         page.relative_to(ROOT).as_posix(): f"plugins/{page.parent.name}.md"
         for page in sorted((ROOT / "plugins").glob("*/README.md"))

@@ -14,6 +14,8 @@ from dsd_bench.boards.files import read_plain, read_row, refuse_links
 from dsd_bench.boards.places import row_path
 from dsd_bench.boards.ranking import rank
 from dsd_bench.boards.render import board, index
+from dsd_bench.boards.rules import NAME as RULES
+from dsd_bench.boards.rules import page
 from dsd_bench.boards.schema import BoardRow, CheckedRow
 from dsd_bench.errors import UsageError, collect
 from dsd_bench.store.files import write_atomic
@@ -138,6 +140,8 @@ def _texts(found: Found, leaderboards_dir: Path) -> dict[Path, str]:
     for slug, one in whole.items():
         texts[leaderboards_dir / slug / NAME] = board(one)
         texts[leaderboards_dir / slug / FIGURE] = figure(one)
+        if rules := page(one.lines):
+            texts[leaderboards_dir / slug / RULES] = rules
     return texts
 
 
@@ -156,17 +160,18 @@ def write(leaderboards_dir: Path) -> list[Path]:
 def check(leaderboards_dir: Path) -> list[str]:
     """Return one sentence for each thing that is not what the rows give; [] if all is well.
 
-    Named are row files that cannot be used, boards and figures that are missing or differ, and
-    files of their names below the folder that nothing generates.
+    Named are row files that cannot be used, boards, figures and pages of rules that are missing or
+    differ, and files of their names below the folder that nothing generates.
     """
     try:
         found = find_rows(leaderboards_dir)
     except UsageError as error:
         return [str(error)]
     texts = _texts(found, leaderboards_dir)
-    unknown = {leaderboards_dir / slug / name for slug in found.broken for name in (NAME, FIGURE)}
+    names = (NAME, FIGURE, RULES)
+    unknown = {leaderboards_dir / slug / name for slug in found.broken for name in names}
     unknown |= {leaderboards_dir / NAME} if found.broken else set()
-    there = {path for name in (NAME, FIGURE) for path in leaderboards_dir.rglob(name)}
+    there = {path for name in names for path in leaderboards_dir.rglob(name)}
     strays = there - set(texts) - unknown
     differ = [problem for path, text in texts.items() if (problem := _compare(path, text))]
     extra = [f"{path}: nothing generates it; delete it" for path in sorted(strays)]

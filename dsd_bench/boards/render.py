@@ -11,6 +11,7 @@ from dsd_bench.boards.marks import ON_TEST as MARK
 from dsd_bench.boards.marks import interpolation, legend, marks, mixed
 from dsd_bench.boards.places import row_path
 from dsd_bench.boards.ranking import Line, Ranking
+from dsd_bench.boards.replayed import methods_of
 from dsd_bench.boards.schema import CheckedRow, Given, MethodConfig, SeedResult, Track
 from dsd_bench.boards.summary import SPARSITIES, BoardSummary
 from dsd_bench.boards.ties import LEVEL, MIN_SEEDS
@@ -61,6 +62,7 @@ def board(ranking: Ranking) -> str:
             *_curves_table(lines),
             "",
             *_CURVES,
+            *(_RULES if methods_of(lines) else []),
             "",
             "## Methods and runs",
             "",
@@ -261,6 +263,11 @@ _CURVES = [
 ]
 
 
+_RULES = [
+    "- [Stop rules and choosers](rules.md), replayed over these curves: what they save and cost.",
+]
+
+
 def _trainings(told: BoardSummary) -> str:
     own = f"{told.trainings:.1f}".removesuffix(".0")
     return f"{own} + {told.teacher_trainings}" if told.teacher_trainings else own
@@ -277,10 +284,12 @@ def _legend(ranking: Ranking, track: Track) -> list[str]:
     """Say what the columns mean."""
     part = "test" if track.selection == "test" else "validation"
     words = unsaid([line.row for line in ranking.lines])
+    choosing = any(line.row.method.chooser for line in ranking.lines)
+    other = ", or that the method's chooser chooses" if choosing else ""
     told = [
         *_statistics(ranking),
         *([f"- Where a name says nothing else: {escape(words)}."] if words else []),
-        f"- Test accuracy: of the model of the round that is best on {part}; mean ± sample "
+        f"- Test accuracy: of the model of the round that is best on {part}{other}; mean ± sample "
         "standard deviation over seeds. The interval is Student's, over seeds, for one method.",
         "- Sparsity, MACs (effective of dense, per image): means of those selected models.",
         "- Trainings: mean, the dense one included; + the teacher's as configured, where known.",

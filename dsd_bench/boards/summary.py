@@ -36,7 +36,8 @@ class BoardSummary:
         interval: Student's interval of its mean; None for one seed.
         sparsity: mean of the selected models.
         dense: mean test accuracy of round 0.
-        depth: D of the mean test curve, as far as all seeds went, with what it shows.
+        evidence: the dip of the mean test curve, as far as all seeds went.
+        depth, verdict: its D, and what it shows.
         at: mean test accuracy of each seed's first round at least as sparse as each of
             ``SPARSITIES``; None where a seed has none.
         within: the sparsest round whose mean test accuracy is within one standard error of the
@@ -51,6 +52,7 @@ class BoardSummary:
     interval: tuple[float, float] | None
     sparsity: float
     dense: float
+    evidence: Evidence
     depth: float
     verdict: Verdict
     at: tuple[float | None, ...]
@@ -75,6 +77,7 @@ def summarise(row: BoardRow) -> BoardSummary:
         interval=interval(told),
         sparsity=statistics.fmean(curve.sparsity[at] for curve, at in zip(curves, best)),
         dense=statistics.fmean(curve.test_accuracy[0] for curve in curves),
+        evidence=dip,
         depth=dip.descent.depth,
         verdict=dip.verdict,
         at=tuple(_mean([_reached(curve, level) for curve in curves]) for level in SPARSITIES),

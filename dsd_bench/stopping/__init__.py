@@ -29,3 +29,11 @@ class StopCriterion:
                 ``--selection test``; accuracies are in 0..1.
         """
         raise NotImplementedError
+
+    def first(self, rounds: Rounds, score: str) -> int | None:
+        """Return the first round after which it stops, None if it never does.
+
+        That is what :meth:`stop` answers, asked after each round of a finished curve; a rule may
+        answer at once, for those that ask of thousands of curves.
+        """
+        return next((n for n in range(len(rounds)) if self.stop(rounds[: n + 1], score)), None)

@@ -5,7 +5,7 @@ Whatever they answer, the run returns the best of all its rounds, not the last o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from dsd_bench.rounds import Rounds, column
 from dsd_bench.stopping import StopCriterion, below
@@ -16,6 +16,10 @@ class Never(StopCriterion):
     """Go on to the end of the schedule."""
 
     def stop(self, rounds: Rounds, score: str) -> str | None:
+        """Return None always."""
+        return None
+
+    def first(self, rounds: Rounds, score: str) -> int | None:
         """Return None always."""
         return None
 
@@ -47,6 +51,10 @@ class Patience(StopCriterion):
         scores = _column(rounds, score, "patience")
         return _early_stop(scores, self.params.tolerance, self.params.patience, score)
 
+    def first(self, rounds: Rounds, score: str) -> int | None:
+        """Return the first round after which it stops; see :meth:`StopCriterion.first`."""
+        return _first_stop(_column(rounds, score, "patience"), self.params)
+
 
 class EntropyGate(StopCriterion):
     """Algorithm 2: no early stop while the entropy H is stationary.
@@ -76,6 +84,14 @@ class EntropyGate(StopCriterion):
         why = _early_stop(scores, self.params.tolerance, self.params.patience, score)
         return why and f"the entropy gate opened in round {opened}; since then {why}"
 
+    def first(self, rounds: Rounds, score: str) -> int | None:
+        """Return the first round after which it stops; see :meth:`StopCriterion.first`."""
+        opened = gate_opened(_column(rounds, "entropy", "entropy-gate"), self.params.drop)
+        if opened is None:
+            return None
+        found = _first_stop(_column(rounds[opened:], score, "entropy-gate"), self.params)
+        return None if found is None else opened + found
+
 
 def gate_opened(entropies: Sequence[float], drop: float) -> int | None:
     """Return the first index whose entropy is below the first one by more than ``drop`` of it.
@@ -91,15 +107,27 @@ def gate_opened(entropies: Sequence[float], drop: float) -> int | None:
 
 def _early_stop(scores: Sequence[float], tolerance: float, patience: int, name: str) -> str | None:
     """Apply the usual early stop to ``scores``, the first of which sets the best."""
-    best, bad = scores[0], 0
-    for score in scores[1:]:
-        bad = bad + 1 if below(score, best - tolerance) else 0
-        best = max(best, score)
+    best, bad = max(scores), [*_bad_in_a_row(scores, tolerance)][-1]
     if bad < patience:
         return None
     rounds = "1 round" if bad == 1 else f"{bad} rounds in a row"
     margin = f" by more than {tolerance:g}" if tolerance else ""
     return f"{name} was below its best of {best:.4f}{margin} for {rounds} (last {scores[-1]:.4f})"
+
+
+def _first_stop(scores: Sequence[float], params: PatienceParams | EntropyGateParams) -> int | None:
+    """Return where the usual early stop ends ``scores``, None if nowhere."""
+    bad = enumerate(_bad_in_a_row(scores, params.tolerance))
+    return next((place for place, count in bad if count >= params.patience), None)
+
+
+def _bad_in_a_row(scores: Sequence[float], tolerance: float) -> Iterator[int]:
+    """Yield for each score how many in a row, it the last, are below the best before them."""
+    best, bad = scores[0], 0
+    for score in scores:
+        bad = bad + 1 if below(score, best - tolerance) else 0
+        best = max(best, score)
+        yield bad
 
 
 def _column(rounds: Rounds, name: str, rule: str) -> list[float]:
