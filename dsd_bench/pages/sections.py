@@ -9,7 +9,7 @@ from typing import Any
 from rich.text import Text
 
 from dsd_bench.analysis import mean_curve
-from dsd_bench.config.naming import method_words, seeds_word
+from dsd_bench.config.naming import command, method_words, seeds_word
 from dsd_bench.config.run import canonical
 from dsd_bench.pages import curves, heat
 from dsd_bench.pages.curves import EVENTS, Curve, Drawing
@@ -89,8 +89,8 @@ def summary(subject: Subject) -> Markup:
     ]
     rows = [_summary_row(one) for one in subject.every]
     if board:
-        names.insert(0, "place")
-        rows = [[_place(one), *row] for one, row in zip(subject.every, rows)]
+        names = ["place", *names, "front"]
+        rows = [[_place(one), *row, _front(one)] for one, row in zip(subject.every, rows)]
     told = [
         el("li", el("b", one.method.label), f": {found_words(one)}", _notes(one))
         for one in subject.every
@@ -98,6 +98,8 @@ def summary(subject: Subject) -> Markup:
     note = "± one sample standard deviation over the seeds. "
     parts = {"test" if one.method.on_test else "validation" for one in subject.every}
     note += f"Models are selected on {' and '.join(sorted(parts))}."
+    if board:
+        note += " Place, ties and the Pareto front of accuracy and weights as its README says."
     return section(
         "found",
         "What was found",
@@ -111,6 +113,10 @@ def _place(one: Shown) -> str:
     if one.line is None or one.line.place is None:
         return NOTHING
     return f"{one.line.place}{' (tied)' if one.line.tied else ''}"
+
+
+def _front(one: Shown) -> str:
+    return NOTHING if one.line is None or one.line.front is None else one.line.front
 
 
 def _notes(one: Shown) -> list[Markup]:
@@ -372,13 +378,20 @@ def _configuration(one: Shown) -> Markup:
     first = one.method.runs[0].config
     words = method_words(first, catalogue().find)
     terms = [(key, value) for key, value in words.items() if value != "none"]
-    terms += [(key, _json(value)) for key, value in first["protocol"].items()]
+    told_values = {key: value for key, value in first["protocol"].items() if value is not None}
+    terms += [(key, _json(value)) for key, value in told_values.items()]
     told = [(el("dt", key), el("dd", value)) for key, value in terms]
     runs = [
         el("li", "seed ", run.seed, ": ", el("code", run.run_id), _ended(run.result))
         for run in one.method.runs
     ]
-    return el("div", el("dl", told), el("ul", runs))
+    again = [
+        command("run", "--config", run.path / "config.json", runs_dir=run.path.parent)
+        for run in one.method.runs
+        if one.line is None
+    ]
+    commands = el("pre", "\n".join(again), tabindex="0") if again else None
+    return el("div", el("dl", told), el("ul", runs), commands)
 
 
 def _ended(result: Any) -> str:

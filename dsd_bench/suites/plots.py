@@ -55,20 +55,24 @@ def _runs(suite: Suite, results: Sequence[Result]) -> dict[str, list[StoredRun]]
     return found
 
 
-def _shade(stack: Sequence[Axes], runs: Sequence[StoredRun]) -> None:
-    """Tint the phases of one mean curve on all panels of its column; mark its best round."""
+def _shade(stack: Sequence[Axes], runs: Sequence[StoredRun]) -> list[Line2D]:
+    """Tint the phases of one mean curve on all panels of its column; mark and return its best."""
     from dsd_bench.analysis import images_tested, peak, phases, summarise
     from dsd_bench.figures import density, shade_phases
 
     if not runs:
-        return
+        return []
     summary = summarise(runs, images_tested(runs))
     for place, axis in enumerate(stack):
         shade_phases(axis, phases(summary.shared, summary.evidence), names=place == 0)
     best = peak(summary.shared, -1)
-    if best is not None:
-        at = density(best.sparsity), 100 * best.mean
-        stack[0].plot(*at, marker="*", markersize=11, color="#d55e00", linestyle="none", zorder=5)
+    if best is None:
+        return []
+    at = density(best.sparsity), 100 * best.mean
+    return stack[0].plot(
+        *at, marker="*", markersize=11, color="#d55e00", linestyle="none", zorder=5,
+        label="highest round of the mean curve",
+    )  # fmt: skip
 
 
 def _check_measured(measures: Sequence[str], rows: Sequence[Row]) -> None:
@@ -99,6 +103,7 @@ def draw(suite: Suite, results: Sequence[Result], path: Path) -> None:
     height = (38 if many else 55) * rows + 18
     with figure(width, height, rows, columns, sharey="row" if many else "all") as (fig, axes):
         drawn: list[Line2D] = []
+        stars: list[Line2D] = []
         for place, (title, groups) in enumerate(found.items()):
             first = place % columns == 0
             if many:
@@ -106,15 +111,17 @@ def draw(suite: Suite, results: Sequence[Result], path: Path) -> None:
                 drawn += stacked(stack, groups, measures, ylabel=first)
                 stack[0].set_title(title, pad=14 if suite.plot.phases else None)
                 if suite.plot.phases:
-                    _shade(stack, chosen[title])
+                    stars += _shade(stack, chosen[title])
                 continue
             axis = axes[place // columns][place % columns]
             lines = panel_curves(axis, groups, measures[0], title=title, ylabel=first)
             drawn += lines
         for place in range(len(found), 0 if many else rows * columns):
             axes[place // columns][place % columns].remove()
-        if any(len(groups) > 1 for groups in found.values()):
-            legend(fig, drawn, columns=2 if columns < 3 else None)
+        several = any(len(groups) > 1 for groups in found.values())
+        if several or stars:
+            named = [*(drawn if several else []), *stars]
+            legend(fig, named, columns=2 if columns < 3 else None)
         shared = [run for result in results for run in result.runs]
         words = setting_sentence(shared, catalogue().find)
         fig.suptitle(words, x=0.01, ha="left", fontsize=7, color=GREY)
