@@ -708,7 +708,8 @@ def test_seeds_as_the_command_line_takes_them(seeds, words):
 def test_check_is_silent_about_what_write_wrote(study, boards):
     submit(study, boards)
     written = write(boards)
-    assert sorted(path.name for path in written) == ["README.md", "README.md", "pareto.svg", "rules.md"]
+    names = ["README.md", "README.md", "pareto.svg", "rules.md"]
+    assert sorted(path.name for path in written) == names
     assert check(boards) == []
     assert write(boards) == []
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -12,7 +12,7 @@ from dsd_bench.boards.figure import NAME as FIGURE
 from dsd_bench.boards.figure import figure
 from dsd_bench.boards.files import read_plain, read_row, refuse_links
 from dsd_bench.boards.places import row_path
-from dsd_bench.boards.ranking import rank
+from dsd_bench.boards.ranking import Ranking, rank
 from dsd_bench.boards.render import board, index
 from dsd_bench.boards.rules import NAME as RULES
 from dsd_bench.boards.rules import page
@@ -51,15 +51,16 @@ def find_rows(leaderboards_dir: Path) -> Found:
     found = Found()
     for path in row_files(leaderboards_dir):
         slug = path.relative_to(leaderboards_dir).parts[0]
-        rows = found.rows.get(slug, [])
+        rows = found.rows.setdefault(slug, [])
         try:
             row = _usable(path, leaderboards_dir, rows)
-            found.rows[slug] = [*rows, row]
+            rows.append(row)
             if isinstance(row, CheckedRow) and (told := _outcome(path, row)):
                 found.outcomes[row_path(row)] = told
         except UsageError as error:
             found.problems.append(str(error))
             found.broken.add(slug)
+    found.rows = {slug: rows for slug, rows in found.rows.items() if rows}
     found.problems += _without_row(leaderboards_dir)
     return found
 
@@ -103,13 +104,10 @@ def _usable(path: Path, leaderboards_dir: Path, beside: list[BoardRow]) -> Board
         raise UsageError(f"{path}: by its contents its place is {leaderboards_dir / place}")
     if beside and beside[0].track != row.track:
         raise UsageError(f"{path}: is of another track than the rows beside it")
-    if len({_sizes(other) for other in [*beside, row] if isinstance(other, CheckedRow)}) > 1:
-        raise UsageError(f"{path}: has other sample counts than the rows beside it")
-    try:
-        board(alone := rank([row]))
-        figure(alone)
-    except Exception as error:  # the last resort: a row must not stop the boards unnamed
-        raise UsageError(f"{path}: cannot be shown: {type(error).__name__}: {error}") from error
+    if isinstance(row, CheckedRow):
+        checked = next((other for other in beside if isinstance(other, CheckedRow)), row)
+        if _sizes(checked) != _sizes(row):
+            raise UsageError(f"{path}: has other sample counts than the rows beside it")
     return row
 
 
@@ -126,23 +124,51 @@ def generate(leaderboards_dir: Path) -> dict[Path, str]:
     """
     found = find_rows(leaderboards_dir)
     collect(found.problems)
-    return _texts(found, leaderboards_dir)
+    texts = _texts(found, leaderboards_dir)
+    collect(found.problems)
+    return texts
 
 
 def _texts(found: Found, leaderboards_dir: Path) -> dict[Path, str]:
-    """Return the generated files that are known: without those of broken tracks."""
-    whole = {
-        slug: rank(rows, found.outcomes)
-        for slug, rows in found.rows.items()
-        if slug not in found.broken
-    }
-    texts = {} if found.broken else {leaderboards_dir / NAME: index(whole)}
-    for slug, one in whole.items():
-        texts[leaderboards_dir / slug / NAME] = board(one)
-        texts[leaderboards_dir / slug / FIGURE] = figure(one)
-        if rules := page(one.lines):
-            texts[leaderboards_dir / slug / RULES] = rules
-    return texts
+    """Return the generated files that are known: without those of broken tracks.
+
+    A row that cannot be shown is the last resort's: it breaks its track, and is named.
+    """
+    texts: dict[Path, str] = {}
+    whole: dict[str, Ranking] = {}
+    for slug, rows in found.rows.items():
+        if slug in found.broken:
+            continue
+        folder = leaderboards_dir / slug
+        try:
+            whole[slug] = rank(rows, found.outcomes)
+            texts |= {folder / name: text for name, text in _pages(whole[slug]).items()}
+        except Exception as error:
+            found.problems += _culprits(rows, leaderboards_dir) or [_unshown(folder, error)]
+            found.broken.add(slug)
+    return texts if found.broken else {leaderboards_dir / NAME: index(whole), **texts}
+
+
+def _pages(ranking: Ranking) -> dict[str, str]:
+    """Return the generated files of one track, by name."""
+    rules = page(ranking.lines)
+    pages = {NAME: board(ranking), FIGURE: figure(ranking)}
+    return pages | ({RULES: rules} if rules else {})
+
+
+def _culprits(rows: Sequence[BoardRow], leaderboards_dir: Path) -> list[str]:
+    """Name the rows of a track that cannot be shown alone."""
+    told = []
+    for row in rows:
+        try:
+            _pages(rank([row]))
+        except Exception as error:
+            told.append(_unshown(leaderboards_dir / row_path(row), error))
+    return told
+
+
+def _unshown(path: Path, error: Exception) -> str:
+    return f"{path}: cannot be shown: {type(error).__name__}: {error}"
 
 
 def write(leaderboards_dir: Path) -> list[Path]:
