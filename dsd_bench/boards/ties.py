@@ -31,7 +31,9 @@ PRIOR = 5.0
 LEVEL = 0.05
 """How often, at most, a board separates any two methods that are equal."""
 DRAWS = 2000
-"""Simulated boards; fewer of boards with over 150 methods, at least 200."""
+"""Simulated boards; fewer of boards with over 150 methods."""
+LEAST_DRAWS = 200
+"""Simulated boards, at least."""
 MIN_SEEDS = 5
 """Methods with fewer seeds are shown and not ranked."""
 
@@ -56,7 +58,9 @@ class Comparison:
         return [1 + int(count) for count in self.better.sum(axis=0)]
 
 
-def compare(accuracies: ndarray, differ: ndarray, images: int) -> Comparison:
+def compare(
+    accuracies: ndarray, differ: ndarray, images: int, least: int = LEAST_DRAWS
+) -> Comparison:
     """Compare methods over the same seeds.
 
     Args:
@@ -64,6 +68,7 @@ def compare(accuracies: ndarray, differ: ndarray, images: int) -> Comparison:
         differ: on how many test images each two methods differ (one right, the other wrong), over
             all seeds; (m, m), symmetric.
         images: test images of all seeds together.
+        least: boards that are simulated however many methods there are.
     """
     import numpy
 
@@ -73,7 +78,7 @@ def compare(accuracies: ndarray, differ: ndarray, images: int) -> Comparison:
     apart = numpy.divide(
         numpy.abs(means), errors, out=numpy.zeros_like(errors), where=errors > 0
     )  # no error: the same answers on all images
-    critical = _critical(accuracies) if count > 1 else 0.0
+    critical = _critical(accuracies, least) if count > 1 else 0.0
     return Comparison((means > 0) & (apart > critical), critical, errors)
 
 
@@ -118,7 +123,7 @@ def _statistics(accuracies: ndarray, floor: ndarray | float = 0.0) -> tuple[ndar
     return mean[..., :, None] - mean[..., None, :], errors
 
 
-def _critical(accuracies: ndarray) -> float:
+def _critical(accuracies: ndarray, least: int) -> float:
     """Return the quantile of the largest statistic where all methods are equal.
 
     It is no less than Student's for a single pair, which counts where nothing scatters.
@@ -129,7 +134,7 @@ def _critical(accuracies: ndarray) -> float:
     count, seeds = accuracies.shape
     random = numpy.random.Generator(numpy.random.PCG64(0))
     centred = (accuracies - accuracies.mean(axis=1)[:, None]) / numpy.sqrt(seeds - 1)
-    draws = max(200, min(DRAWS, DRAWS * 150**2 // count**2))
+    draws = max(least, min(DRAWS, DRAWS * 150**2 // count**2))
     together = max(1, min(draws, 10**6 // count**2))
     largest = []
     for begin in range(0, draws, together):
