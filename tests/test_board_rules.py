@@ -178,7 +178,7 @@ def test_where_every_run_was_stopped_there_is_no_page(tmp_path: Path) -> None:
     lines = lines_of(stops, tmp_path / "boards")
     assert page(lines) is None
     texts = generate(tmp_path / "boards")
-    assert {path.name for path in texts} == {"README.md"}
+    assert {path.name for path in texts} == {"README.md", "pareto.svg"}
     assert all("rules.md" not in text for text in texts.values())
 
 

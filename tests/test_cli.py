@@ -776,7 +776,8 @@ def test_submit_and_leaderboard(tiny_run: TinyRun, command: Command) -> None:
     code, out, _ = command("leaderboard")
     assert code == 0
     boards = [Path(line) for line in out.splitlines()]
-    assert [board.name for board in boards] == ["README.md", "README.md", "rules.md"]
+    names = ["README.md", "README.md", "pareto.svg", "rules.md"]
+    assert [board.name for board in boards] == names
     assert "magnitude" in boards[1].read_text()
     assert command("leaderboard", "--check") == (0, "", "")
     written = [board.read_bytes() for board in boards]
@@ -811,7 +812,8 @@ def test_what_leaderboard_finds_as_json(tiny_run: TinyRun, command: Command) -> 
     (entry,) = tiny_run()["runs"]
     (row,) = json.loads(command("submit", entry["run_id"], "--json")[1])["rows"]
     written = json.loads(command("leaderboard", "--json")[1])["written"]
-    assert sorted(Path(path).name for path in written) == ["README.md", "README.md", "rules.md"]
+    names = ["README.md", "README.md", "pareto.svg", "rules.md"]
+    assert sorted(Path(path).name for path in written) == names
     assert json.loads(command("leaderboard", "--check", "--json")[1]) == {"problems": []}
     Path(row).write_text(Path(row).read_text().replace(entry["run_id"], "0" * 16))
     code, out, err = command("leaderboard", "--check", "--json")
