@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from docs.site import api, commands, components, curves, hooks
+from docs.site import api, choosers, commands, components, curves, hooks
 from docs.site.links import moved
 from docs.site.markdown import toctree
 from docs.site.shipped import catalogue
@@ -79,6 +79,7 @@ def stage(folder: Path) -> None:
     """Write every page of the site, with its figures, into ``folder``, which is new."""
     shutil.copytree(ROOT / "docs" / "images", folder / "images")
     shown = curves.draw_all(_boards(), folder / "images" / "curves")
+    shown |= choosers.draw_all(folder / "images" / "curves")
     texts, files = generated(catalogue(ROOT / "plugins"), shown), set()
     written = places()
     where = written | {f"docs/{place}": place for place in texts}
