@@ -28,7 +28,7 @@ from dsd_bench.models.building import Shape, construct
 from dsd_bench.plugins import catalogue
 from dsd_bench.schedules import Schedule, phases_of
 from dsd_bench.seeds import seeded_globals
-from dsd_bench.store.runs import finished_plans
+from dsd_bench.store.runs import finished, finished_plans
 from dsd_bench.store.weights import read_weights
 from dsd_bench.training.device import ComputeContext, other_numerics
 from dsd_bench.training.layout import on_cpu, place
@@ -340,8 +340,9 @@ def load_teacher(
         tensors = read_weights(path, teacher.weights, teacher.run_id)
     except DamagedFile as error:
         words = ("--config", path / "config.json", "--force")
-        mend = command("run", *words, runs_dir=sources.runs_dir)
-        raise UsageError(f"teacher {teacher.run_id}: {error}; mend it with: {mend}") from None
+        mend = "" if finished(path) else command("run", *words, runs_dir=sources.runs_dir)
+        way = f"; mend it with: {mend}" if mend else ""  # of a finished run the error says it
+        raise UsageError(f"teacher {teacher.run_id}: {error}{way}") from None
     model = build_model(teacher.config.model, 0, data.shape, data.classes, context)
     if other := other_numerics(finished_plans(path), on_cpu(model, context.precision)):
         context.remarks.append(f"teacher {teacher.run_id} was computed under numerics {other[0]}")

@@ -20,6 +20,7 @@ from dsd_bench.store.hashes import recorded, sha256
 from dsd_bench.store.held import KEPT, SUFFIX, kept_rounds
 from dsd_bench.store.kept import pack, unpack
 from dsd_bench.store.reading import read_json
+from dsd_bench.store.runs import finished
 from dsd_bench.store.tensors import read_tensors, write_tensors
 
 __all__ = ["BEST", "KEPT", "kept_rounds", "name_of", "place", "places", "read_weights"]
@@ -85,7 +86,7 @@ def read_weights(
     try:
         return _read(path, name, run_id, known)
     except DamagedFile as error:
-        if not known:
+        if not finished(path):
             raise
         words = ("--config", str(path / "config.json"), "--runs-dir", str(path.parent), "--force")
         again = shlex.join(["dsd-bench", "run", *words])

@@ -35,6 +35,10 @@ from dsd_bench.store import files, locks
 torch.set_num_threads(1)
 BEAT = 0.1
 """Seconds between two heartbeats in these processes; a lease lasts six of them."""
+PLACE = str(Path(__file__).resolve().parents[__name__.count(".")])
+"""Where a new process finds this module under the name that it has here."""
+if PLACE not in (before := os.environ.get("PYTHONPATH", "")).split(os.pathsep):
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (PLACE, before)))
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload([__name__])
 

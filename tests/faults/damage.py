@@ -140,13 +140,24 @@ def _refused(path: Path, file: Path) -> None:
 
 
 def _follow_advice(case: Case, damaged: list[str]) -> None:
-    """Begin damaged finished runs anew, as the message says."""
-    for run_id in damaged:
-        path = case.sweep.runs / run_id
-        words = ("--config", str(path / "config.json"), "--force", "--runs-dir", str(path.parent))
-        child = case.sweep.start("run", *words, "--executor", "inline")
-        if code := child.wait():
-            raise Broken(f"beginning {run_id} anew ended with {code}: {child.said()}")
+    """Begin damaged finished runs anew, as the message says; first those that others need."""
+    left = list(damaged)
+    while left:
+        refused = {run_id: said for run_id in left if (said := _anew(case, run_id))}
+        if len(refused) == len(left):
+            raise Broken(f"the advice leads nowhere: {refused}")
+        left = list(refused)
+
+
+def _anew(case: Case, run_id: str) -> str:
+    """Begin a run anew; return what was said if its teacher has to be first."""
+    path = case.sweep.runs / run_id
+    words = ("--config", str(path / "config.json"), "--force", "--runs-dir", str(path.parent))
+    child = case.sweep.start("run", *words, "--executor", "inline")
+    code, said = child.wait(), child.said()
+    if code and "--force" not in said:
+        raise Broken(f"beginning {run_id} anew ended with {code}: {said[-600:]}")
+    return said[-600:] if code else ""
 
 
 KINDS: dict[str, Callable[[Case], None]] = {
