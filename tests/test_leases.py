@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from dsd_bench import RunConfig, api
-from dsd_bench.errors import Locked, Superseded
+from dsd_bench.errors import Locked, Superseded, Unwritable
 from dsd_bench.executors import Settings
 from dsd_bench.executors.planning import plan, prepare_folders
 from dsd_bench.executors.pulling import Pool, work
@@ -161,6 +161,21 @@ def test_a_take_over_that_was_killed_half_way_is_cleared(tmp_path, quick):
         assert read(path)["fence"] == 5
         assert not path.with_name("lock.taking").exists()
     assert len(told) > 10  # the holder was watched, then whoever began to take it over
+
+
+def test_a_take_over_that_may_not_be_written_says_so(tmp_path, monkeypatch, quick):
+    path = tmp_path / "lock"
+    path.write_text(json.dumps(ELSEWHERE))
+    before = len(os.listdir("/proc/self/fd"))
+
+    def refused(*given: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", refused)
+    refusal = pytest.raises(Unwritable, match=r"lock: it may not be written")
+    with refusal, locks.locked(path, lambda text: None):
+        pass
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 @pytest.mark.parametrize("when", ["beats", "leaves", "is taken over"])

@@ -192,11 +192,10 @@ def _try(path: Path, watch: Watch) -> int | None:
                 path.unlink(missing_ok=True)  # an empty lock would have to be watched
                 raise
             return handle
-        try:
-            free = _same_file(handle, path) and not _held(handle, flocked, watch)
-            return _take_over(handle, path, watch) if free else None
-        finally:
-            os.close(handle)
+        free = _same_file(handle, path) and not _held(handle, flocked, watch)
+        taken = _take_over(handle, path, watch) if free else None
+    os.close(handle)
+    return taken
 
 
 def _take_over(old: int, path: Path, watch: Watch) -> int | None:
