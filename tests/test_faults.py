@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from faults.campaign import KINDS, Campaign, Verdict
-from faults.child import BREAKS
 from faults.table import markdown
 
 
@@ -24,13 +23,9 @@ def test_whatever_happens_a_sweep_ends_with_the_same_bytes(kind: str, campaign: 
     assert verdict.faults
 
 
-@pytest.mark.parametrize("broken", ["tidy", "checksum"])
-def test_the_campaign_notices_what_is_broken(broken: str, tmp_path: Path) -> None:
-    kind = {"tidy": "asleep at a rename", "checksum": "damaged weights"}[broken]
-    campaign = Campaign(tmp_path, seed=7, broken=broken)
-    wrong = [text for index in range(2) for text in campaign.run(kind, index, goal=3).wrong]
-    assert broken in BREAKS
-    assert wrong
+def test_the_campaign_notices_what_is_broken(tmp_path: Path) -> None:
+    campaign = Campaign(tmp_path, seed=7, broken="checksum")
+    assert campaign.run("damaged weights", 0, goal=3).wrong
 
 
 def test_the_table_counts_faults_and_what_could_not_be_tried() -> None:

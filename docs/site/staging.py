@@ -24,6 +24,7 @@ NAVIGATION = {
         "Models <models>",
         "Suites <suites>",
         "Clusters <clusters>",
+        "Reliability <reliability>",
     ),
     "Results": (
         "leaderboards/index",

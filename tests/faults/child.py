@@ -132,7 +132,7 @@ def run_worker(
 ) -> None:
     """Be the worker process of a sweep's executor ``local``."""
     try:
-        pipes = [end.detach() for end in (given, told, errors)]
+        pipes = given.detach(), told.detach(), errors.detach()
     except (OSError, EOFError):  # whoever starts it has been killed
         os._exit(1)
     _become(*pipes, environment)
