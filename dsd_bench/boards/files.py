@@ -50,7 +50,7 @@ def parse(value: str | Mapping[str, Any], where: str) -> BoardRow:
 
 
 def _absurd(value: Any, key: str) -> Iterator[str]:
-    """Yield where there are numbers that nothing has, or half characters."""
+    """Yield where there are numbers that nothing has, or characters that hide or steer."""
     if isinstance(value, Mapping):
         for name, item in value.items():
             inner = f"{key}.{plain(name)}" if key else plain(name)
@@ -61,6 +61,8 @@ def _absurd(value: Any, key: str) -> Iterator[str]:
             yield from _absurd(item, f"{key}.{place}")
     elif isinstance(value, str) and value.encode("utf-8", "ignore").decode() != value:
         yield f"{key}: holds half a character (a lone surrogate)"
+    elif isinstance(value, str) and plain(value) != value:
+        yield f"{key}: holds a control, direction or invisible character: {plain(value)[:80]}"
     elif isinstance(value, int | float) and not -MOST_NUMBER <= value <= MOST_NUMBER:
         yield f"{key}: a number beyond {MOST_NUMBER:g}"
 

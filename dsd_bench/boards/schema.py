@@ -30,6 +30,9 @@ OLD_SCHEMA = 1
 MOST_ROUNDS = 2000
 """More rounds than any curve has: pruning 0.5 % at a time leaves 1 weight of 20,000 by then."""
 
+MOST_SEEDS = 200
+"""More seeds than anybody has; each takes its time to be checked."""
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
@@ -184,8 +187,8 @@ class SeedResult(_Value):
     stopped_by: str | None
     rounds: Rounds
     plan: JsonValue
-    versions: dict[str, JsonValue]
-    hardware: dict[str, JsonValue]
+    versions: dict[str, str]
+    hardware: dict[str, str | int | None]
 
 
 class Samples(_Value):
@@ -225,7 +228,7 @@ class Code(_Value):
     """The code behind the rounds from ``round`` on: a line of ``provenance.jsonl``."""
 
     round: Count
-    versions: dict[str, JsonValue]
+    versions: dict[str, str]
     plugins: dict[str, Plugin]
 
 
@@ -256,7 +259,7 @@ class BoardRow(_Value):
     row_schema: Literal[1, 2] = Field(alias="schema")
     track: Track
     method: MethodConfig
-    seeds: Sequence[SeedResult] = Field(min_length=1)
+    seeds: Sequence[SeedResult] = Field(min_length=1, max_length=MOST_SEEDS)
 
 
 class CheckedRow(BoardRow):
@@ -272,4 +275,4 @@ class CheckedRow(BoardRow):
 
     config: dict[str, JsonValue]
     mixed: list[str]
-    seeds: Sequence[CheckedSeed] = Field(min_length=1)
+    seeds: Sequence[CheckedSeed] = Field(min_length=1, max_length=MOST_SEEDS)

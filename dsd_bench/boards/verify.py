@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -20,9 +21,12 @@ from dsd_bench.boards.methods import method_of, reseeded, teacher_ids, track_of,
 from dsd_bench.boards.schema import BoardRow, CheckedRow, CheckedSeed, MethodConfig, SeedResult
 from dsd_bench.config.run import ComponentConfig, RunConfig, canonical
 from dsd_bench.errors import DsdError
-from dsd_bench.params import Params
+from dsd_bench.params import NAME, Params
 from dsd_bench.stopping import StopCriterion, below
 from dsd_bench.stopping.builtin import register_stop_criteria
+
+MARKUP = re.compile(r"[<>|`]|\]\(")
+"""What makes a text more than a text in Markdown or HTML."""
 
 BY_SCORES = ("magnitude", "random", "gradient")
 """The built-in pruners that take whole fractions of the weights."""
@@ -30,7 +34,7 @@ BY_SCORES = ("magnitude", "random", "gradient")
 
 def problems(row: BoardRow) -> list[str]:
     """Return every contradiction within a row, each with its key; [] if there is none."""
-    found = list(_seeds(row))
+    found = [*_seeds(row), *_told(row)]
     for place, entry in enumerate(row.seeds):
         found += [f"seeds.{place}.{text}" for text in _entry(row, entry)]
     return found + (list(_identity(row)) if isinstance(row, CheckedRow) else [])
@@ -42,6 +46,48 @@ def _seeds(row: BoardRow) -> Iterator[str]:
         yield f"seeds: each once and ascending, not {seeds}"
     if len({entry.run_id for entry in row.seeds}) < len(seeds):
         yield "seeds: two seeds name the same run_id"
+
+
+def _told(row: BoardRow) -> Iterator[str]:
+    """Names of components are names, and what is told of machines and versions is a short text.
+
+    No id depends on the latter, so anybody could write anything there.
+    """
+    config = row.config if isinstance(row, CheckedRow) else {}
+    told = row.model_dump(mode="json", include={"track", "method"}) | {"config": config}
+    yield from _names(told, "")
+    for place, entry in enumerate(row.seeds):
+        free = entry.model_dump(mode="json", include={"plan", "versions", "hardware", "code"})
+        for name, value in free.items():
+            yield from _short(value, f"seeds.{place}.{name}", 0)
+
+
+def _names(value: Any, at: str) -> Iterator[str]:
+    """Yield where a component is called by what is no name."""
+    for key, item in _items(value):
+        inner = f"{at}.{key}".removeprefix(".")
+        if key == "name" and isinstance(item, str) and not (NAME.match(item) and len(item) <= 100):
+            yield f"{inner}: {item[:80]!r} is no name of a component"
+        yield from _names(item, inner)
+
+
+def _short(value: Any, at: str, depth: int) -> Iterator[str]:
+    """Yield what is no short plain text, number or a few of them."""
+    if isinstance(value, str) and (len(value) > 500 or MARKUP.search(value)):
+        yield f"{at}: {value[:80]!r} is no short text without markup"
+    if depth > 4 or len(_items(value)) > 100:
+        yield f"{at}: more than a few texts and numbers"
+        return
+    for key, item in _items(value):
+        if MARKUP.search(str(key)) or len(str(key)) > 100:
+            yield f"{at}: {str(key)[:80]!r} is no short name"
+        yield from _short(item, f"{at}.{key}", depth + 1)
+
+
+def _items(value: Any) -> Sequence[tuple[Any, Any]]:
+    if isinstance(value, Mapping):
+        return list(value.items())
+    return list(enumerate(value)) if isinstance(value, list | tuple) else []
 
 
 def _entry(row: BoardRow, entry: SeedResult) -> Iterator[str]:
