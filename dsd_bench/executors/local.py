@@ -19,6 +19,7 @@ from dsd_bench.config.run import RunConfig
 from dsd_bench.environment import TRACE, available_cores, switched_on
 from dsd_bench.errors import RunError, UsageError
 from dsd_bench.executors import Event, Executor, Job, Outcome, Settings
+from dsd_bench.executors.packing import Memory
 from dsd_bench.executors.schedule import Queue
 from dsd_bench.executors.signals import Stop, held_back, stop_on_signals
 from dsd_bench.executors.worker import settings_to
@@ -175,8 +176,26 @@ class _Pool:
             # a worker that was told to stop, by whomever, takes no more runs
             worker.leaving = message["status"] == "interrupted"
             self._feed()
+        elif message["event"] == "memory":
+            self._pack(worker, Memory(message["used"], message["free"]))
         else:
             self.emit(message)
+
+    def _pack(self, worker: _Worker, memory: Memory) -> None:
+        """Start as many more workers on a GPU as its memory, the cores and the runs allow."""
+        worker.measured, device = True, worker.settings.device
+        coming = sum(
+            other.settings.device == device and not other.measured for other in self.workers
+        )
+        cores = available_cores() // self.settings.threads - len(self.workers)
+        runs = self.todo.unfinished - len(self.workers)
+        count = min(memory.more(coming), cores, runs)
+        if self.settings.jobs is not None or self.stop.is_set() or count < 1:
+            return
+        self._start(count, device)
+        beside = sum(other.settings.device == device for other in self.workers)
+        text = f"device {device}: a run takes {memory.each / 1e9:.1f} GB; {beside} side by side"
+        self.emit({"event": "note", "text": text})
 
     def _ready(self, worker: _Worker, message: Event) -> None:
         if "error" in message:
@@ -257,6 +276,8 @@ class _Worker:
         self, settings: Settings, inbox: queue.Queue[tuple[_Worker, Event | None]]
     ) -> None:
         self.settings, self.ready, self.leaving = settings, False, False
+        self.measured = False
+        """Whether it has told what its runs take on its GPU."""
         self.job: Job | None = None
         self.cores: set[int] | None = None
         with held_back():

@@ -101,12 +101,20 @@ def _try_out(request: Message, send: Callable[[Message], None]) -> Message:
 
 
 def _run(request: Message, send: Any, stop: threading.Event) -> Message:
+    from dsd_bench.executors.packing import measured
     from dsd_bench.experiment.runner import run_folder
+    from dsd_bench.training.device import resolve
+
+    settings, told = settings_from(request["settings"]), False
 
     def emit(event: Event) -> None:
+        nonlocal told
         send(event)
+        if event["event"] == "progress" and not told:
+            told = True
+            if memory := measured(resolve(settings.device)):
+                send({"event": "memory", **asdict(memory)})
 
-    settings = settings_from(request["settings"])
     outcome = run_folder(Path(request["run"]), settings, emit, stop.is_set, request["fresh"])
     return {"event": "outcome", **asdict(outcome)}
 
