@@ -106,6 +106,8 @@ class Campaign:
             real = kind in REAL and index % SHARE == SHARE - 1
         verdict = Verdict(kind, index, real=real)
         (self.root / "logs").mkdir(exist_ok=True)
+        for log in (self.root / "logs").glob(f"{name}-*"):  # of an earlier try
+            log.unlink()
         root.mkdir()
         with contextlib.ExitStack() as stack:
             try:

@@ -219,7 +219,7 @@ def _unsynced_in_place() -> None:
         with open(path, "wb", buffering=0) as file:
             for first in range(0, len(data), 512):
                 file.write(data[first : first + 512])
-                time.sleep(0.0005)
+                time.sleep(0.01)
 
     from dsd_bench.store import folder, tensors
 

@@ -20,7 +20,10 @@ def checkpoint(case: Case) -> None:
     names = case.draw.choice(
         (["checkpoint.safetensors"], ["checkpoint.previous.safetensors"], None)
     )
-    _damage(case, names or ["checkpoint.safetensors", "checkpoint.previous.safetensors"])
+    both = ["checkpoint.safetensors", "checkpoint.previous.safetensors"]
+    for path in _damage(case, names or both):
+        if names and all((path / name).exists() for name in both):
+            case.sweep.resumable.add(path.name)
 
 
 def rows(case: Case) -> None:
@@ -85,14 +88,17 @@ def _begin(case: Case) -> None:
     begun(case) if case.index % 2 else case.sweep.finish(case.expected)
 
 
-def _damage(case: Case, names: list[str]) -> None:
+def _damage(case: Case, names: list[str]) -> list[Path]:
+    """Damage files of some runs; return the runs' folders."""
     _begin(case)
-    for path in _some(case, names):
+    chosen = _some(case, names)
+    for path in chosen:
         for name in names:
             if (path / name).exists():
                 _spoil(case, path / name)
                 if finished(path) and not name.startswith("checkpoint"):
                     _unread(path / name)
+    return chosen
 
 
 def _unread(file: Path) -> None:
@@ -117,6 +123,7 @@ def _spoil(case: Case, file: Path) -> None:
     """Damage a file in one of the ways."""
     state = "finished" if finished(file.parent) or finished(file.parent.parent) else "begun"
     data, way = file.read_bytes(), case.draw.choice(WAYS)
+    case.sweep.damaged = True
     if way == "emptied" or not data:
         file.write_bytes(b"")
     elif way == "truncated":

@@ -242,12 +242,14 @@ def asleep_at_rename(case: Case) -> None:
         if way == signal.SIGKILL:
             other.signal(way)
             other.wait()
+        case.sweep.look()
         sleeper.signal(signal.SIGCONT)
         case.until(lambda child=sleeper: not child.stopped())  # type: ignore[misc]
         case.wait(0.3)
         for child, number in ((other, signal.SIGTERM), (sleeper, case.draw.choice(ENDS))):
             child.signal(number)
             child.wait()
+        case.sweep.look()
 
 
 def attempts(case: Case) -> list[str]:
@@ -260,7 +262,7 @@ def dead_host(case: Case) -> None:
     """Locks of hosts that are gone, whole, cut or empty; and take-overs that were cut."""
     case.sweep.write()
     for path in case.draw.sample(case.unfinished(), case.goal):
-        holder = {"host": "gone", "boot": "b", "pid": os.getpid(), "started": "1"}
+        holder = {"host": "gone", "boot": "b", "pid": 2**22 + 1, "started": "1"}
         text = json.dumps({**holder, "fence": case.draw.randint(0, 9), "beat": 3}).ljust(locks.SIZE)
         cut = case.draw.choice((locks.SIZE, locks.SIZE, 40, 0))
         (path / locks.LOCK).write_text(text[:cut])

@@ -137,6 +137,12 @@ class Sweep:
     spoiled: set[str] = field(default_factory=set)
     """Runs of which a fault has damaged a finished file, so that it must be written anew."""
 
+    rows: dict[str, int] = field(default_factory=dict)
+    """How many rounds each run had when it was last looked at; None are lost but by damage."""
+    damaged: bool = False
+    """Whether files were damaged, so that rounds may be lost."""
+    resumable: set[str] = field(default_factory=set)
+    """Runs that an undamaged checkpoint was left of: they must not begin anew."""
     unnoticed: set[str] = field(default_factory=set)
     """Runs whose results were damaged so that nobody can tell: their bytes are not compared."""
 
@@ -219,8 +225,12 @@ class Sweep:
     # -- looking
 
     def look(self) -> None:
-        """Note which runs are finished; those that were must be as they were."""
+        """Note which runs are finished; those that were must be as they were. No round is lost."""
         for path in self.paths():
+            count, before = rounds(path), self.rows.get(path.name, 0)
+            if count < before and not self.damaged:
+                raise Broken(f"{path.name}: had {before} rounds, has {count}")
+            self.rows[path.name] = count
             if path.name in self.spoiled:
                 continue
             if path.name in self.done:
@@ -268,6 +278,14 @@ class Sweep:
             raise Broken(f"{child.what} ended with {code}: {child.said()[-600:]}")
         if not self.all_done(expected):
             raise Broken(f"not all runs are done: {child.said()[-600:]}")
+
+
+def rounds(path: Path) -> int:
+    """Return how many rounds a run has."""
+    try:
+        return (path / "rounds.jsonl").read_bytes().count(b"\n")
+    except FileNotFoundError:
+        return 0
 
 
 def stamp(path: Path) -> tuple[int, int, str]:
@@ -318,22 +336,26 @@ def compare(sweep: Sweep, expected: dict[str, dict[str, bytes]]) -> list[str]:
                 continue
             if files.get(name) != there.get(name):
                 wrong.append(f"{run_id}/{name}: other bytes than undisturbed")
-    wrong += _published(sweep) + _litter(sweep)
+    wrong += _logged(sweep) + _litter(sweep)
     for child in sweep.children:
         if "Traceback (most recent" in (said := child.said()) or "(a bug;" in said:
             wrong.append(f"{child.what} said: {said[-800:]}")
     return wrong
 
 
-def _published(sweep: Sweep) -> list[str]:
-    """Name the runs that were published more than once."""
-    twice = []
+def _logged(sweep: Sweep) -> list[str]:
+    """Name what logs should not say: published twice, half-written, begun anew without need."""
+    wrong = []
     for path in sweep.paths():
         lines = (path / "log.txt").read_text("utf-8", "replace").splitlines()
         ends = sum(" done: " in line for line in lines)
         if ends > 1 + (path.name in sweep.spoiled):
-            twice.append(f"{path.name}: published {ends} times")
-    return twice
+            wrong.append(f"{path.name}: published {ends} times")
+        if not sweep.damaged and any("going back to the checkpoint" in line for line in lines):
+            wrong.append(f"{path.name}: a checkpoint was seen half-written")
+        if path.name in sweep.resumable and any("beginning anew" in line for line in lines):
+            wrong.append(f"{path.name}: began anew, though a checkpoint was left")
+    return wrong
 
 
 def _litter(sweep: Sweep) -> list[str]:
