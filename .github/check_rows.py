@@ -19,7 +19,9 @@ from pathlib import Path
 from dsd_bench.boards.check import check
 from dsd_bench.errors import plain
 
-BOARD = re.compile(r"leaderboards/(README\.md|[a-z0-9][a-z0-9.-]*/(README\.md|pareto\.svg))\Z")
+BOARD = re.compile(
+    r"leaderboards/(README\.md|[a-z0-9][a-z0-9.-]*/(README\.md|pareto\.svg|rules\.md))\Z"
+)
 ROW = re.compile(r"leaderboards/[a-z0-9][a-z0-9.-]*/rows/[a-z0-9][a-z0-9.+-]*\.json\Z")
 FILE = "100644"
 """The mode of a plain file: no link, no submodule, nothing to execute."""

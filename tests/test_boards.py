@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from dsd_bench.analysis import Spread
 from dsd_bench.boards.check import check, generate, write
-from dsd_bench.boards.files import encode, parse, read_row
+from dsd_bench.boards.files import ODD, _absurd, encode, parse, read_row
 from dsd_bench.boards.places import row_path, track_slug
 from dsd_bench.boards.ranking import rank
 from dsd_bench.boards.render import amount
@@ -370,6 +370,22 @@ def test_a_file_that_is_no_row_is_refused(tmp_path, text):
     path.write_text(text)
     with pytest.raises(UsageError, match=r"x\.json"):
         read_row(path)
+
+
+@given(
+    st.recursive(
+        st.one_of(
+            st.text(),
+            st.floats(allow_nan=False, allow_infinity=False),
+            st.integers(-(10**45), 10**45),
+        ),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    )
+)
+def test_what_no_row_may_hold_is_never_overlooked(value):
+    if list(_absurd({"key": value}, "")):
+        assert ODD.search(json.dumps({"key": value}, indent=1))
+        assert ODD.search(json.dumps({"key": value}, ensure_ascii=False, separators=(",", ":")))
 
 
 def test_a_row_that_says_two_things_is_refused(make, boards):

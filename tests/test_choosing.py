@@ -222,7 +222,7 @@ FILES = ("rounds.jsonl", "correct.jsonl", "best.safetensors", "dense.safetensors
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> StoredRun:
     """A run that chooses by one-se and does not choose what best would."""
-    from conftest import TINY
+    from fakes import TINY
 
     config = configure(**{**TINY, **LONG, "choose": "one-se"})
     made = run(config, runs_dir=tmp_path_factory.mktemp("whole"), keep="all")

@@ -22,8 +22,9 @@ from dsd_bench.store.reading import parse_object, read_text
 
 MOST_NUMBER = 1e38
 """About the largest that fp32 knows; nothing that is measured or configured is beyond it."""
-ODD = re.compile(r"[eE]\+?[0-9]{2,}[,\s\]}]|[0-9]{29}|\\u[dD][89a-fA-F]")
-"""Stands in every JSON text with a number beyond it or half a character, and in few others."""
+ODD = re.compile(r"[eE]\+?[0-9]{2,}[,\s\]}]|[0-9]{29}|\\|[^\n -~]")
+"""Stands in every JSON text with a number beyond it, or with a character that :func:`_absurd` may
+refuse, and in few others."""
 
 
 def parse(value: str | Mapping[str, Any], where: str) -> BoardRow:
