@@ -143,7 +143,7 @@ def _texts(found: Found, leaderboards_dir: Path) -> dict[Path, str]:
         try:
             whole[slug] = rank(rows, found.outcomes)
             texts |= {folder / name: text for name, text in _pages(whole[slug]).items()}
-        except Exception as error:
+        except Exception as error:  # whatever a row makes of the drawing: its track alone is broken
             found.problems += _culprits(rows, leaderboards_dir) or [_unshown(folder, error)]
             found.broken.add(slug)
     return texts if found.broken else {leaderboards_dir / NAME: index(whole), **texts}
@@ -162,7 +162,7 @@ def _culprits(rows: Sequence[BoardRow], leaderboards_dir: Path) -> list[str]:
     for row in rows:
         try:
             _pages(rank([row]))
-        except Exception as error:
+        except Exception as error:  # the same, of this row
             told.append(_unshown(leaderboards_dir / row_path(row), error))
     return told
 

@@ -115,16 +115,24 @@ def _taught(
     return part.model_copy(update={"teacher": teacher})
 
 
+def row_of_run(run: StoredRun) -> CheckedRow:
+    """Return the row of a single finished run.
+
+    Raises:
+        UsageError: if a file of the run is damaged or missing, or contradicts another.
+    """
+    row = row_of(run, RunConfig.from_json(run.config, str(run.path / "config.json")))
+    assert isinstance(row, CheckedRow)
+    return row
+
+
 def seed_of(run: StoredRun) -> CheckedSeed:
     """Return what a row says of a finished run.
 
     Raises:
         UsageError: if a file of the run is damaged or missing, or contradicts another.
     """
-    config = RunConfig.from_json(run.config, str(run.path / "config.json"))
-    row = row_of(run, config)
-    assert isinstance(row, CheckedRow)
-    return row.seeds[0]
+    return row_of_run(run).seeds[0]
 
 
 def claimed(row: CheckedRow, seed: int) -> CheckedSeed:

@@ -104,8 +104,13 @@ def row_file(path: Path) -> Path:
 
 def outcome(row: CheckedRow, verified: Verified) -> Outcome:
     """Judge a row by an outcome file that is about it."""
+    return judged(row, verified.seeds)
+
+
+def judged(row: CheckedRow, reruns: Sequence[Rerun]) -> Outcome:
+    """Judge a row by reruns of its seeds, at least one."""
     claimed = {entry.seed: entry for entry in row.seeds}
-    return judge(row, [_again(claimed[one.seed], one) for one in verified.seeds])
+    return judge(row, [_again(claimed[one.seed], one) for one in reruns])
 
 
 def _again(claimed: CheckedSeed, one: Rerun) -> Again:

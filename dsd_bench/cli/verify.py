@@ -15,11 +15,11 @@ from rich.text import Text
 
 from dsd_bench import api
 from dsd_bench.boards import verified
-from dsd_bench.boards.agreement import Again, Outcome, again, first_difference, judge
+from dsd_bench.boards.agreement import Outcome, first_difference
 from dsd_bench.boards.check import row_files
 from dsd_bench.boards.files import read_row
 from dsd_bench.boards.places import row_path
-from dsd_bench.boards.reruns import claimed, configurations, seed_of
+from dsd_bench.boards.reruns import claimed, configurations, row_of_run, seed_of
 from dsd_bench.boards.schema import CheckedRow
 from dsd_bench.cli.carrying import how_options, open_view, print_problems, settings_of
 from dsd_bench.cli.estimating import ask_first, estimate
@@ -194,16 +194,10 @@ def _paths(word: str, folder: Path, runs_dir: Path) -> list[Path]:
         run = load_run(find_run(word, runs_dir))
     except UsageError as error:
         raise UsageError(f"{error}; nor is it a row file or a board's folder") from None
-    place = folder / row_path(_of_run(run))
+    place = folder / row_path(row_of_run(run))
     if not place.is_file():
         raise UsageError(f"{place}: no such row; make it: {command('submit', word)}")
     return [place]
-
-
-def _of_run(run: Any) -> Any:
-    from dsd_bench.boards.rows import row_of
-
-    return row_of(run, RunConfig.from_json(run.config, str(run.path / "config.json")))
 
 
 # -- against the run folders that are here
@@ -267,16 +261,14 @@ def _rerun(
 def _conclude(task: Task, rerun_dir: Path) -> None:
     """Judge a row by those of its reruns that are finished, and write it beside the row."""
     reruns: list[verified.Rerun] = []
-    told: list[Again] = []
     for config in task.configs:
         path = rerun_dir / config.run_id
         if finished(path):
-            claim, found = claimed(task.row, config.seed), seed_of(load_run(path))
-            reruns.append(verified.rerun(claim, found))
-            told.append(again(claim, found))
+            found = seed_of(load_run(path))
+            reruns.append(verified.rerun(claimed(task.row, config.seed), found))
     if not reruns:
         return
-    task.outcome = judge(task.row, told)
+    task.outcome = verified.judged(task.row, reruns)
     if verified.outcome_path(task.path) is not None:
         task.written = verified.write(task.path, task.row, reruns)
         whole = verified.read(task.written, task.row)
@@ -315,7 +307,7 @@ def _lines(task: Task, again: bool) -> list[tuple[str, str]]:
     if task.runs and not wrong:
         count = f"{len(task.runs)} of {len(task.row.seeds)}"
         lines.append((f"what {count} runs in their folders give", "green"))
-    lines += [(f"FALSE: run {run_id} gives other numbers: {told}", "red")
+    lines += [(f"FALSE: run {run_id} is another than the row says: {told}", "red")
               for run_id, told in wrong.items()]  # fmt: skip
     if task.outcome is not None:
         seeds = ", ".join(map(str, task.outcome.seeds))
