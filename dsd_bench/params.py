@@ -15,7 +15,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 from pydantic.fields import FieldInfo
 
 from dsd_bench.errors import UsageError, suggest
@@ -32,6 +39,15 @@ class Params(BaseModel):
         extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True
     )
 
+    @model_serializer(mode="wrap")
+    def _without_later(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what files had no word for, where it says what was always done."""
+        value: dict[str, Any] = handler(self)
+        fields = type(self).model_fields
+        later = [key for key, field in fields.items() if field_extra(field).get("later")]
+        usual = {k for k in later if getattr(self, k) == fields[k].get_default()}
+        return {key: item for key, item in value.items() if key not in usual}
+
 
 def param(
     default: Any = ...,
@@ -39,6 +55,7 @@ def param(
     help: str,
     main: bool = False,
     place: bool = False,
+    later: bool = False,
     unit: str | None = None,
     **constraints: Any,
 ) -> Any:
@@ -49,15 +66,18 @@ def param(
         help: one line for people.
         main: whether a bare first value (``name:value``) sets it.
         place: whether it only says where data lie: a run's id has their fingerprint instead.
+        later: whether the component had been released without it: at its default, which must be
+            what was done before, it is in no file and no id, so that both stay as they were.
         unit: its unit, shown in help.
         **constraints: pydantic's, such as ``ge``, ``gt``, ``le``, ``lt``, ``min_length``.
     """
-    extra: dict[str, Any] = {"main": main, "place": place} | ({"unit": unit} if unit else {})
+    extra: dict[str, Any] = {"main": main, "place": place, "later": later}
+    extra |= {"unit": unit} if unit else {}
     return Field(default, description=help, json_schema_extra=extra, **constraints)
 
 
 def field_extra(field: FieldInfo) -> dict[str, Any]:
-    """Return what :func:`param` noted of a field: ``main``, ``place``, ``unit``."""
+    """Return what :func:`param` noted of a field: ``main``, ``place``, ``later``, ``unit``."""
     return field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
 
 

@@ -22,7 +22,7 @@ from dsd_bench.data.prepare import prepare, stratified
 from dsd_bench.data.sets import digits as digits_module
 from dsd_bench.data.sets.cifar import CIFAR10
 from dsd_bench.data.sets.downloads import downloading
-from dsd_bench.data.sets.imagefolder import channel_statistics
+from dsd_bench.data.statistics import channel_statistics
 from dsd_bench.errors import DataError, UsageError
 from dsd_bench.noise import LabelNoise
 from dsd_bench.noise.builtin import SymmetricParams

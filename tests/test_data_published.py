@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import subprocess
 import sys
 import zipfile
+from fractions import Fraction
 from pathlib import Path
 
 import fakes
@@ -17,9 +19,12 @@ import torchvision
 from PIL import Image
 
 from dsd_bench import configure, load_model, run
-from dsd_bench.data import Dataset
+from dsd_bench.config.run import RunConfig
+from dsd_bench.data import Dataset, resize
 from dsd_bench.data.builtin import register_datasets
+from dsd_bench.data.files import framing
 from dsd_bench.data.prepare import prepare
+from dsd_bench.data.resize import area_averaged
 from dsd_bench.data.sets.cifar import SUPERCLASSES, next_within
 from dsd_bench.data.sets.flowers import Flowers102
 from dsd_bench.data.sets.imagenet import ImageNet, TinyImageNet
@@ -465,3 +470,118 @@ def test_a_network_is_loaded_without_its_data(human, monkeypatch):
     assemble._raw.cache_clear()
     model = load_model(finished.path, data_dir=NOWHERE)
     assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+
+
+# --- smaller images -------------------------------------------------------------------------
+
+
+def by_hand(image, size):
+    """Average areas in exact fractions, pixel by pixel."""
+    side = image.shape[1]
+    out = numpy.zeros((len(image), size, size), dtype=numpy.uint8)
+    step = Fraction(side, size)
+
+    def share(new, old):
+        left, right = max(new * step, old), min((new + 1) * step, old + 1)
+        return max(Fraction(0), right - left)
+
+    for channel, row, column in numpy.ndindex(out.shape):
+        rows = [(share(row, y), y) for y in range(side)]
+        columns = [(share(column, x), x) for x in range(side)]
+        total = sum(
+            a * b * int(image[channel, y, x]) for a, y in rows if a for b, x in columns if b
+        )
+        out[channel, row, column] = math.floor(total / step**2 + Fraction(1, 2))
+    return out
+
+
+@pytest.mark.parametrize("size", [1, 3, 5, 7, 11, 14, 16, 27, 31, 32])
+def test_areas_are_averaged_exactly(size):
+    images = numpy.random.default_rng(0).integers(0, 256, (2, 3, 32, 32), dtype=numpy.uint8)
+    found = area_averaged(images, size)
+    assert found.shape == (2, 3, size, size)
+    assert found.dtype == numpy.uint8
+    for image, expected in zip(found, images):
+        assert (image == by_hand(expected, size)).all()
+
+
+def test_smaller_images_are_torchs_area_average():
+    images = numpy.random.default_rng(1).integers(0, 256, (4, 3, 64, 64), dtype=numpy.uint8)
+    theirs = torch.nn.functional.interpolate(torch.from_numpy(images).double(), 16, mode="area")
+    assert (area_averaged(images, 16) == torch.floor(theirs + 0.5).numpy()).all()
+
+
+def test_many_images_are_averaged_in_batches(monkeypatch):
+    images = numpy.random.default_rng(2).integers(0, 256, (7, 1, 8, 8), dtype=numpy.uint8)
+    whole = area_averaged(images, 5)
+    monkeypatch.setattr(resize, "BATCH", 3)
+    assert (area_averaged(images, 5) == whole).all()
+
+
+SIZED = {
+    **dict.fromkeys(("cifar10", "cifar100", "cifar10n", "cifar100n"), 32),
+    **dict.fromkeys(("mnist", "fashion-mnist", "mnist5k"), 28),
+    "tiny-imagenet": 64,
+}
+
+
+@pytest.mark.parametrize("name", SIZED)
+def test_named_sets_come_smaller(name, tmp_path, monkeypatch):
+    fakes.install(name, tmp_path, monkeypatch)
+    whole, data = make(name).load(tmp_path, False), make(name, size=5)
+    small = data.load(tmp_path, False)
+    for part in ("train", "test"):
+        before, after = getattr(whole, part), getattr(small, part)
+        assert (after.images == area_averaged(before.images, 5)).all()
+        assert (after.labels == before.labels).all()
+    assert small.train.images.shape[1:] == data.outline().shape
+    scaled = small.train.images / 255
+    assert small.mean == pytest.approx(scaled.mean((0, 2, 3)))
+    assert small.std == pytest.approx(scaled.std((0, 2, 3)))
+    assert small.flip == whole.flip
+    assert small.shift == (max(1, whole.shift * 5 // SIZED[name]) if whole.shift else 0)
+    assert data.fingerprint(NOWHERE) == make(name).fingerprint(NOWHERE)
+
+
+@pytest.mark.parametrize("name", ["flowers102", "imagenet"])
+def test_photographs_are_cut_out_smaller(name, tmp_path, monkeypatch):
+    fakes.install(name, tmp_path, monkeypatch)
+    data = make(name, size=70)
+    data.check(tmp_path, False)
+    raw = data.load(tmp_path, False)
+    assert raw.train.images.shape[1:] == data.outline().shape == (3, 70, 70)
+    assert framing(70) == ((70, 70), (80, 80))
+    assert framing(None) == ((224, 224), (256, 256))
+
+
+@pytest.mark.parametrize("name", [*SIZED, "flowers102", "imagenet", "imagefolder"])
+@pytest.mark.parametrize("size", [0, -1, "x", 1.5, 5000])
+def test_a_size_that_no_image_has_is_refused(name, size):
+    with pytest.raises(UsageError, match=rf"{name}: size={size}: "):
+        make(name, size=size, **({"path": "x"} if name == "imagefolder" else {}))
+
+
+@pytest.mark.parametrize("name", SIZED)
+def test_images_are_never_enlarged(name):
+    make(name, size=SIZED[name])
+    message = rf"{name}: size={SIZED[name] + 1}: .*less than or equal to {SIZED[name]}"
+    with pytest.raises(UsageError, match=message):
+        make(name, size=SIZED[name] + 1)
+
+
+def test_size_is_part_of_a_runs_id_and_its_absence_is_not():
+    plain = configure(dataset="cifar10")
+    assert plain.dataset.params.keys() == configure(dataset="digits").dataset.params.keys()
+    sizes = {configure(dataset=f"cifar10:size={size}").run_id for size in (8, 16, 32)}
+    assert len({*sizes, plain.run_id}) == 4
+    again = RunConfig.from_json(configure(dataset="cifar10:size=16").to_json(), "")
+    assert again.run_id in sizes
+
+
+def test_small_cifar_has_the_recipe_of_two_cores():
+    assert make("cifar10", size=17).recipe(None) == make("cifar10").recipe(None)
+    for name in ("cifar10", "cifar100", "cifar10n", "cifar100n"):
+        recipe = make(name, size=16).recipe(None)
+        assert recipe["model"] == "vgg-like:depth=2,width_exponent=5"
+        assert (recipe["rounds"], recipe["dense_epochs"], recipe["retrain_epochs"]) == (20, 60, 15)
+        assert make(name, size=16).recipe("resnet18")["model"] == "resnet18"

@@ -23,7 +23,7 @@ from dsd_bench.data.files import ImageFiles
 from dsd_bench.data.images import decode, decode_box, each, random_box, read_images, settle
 from dsd_bench.data.on_device import DeviceData
 from dsd_bench.data.prepare import DatasetParams, prepare
-from dsd_bench.data.sets.imagefolder import channel_statistics
+from dsd_bench.data.statistics import channel_statistics
 from dsd_bench.data.streamed import StreamedPart
 from dsd_bench.errors import DataError, Interrupted
 from dsd_bench.experiment import assemble

@@ -196,6 +196,28 @@ def test_the_stem_fits_the_images(stem, shape, kernel):
     assert isinstance(model.maxpool, nn.Identity) == (kernel == 3)
 
 
+@pytest.mark.parametrize(("name", "wide"), [("resnet18", 8), ("resnet50", 32)])
+@pytest.mark.parametrize("width", [1, 6, 16, 96])
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 80, 80)])
+def test_all_stages_have_the_width_that_is_asked_for(name, wide, width, shape):
+    model = build(name, shape, width=width)
+    stages = [model.layer1, model.layer2, model.layer3, model.layer4]
+    filters = [stage[0].conv1.out_channels for stage in stages]
+    assert filters == [width, 2 * width, 4 * width, 8 * width]
+    assert (model.conv1.out_channels, model.fc.in_features) == (width, wide * width)
+    assert model(torch.rand(2, *shape)).shape == (2, 10)
+    assert (model.conv1.bias is None) == (model.fc.bias is not None)
+
+
+def test_the_usual_width_is_torchvisions_network():
+    torch.manual_seed(0)
+    ours = build("resnet18", stem="imagenet", width=64).state_dict()
+    torch.manual_seed(0)
+    theirs = torchvision.models.resnet18(num_classes=10).state_dict()
+    assert list(ours) == list(theirs)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
 @pytest.mark.parametrize(
     ("library", "name", "near"), [("timm", "resnet_18", "resnet18"), ("torchvision", "vgg", "vgg")]
 )

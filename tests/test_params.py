@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -86,3 +88,17 @@ def test_params_refuse_nan_and_change() -> None:
         validate(Example, {"fraction": "nan"}, "x")
     with pytest.raises(Exception, match="frozen"):
         Example().first = 2  # type: ignore[misc]
+
+
+class Grown(Params):
+    """Parameters of a component that got one after its release."""
+
+    first: int = param(1, help="there from the start")
+    newer: int | None = param(None, help="came later", later=True)
+
+
+def test_a_later_parameter_is_told_only_where_it_says_something():
+    assert Grown().model_dump(mode="json") == {"first": 1}
+    assert Grown(newer=3).model_dump(mode="json") == {"first": 1, "newer": 3}
+    assert Grown.model_validate({"first": 2}).newer is None
+    assert json.loads(Grown(newer=0).model_dump_json()) == {"first": 1, "newer": 0}

@@ -92,6 +92,7 @@ class ProtocolConfig(Params, _Computed):
         None,
         help="before each step gradients are scaled down to this norm, that of all weights "
         "together; those of pruned weights do not count",
+        later=True,
         gt=0,
     )
     selection: Selection = param("val", help="which part selects and stops; the paper used test")
@@ -111,12 +112,6 @@ class ProtocolConfig(Params, _Computed):
         if not rising or any(not 0 < fraction < 1 for fraction in self.milestones):
             raise ValueError("milestones must rise and lie between 0 and 1")
         return self
-
-    @model_serializer(mode="wrap")
-    def _without_newest(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what files had no word for, where it says what was always done."""
-        value: dict[str, Any] = handler(self)
-        return {k: v for k, v in value.items() if k != "clip_norm" or v is not None}
 
     def epochs(self, round: int) -> int:
         """Return the length of the training of ``round`` in epochs."""

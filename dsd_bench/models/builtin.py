@@ -55,6 +55,14 @@ class ResNetParams(Params):
         help="first layers: cifar = 3x3 stride 1 without max-pool, imagenet = 7x7 stride 2 and "
         "max-pool, auto = cifar for images up to 64 px",
     )
+    width: int = param(
+        64,
+        help="filters of the first stage, each further one has twice as many",
+        later=True,
+        ge=1,
+        le=1024,
+        unit="filters",
+    )
 
 
 class ExternalParams(Params):

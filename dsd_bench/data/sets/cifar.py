@@ -9,12 +9,17 @@ from typing import Any, ClassVar
 import numpy
 
 from dsd_bench.data import Outline, RawData, Samples
+from dsd_bench.data.builtin import CIFARParams
+from dsd_bench.data.resize import resized
 from dsd_bench.data.sets.published import Published
-from dsd_bench.data.sets.recipes import cifar_schedule
+from dsd_bench.data.sets.recipes import cifar_schedule, small_cifar_schedule
+
+SMALL = 16
+"""Side in pixels up to which images have a recipe for two cores instead of Table 4's."""
 
 
 class CIFAR(Published):
-    """What the two sets share: 50,000 train and 10,000 test images ``(3, 32, 32)``.
+    """What the two sets share: 50,000 train and 10,000 test images ``(3, size, size)``.
 
     Attributes:
         classes: number of classes.
@@ -22,6 +27,7 @@ class CIFAR(Published):
         confused: what the noise ``asymmetric`` takes each class for.
     """
 
+    params: CIFARParams
     download_size = "170 MB"
     classes: ClassVar[int]
     mean: ClassVar[tuple[float, float, float]]
@@ -29,17 +35,20 @@ class CIFAR(Published):
     confused: ClassVar[tuple[int, ...]]
 
     def recipe(self, model: str | None) -> Mapping[str, Any]:
-        """Return Table 4's schedule for ``model``."""
-        return cifar_schedule(model)
+        """Return Table 4's schedule for ``model``, for small images that of two cores."""
+        size = self.params.size
+        small = size is not None and size <= SMALL
+        return small_cifar_schedule(model) if small else cifar_schedule(model)
 
     def outline(self) -> Outline:
         """Return the published sizes."""
-        return Outline((3, 32, 32), self.classes, train=50_000, test=10_000)
+        side = self.params.size or 32
+        return Outline((3, side, side), self.classes, train=50_000, test=10_000)
 
     def read(self, data_dir: Path) -> RawData:
         """Return all images; torchvision verifies every file's MD5 before it unpickles it."""
         train, test = (self._part(data_dir, train=train) for train in (True, False))
-        return RawData(
+        raw = RawData(
             train,
             test,
             self.classes,
@@ -49,6 +58,7 @@ class CIFAR(Published):
             shift=4,
             confused=self.confused,
         )
+        return resized(raw, self.params.size)
 
     def download(self, data_dir: Path) -> None:
         """Let torchvision fetch the archive."""

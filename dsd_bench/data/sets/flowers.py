@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import numpy
 
 from dsd_bench.data import Outline, RawData, Samples
-from dsd_bench.data.files import ImageFiles
+from dsd_bench.data.builtin import PhotoParams
+from dsd_bench.data.files import ImageFiles, framing
 from dsd_bench.data.sets.published import Published
 from dsd_bench.data.sets.recipes import IMAGENET_MEAN, IMAGENET_STD, flowers_schedule
 
@@ -25,6 +26,7 @@ class Flowers102(Published):
     images have none of their own, once unpacked from their archive.
     """
 
+    params: PhotoParams
     reader = "Flowers102"
     archive = "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/ (102flowers.tgz and two lists)"
     download_size = "345 MB"
@@ -41,7 +43,8 @@ class Flowers102(Published):
 
     def outline(self) -> Outline:
         """Return the published sizes."""
-        return Outline((3, 224, 224), 102, train=1_020, test=6_149, val=1_020)
+        size, _ = framing(self.params.size)
+        return Outline((3, *size), 102, train=1_020, test=6_149, val=1_020)
 
     def needed(self) -> tuple[str, ...]:
         """Return the lists and the folder of images."""
@@ -60,7 +63,10 @@ class Flowers102(Published):
         places = {
             part: numpy.atleast_1d(ids[name]).astype(numpy.int64) for part, name in PARTS.items()
         }
-        images = settle({part: _files(folder / "jpg", these) for part, these in places.items()})
+        size = self.params.size
+        images = settle(
+            {part: _files(folder / "jpg", these, size) for part, these in places.items()}
+        )
         parts = {part: Samples(images[part], labels[places[part] - 1] - 1) for part in PARTS}
         return RawData(
             parts["train"], parts["test"], 102, IMAGENET_MEAN, IMAGENET_STD, val=parts["val"]
@@ -73,6 +79,6 @@ class Flowers102(Published):
         datasets.Flowers102(root=data_dir, download=True)
 
 
-def _files(folder: Path, ids: numpy.typing.NDArray[numpy.int64]) -> ImageFiles:
+def _files(folder: Path, ids: numpy.typing.NDArray[numpy.int64], size: int | None) -> ImageFiles:
     names = (f"image_{number:05d}.jpg" for number in ids.tolist())
-    return ImageFiles.of(folder, names, (224, 224), (256, 256))
+    return ImageFiles.of(folder, names, *framing(size))

@@ -8,13 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy
-
-from dsd_bench.data import Dataset, Images, RawData, Samples
+from dsd_bench.data import Dataset, RawData, Samples
 from dsd_bench.data.builtin import ImageFolderParams
 from dsd_bench.data.digests import digests
 from dsd_bench.data.sets.folders import Listing, images, scan
 from dsd_bench.data.sets.recipes import cifar_schedule
+from dsd_bench.data.statistics import channel_statistics
 from dsd_bench.errors import DataError
 
 PARTS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
@@ -119,27 +118,3 @@ def _twice(listing: Listing, contents: Sequence[str]) -> list[str]:
         labels = " and ".join(sorted(labelled[several[0]]))
         told.append(f"{images(len(several))} in more than one class, such as {labels}")
     return [f"{listing.root}: {text}" for text in told]
-
-
-def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return each channel's mean and standard deviation of images scaled to 0..1.
-
-    They come from exact counts of the 256 values, so they do not depend on the machine. A channel
-    without any variation gets 1 as its standard deviation.
-
-    Args:
-        images: uint8 ``(N, C, H, W)``; files are decoded once, one after another.
-    """
-    from dsd_bench.data.images import each
-
-    counts = numpy.zeros((images.shape[1], 256), dtype=numpy.int64)
-    for image in each(images):
-        counts += [numpy.bincount(channel.ravel(), minlength=256) for channel in image]
-    values = numpy.arange(256) / 255
-    means, deviations = [], []
-    for weights in counts:
-        mean = float(numpy.average(values, weights=weights))
-        variance = float(numpy.average((values - mean) ** 2, weights=weights))
-        means.append(mean)
-        deviations.append(variance**0.5 or 1.0)
-    return tuple(means), tuple(deviations)

@@ -9,7 +9,9 @@ from typing import Any, ClassVar
 import numpy
 
 from dsd_bench.data import Dataset, Outline, RawData, Samples
-from dsd_bench.data.files import ImageFiles
+from dsd_bench.data.builtin import PhotoParams, TinyImageNetParams
+from dsd_bench.data.files import ImageFiles, framing
+from dsd_bench.data.resize import resized
 from dsd_bench.data.sets.downloads import downloading
 from dsd_bench.data.sets.folders import Listing, class_folders, scan
 from dsd_bench.data.sets.published import fingerprint
@@ -32,6 +34,7 @@ class ImageNet(Dataset):
     only the numbers of classes and images are verified. Resized copies count as the same data.
     """
 
+    params: PhotoParams
     archives: ClassVar[Mapping[str, str]] = {
         "ILSVRC2012_img_train.tar": "1d675b47d978889d74fa0da5fadfb00e",
         "ILSVRC2012_img_val.tar": "29b22e2961454d5413ddabcf34fc5622",
@@ -46,7 +49,8 @@ class ImageNet(Dataset):
     def outline(self) -> Outline:
         """Return the published sizes."""
         counts = self.images
-        return Outline((3, 224, 224), self.classes, train=counts["train"], test=counts["val"])
+        size, _ = framing(self.params.size)
+        return Outline((3, *size), self.classes, train=counts["train"], test=counts["val"])
 
     def fingerprint(self, data_dir: Path) -> str:
         """Return a digest of the archives' published checksums; no file need be there."""
@@ -75,7 +79,7 @@ class ImageNet(Dataset):
     def _part(self, listing: Listing, data_dir: Path, part: str) -> Samples:
         if part == "train" and (moved := misplaced(listing)):
             raise self._refuse(data_dir, f"{listing.root / moved} is of another class, by its name")
-        files, expected = listing.files(part, (224, 224), (256, 256)), self.images[part]
+        files, expected = listing.files(part, *framing(self.params.size)), self.images[part]
         if len(files) != expected:
             where = f"{listing.root / part} holds {len(files):,} of {expected:,} images"
             raise self._refuse(data_dir, where)
@@ -102,6 +106,7 @@ class TinyImageNet(Dataset):
     and images are verified.
     """
 
+    params: TinyImageNetParams
     url: ClassVar[str] = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
     md5: ClassVar[str] = "90528d7ca1a48142e341f4ef8d21d0de"
     folder: ClassVar[str] = "tiny-imagenet-200"
@@ -114,8 +119,8 @@ class TinyImageNet(Dataset):
 
     def outline(self) -> Outline:
         """Return the published sizes."""
-        counts = self.images
-        return Outline((3, 64, 64), self.classes, train=counts["train"], test=counts["val"])
+        side, counts = self.params.size or 64, self.images
+        return Outline((3, side, side), self.classes, train=counts["train"], test=counts["val"])
 
     def fingerprint(self, data_dir: Path) -> str:
         """Return a digest of the archive's published checksum; no file need be there."""
@@ -149,7 +154,7 @@ class TinyImageNet(Dataset):
                 found = f"{len(files[part]):,} of {expected:,} images in {root / part}"
                 raise self._refuse(data_dir, f"there are {found}")
         images = settle(files)
-        return RawData(
+        raw = RawData(
             Samples(images["train"], listing.labels("train")),
             Samples(images["val"], labels),
             self.classes,
@@ -158,6 +163,7 @@ class TinyImageNet(Dataset):
             flip=True,
             shift=8,
         )
+        return resized(raw, self.params.size)
 
     def _annotations(
         self, root: Path, data_dir: Path, classes: tuple[str, ...]

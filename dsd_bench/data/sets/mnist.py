@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 import numpy
 
 from dsd_bench.data import Dataset, Outline, RawData, Samples
+from dsd_bench.data.builtin import MNISTParams
+from dsd_bench.data.resize import resized
 from dsd_bench.data.sets.published import Published
 from dsd_bench.data.sets.recipes import mnist_schedule
 from dsd_bench.errors import DataError
@@ -26,6 +28,7 @@ class MNIST(Published):
     is of the archives, which it verifies when it downloads them.
     """
 
+    params: MNISTParams
     reader = "MNIST"
     archive = "https://ossci-datasets.s3.amazonaws.com/mnist/*.gz"
     download_size = "12 MB"
@@ -45,13 +48,14 @@ class MNIST(Published):
 
     def outline(self) -> Outline:
         """Return the published sizes."""
-        return Outline((1, 28, 28), 10, train=60_000, test=10_000)
+        side = self.params.size or 28
+        return Outline((1, side, side), 10, train=60_000, test=10_000)
 
     def read(self, data_dir: Path) -> RawData:
         """Return all images as torchvision reads them; there is no augmentation."""
         self.verify(data_dir)
         train, test = (self._part(data_dir / self.folder, part) for part in ("train", "t10k"))
-        return RawData(train, test, 10, self.mean, self.std)
+        return resized(RawData(train, test, 10, self.mean, self.std), self.params.size)
 
     def download(self, data_dir: Path) -> None:
         """Let torchvision fetch the archives; it takes any file that is there for a whole one."""
@@ -89,6 +93,7 @@ class FashionMNIST(MNIST):
 class MNIST5K(Dataset):
     """5,000 of MNIST's images, 500 of each class; the last 100 of each are the test part."""
 
+    params: MNISTParams
     sha256: ClassVar[str] = "1b845fda528288bf79346626fdf2fff6549f0170890dc9174bc1ef609807bbfa"
     """Of the 5,000 rows as bytes: 784 pixels, then the label."""
 
@@ -98,7 +103,8 @@ class MNIST5K(Dataset):
 
     def outline(self) -> Outline:
         """Return the sizes."""
-        return Outline((1, 28, 28), 10, train=4_000, test=1_000)
+        side = self.params.size or 28
+        return Outline((1, side, side), 10, train=4_000, test=1_000)
 
     def fingerprint(self, data_dir: Path) -> str:
         """Return the digest of the decoded data, which :meth:`load` verifies."""
@@ -130,4 +136,4 @@ class MNIST5K(Dataset):
         for label in range(10):
             test[numpy.flatnonzero(labels == label)[-100:]] = True
         train, held = (Samples(images[part], labels[part]) for part in (~test, test))
-        return RawData(train, held, 10, MEAN, STD)
+        return resized(RawData(train, held, 10, MEAN, STD), self.params.size)
