@@ -39,6 +39,7 @@ RULES = [
     "patience:tolerance=0.1,patience=2",
     "entropy-gate:drop=0.01,tolerance=0",
     "entropy-gate:drop=0.01",
+    "interpolation-gate:drop=0.01,tolerance=0",
 ]
 
 

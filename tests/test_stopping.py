@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from dsd_bench.errors import RunError, UsageError
 from dsd_bench.params import validate
 from dsd_bench.stopping.builtin import register_stop_criteria
-from dsd_bench.stopping.rules import gate_opened
+from dsd_bench.stopping.rules import fit_lost, gate_opened
 
 COMPONENTS = {component.name: component for component in register_stop_criteria()}
 
@@ -29,12 +29,13 @@ def rule(name, **values):
     return component.create(validate(component.params, values, name))
 
 
-def curve(scores, entropies=None, sparsities=None):
+def curve(scores, entropies=None, sparsities=None, trains=None):
     return [
         {
             "round": index,
             "val_accuracy": score,
             "entropy": entropies[index] if entropies else None,
+            "train_accuracy": trains[index] if trains else None,
             "sparsity": sparsities[index] if sparsities else 1 - 0.8**index,
         }
         for index, score in enumerate(scores)
@@ -183,10 +184,46 @@ def test_gate_is_algorithm_2(points, drop, tolerance, patience):
     assert first_stop(criterion, curve(scores, entropies)) == expected
 
 
+def early_stop_after_memorising(scores, trains, drop, tolerance, patience):
+    """The rule as a loop in exact numbers."""
+    scores, trains = ([Fraction(str(value)) for value in part] for part in (scores, trains))
+    drop, tolerance = Fraction(str(drop)), Fraction(str(tolerance))
+    fitted, best, bad, gate = Fraction(0), None, 0, False
+    for index, (score, train) in enumerate(zip(scores, trains)):
+        fitted = max(fitted, train)
+        if not gate:
+            gate, best = fitted - train > drop, score
+            continue
+        bad = bad + 1 if score < best - tolerance else 0
+        if bad == patience:
+            return index
+        best = max(best, score)
+    return None
+
+
+@given(rounds, levels.filter(lambda x: x < 1), levels, st.integers(1, 3))
+def test_the_interpolation_gate_is_its_definition(points, drop, tolerance, patience):
+    scores, trains = zip(*points)
+    criterion = rule("interpolation-gate", drop=drop, tolerance=tolerance, patience=patience)
+    expected = early_stop_after_memorising(scores, trains, drop, tolerance, patience)
+    assert first_stop(criterion, curve(scores, trains=trains)) == expected
+    assert criterion.first(curve(scores, trains=trains), "val_accuracy") == expected
+
+
+def test_the_interpolation_gate_says_when_it_opened():
+    rows = curve([0.6, 0.5, 0.7, 0.6], trains=[1.0, 0.95, 0.85, 0.8])
+    said = rule("interpolation-gate").stop(rows, "val_accuracy")
+    assert said.startswith("the interpolation gate opened in round 2; since then val_accuracy")
+    assert rule("interpolation-gate").stop(rows[:3], "val_accuracy") is None
+    assert fit_lost([0.9, 1.0, 0.9], 0.1) is None
+    with pytest.raises(RunError, match="'interpolation-gate' needs 'train_accuracy'"):
+        rule("interpolation-gate").stop(curve([0.5]), "val_accuracy")
+
+
 @given(rounds, st.sampled_from(sorted(COMPONENTS)))
 def test_asking_again_changes_nothing(points, name):
     scores, entropies = zip(*points)
-    rows, asked = curve(scores, entropies), rule(name)
+    rows, asked = curve(scores, entropies, trains=entropies), rule(name)
     prefixes = [rows[:n] for n in range(1, len(rows) + 1)]
     before = [dict(row) for row in rows]
     first = [asked.stop(prefix, "val_accuracy") for prefix in prefixes]
@@ -249,7 +286,13 @@ def test_the_gate_stays_shut_at_exactly_the_drop() -> None:
 
 def test_rules_that_were_corrected_have_a_version_of_their_own() -> None:
     versions = {name: component.version for name, component in COMPONENTS.items()}
-    assert versions == {"never": 1, "target": 2, "patience": 2, "entropy-gate": 2}
+    assert versions == {
+        "never": 1,
+        "target": 2,
+        "patience": 2,
+        "entropy-gate": 2,
+        "interpolation-gate": 1,
+    }
 
 
 CURVES = st.lists(
@@ -261,9 +304,11 @@ CURVES = st.lists(
 
 @given(CURVES)
 def test_the_first_stop_is_that_of_one_who_asks_after_every_round(points):
-    rows = curve([score for score, _ in points], [entropy for _, entropy in points])
+    second = [entropy for _, entropy in points]
+    rows = curve([score for score, _ in points], second, trains=second)
     made = [rule("never"), rule("target", sparsity=0.5), rule("patience")]
     made += [rule("patience", tolerance=0.2, patience=n) for n in (1, 2)]
     made += [rule("entropy-gate", drop=drop, patience=n) for drop in (0, 0.3) for n in (1, 2)]
+    made += [rule("interpolation-gate", drop=drop, patience=n) for drop in (0, 0.3) for n in (1, 2)]
     for one in made:
         assert one.first(rows, "val_accuracy") == first_stop(one, rows)

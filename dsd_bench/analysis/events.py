@@ -9,13 +9,19 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dsd_bench.analysis.curves import mean_curve
 from dsd_bench.analysis.summary import NOTHING_LEFT, selected_round
-from dsd_bench.stopping.rules import gate_opened
+from dsd_bench.stopping.rules import fit_lost, gate_opened
 from dsd_bench.store.checkpoint import Row
 
 if TYPE_CHECKING:
     from dsd_bench.store import StoredRun
 
 Kind = Literal["selected", "gate", "stopped"]
+
+GATES = {
+    "entropy-gate": ("entropy", gate_opened),
+    "interpolation-gate": ("train_accuracy", fit_lost),
+}
+"""Stop rules with a gate: the column that it reads, and where it opens."""
 
 PLAIN_ENDS = (None, "rounds", "target-sparsity", NOTHING_LEFT)
 """What ends a curve without a stop rule."""
@@ -27,7 +33,8 @@ class Event:
 
     Attributes:
         kind: ``selected``: the round whose model is kept; ``gate``: the round that opened the
-            gate of its ``entropy-gate``; ``stopped``: the last round, which a stop rule ended.
+            gate of its ``entropy-gate`` or ``interpolation-gate``; ``stopped``: the last round,
+            which a stop rule ended.
         seed: its place among the runs.
         round: of that seed.
     """
@@ -51,15 +58,16 @@ def _events(place: int, run: StoredRun) -> list[Event]:
 
 
 def _gate(run: StoredRun) -> int | None:
-    """Return the round that opened the run's own entropy gate, None without one."""
+    """Return the round that opened the run's own gate, None without one."""
     stop: dict[str, Any] = run.config["stop"]
-    entropies = [row.get("entropy") for row in run.rows]
-    if stop["name"] != "entropy-gate" or not entropies or None in entropies:
+    column, opens = GATES.get(stop["name"], (None, gate_opened))
+    values = [row.get(column) for row in run.rows] if column else []
+    if not values or None in values:
         return None
     drop = stop["params"].get("drop")
     if not isinstance(drop, int | float):
         return None
-    opened = gate_opened([float(one) for one in entropies if one is not None], drop)
+    opened = opens([float(one) for one in values if one is not None], drop)
     return None if opened is None else int(run.rows[opened]["round"])
 
 

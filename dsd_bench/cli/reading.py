@@ -76,10 +76,11 @@ def cell_options(command: Command) -> Command:
     options = [
         click.option(
             "--scale",
-            type=click.Choice(["small", "paper"]),
+            type=click.Choice(["small", "cpu", "paper"]),
             default="small",
             show_default=True,
-            help="The paper's own setting, or one that keeps its question on a small machine.",
+            help="The question on embedded digits (minutes), on small real images (hours on two "
+            "cores), or in the paper's own setting.",
         ),
         click.option(
             "--only",

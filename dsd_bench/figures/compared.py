@@ -29,7 +29,7 @@ SLIDE = (250.0, 105.0)
 
 MARKED: Mapping[Kind, tuple[str, str, float]] = {
     "selected": ("*", "selected model, mean over seeds", 2.6),
-    "gate": ("|", "entropy gate opens for a seed", 2.8),
+    "gate": ("|", "gate opens for a seed", 2.8),
     "stopped": ("x", "stop rule ends a seed", 1.8),
 }
 """Of each event its mark, its words, and the mark's size beside a point's."""

@@ -24,7 +24,7 @@ STRIPE = 8.0
 NUMERALS = {"light": "I", "critical": "II", "sweet": "III", "collapsed": "IV"}
 EVENTS: dict[Kind, str] = {
     "selected": "selected model, mean over seeds",
-    "gate": "entropy gate opens for a seed",
+    "gate": "gate opens for a seed",
     "stopped": "stop rule ends a seed",
 }
 

@@ -49,6 +49,27 @@ class EntropyGateParams(Params):
     patience: int = param(1, help="stop after this many bad rounds in a row", ge=1, unit="rounds")
 
 
+class InterpolationGateParams(Params):
+    """Parameters of ``interpolation-gate``."""
+
+    drop: float = param(
+        0.1,
+        help="the gate opens once the train accuracy is below its highest by more than this",
+        ge=0,
+        lt=1,
+        unit="accuracy, 0..1",
+        main=True,
+    )
+    tolerance: float = param(
+        0.05,
+        help="a round is bad if its accuracy is below the best since the gate opened by more",
+        ge=0,
+        le=1,
+        unit="accuracy, 0..1",
+    )
+    patience: int = param(1, help="stop after this many bad rounds in a row", ge=1, unit="rounds")
+
+
 @hookimpl
 def register_stop_criteria() -> list[Component]:
     """Return the built-in stop criteria."""
@@ -76,5 +97,12 @@ def register_stop_criteria() -> list[Component]:
             version=2,
             columns=("entropy",),
             citation=f"{PAPER}, Algorithm 2",
+        ),
+        Component(
+            "interpolation-gate",
+            "dsd_bench.stopping.rules:InterpolationGate",
+            "early stop, allowed only once the network no longer fits its labels",
+            InterpolationGateParams,
+            columns=("train_accuracy",),
         ),
     ]

@@ -49,7 +49,7 @@ def cells(
 
     Args:
         suite: the suite.
-        scale: ``small`` or ``paper``.
+        scale: ``small``, ``cpu`` or ``paper``.
         only: shell patterns; a cell is kept if its name or one of its labels matches one of them.
         seeds: instead of the scale's.
         places: ``data_dir`` and ``runs_dir``.

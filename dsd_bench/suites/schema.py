@@ -15,7 +15,7 @@ from dsd_bench.store.reading import read_toml
 FOLDER = "benchmarks"
 """Where suites lie, below the working directory or beside the package."""
 
-Scale = Literal["small", "paper"]
+Scale = Literal["small", "cpu", "paper"]
 
 
 class _Part(BaseModel):
@@ -93,7 +93,7 @@ class Suite(_Part):
         options: of every run at every scale.
         grid: axes; each is a list of values of the option that it is named after, or of tables
             with a ``label`` and the options that go together.
-        scale: what differs between ``small`` and ``paper``.
+        scale: what differs between ``small``, ``cpu`` and ``paper``.
         table, plot: how results are shown.
         reported: the source's own numbers; each names entries of axes by their labels and gives
             quantities.

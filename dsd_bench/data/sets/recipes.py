@@ -34,9 +34,9 @@ def cifar_schedule(model: str | None) -> dict[str, Any]:
 def small_cifar_schedule(model: str | None) -> dict[str, Any]:
     """Return the protocol for CIFAR at 16 x 16 pixels on two cores: 21 trainings in minutes.
 
-    Found for 5,000 train images (``cifar10:size=16,train_size=5000,val_size=500``): the dense
-    network fits all labels, 20 % of them wrong, and its distilled twin trains at the same rate
-    (docs/seeds.md).
+    Found for ``cifar10:size=16,train_size=5000,val_size=500,transform=none``: the dense network
+    fits all labels, 20 % of them wrong, and its distilled twin trains at the same rate. With the
+    standard augmentation it fits 59 % in as many epochs, and shows nothing.
     """
     usual = {k: v for k, v in cifar_schedule(model).items() if k != "target_sparsity"}
     return {
