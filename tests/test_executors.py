@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from dsd_bench import RunConfig, load_runs, run
 from dsd_bench.api import Finished, execute
 from dsd_bench.errors import RunError, UsageError
 from dsd_bench.executors import Job, Outcome, Settings
+from dsd_bench.executors.cores import CoreClaim
 from dsd_bench.executors.local import Local, core_shares, slots
 from dsd_bench.executors.schedule import Queue
 from dsd_bench.executors.signals import STOPPING, held_back, stop_on_signals
@@ -174,12 +176,42 @@ def test_pinned_workers_do_not_share_cores(
     tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pins: dict[int, set[int]] = {}
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # whatever else runs here
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
     monkeypatch.setattr(os, "sched_setaffinity", pins.__setitem__)
     finished = execute([tiny(seed=seed) for seed in (0, 1)], tmp_path, Settings(jobs=2))
     assert [f.outcome.status for f in finished] == ["done", "done"]
     assert sorted(map(sorted, pins.values())) == [[0], [1]]
     assert os.getpid() not in pins
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="not on this system")
+def test_a_second_command_does_not_crowd_on_the_cores_of_the_first(tmp_path: Path) -> None:
+    first, second = CoreClaim(tmp_path / "cores"), CoreClaim(tmp_path / "cores")
+    assert first.take({3, 4})
+    assert first.take({3, 4, 5})
+    assert not second.take({1, 2, 5})
+    assert CoreClaim(tmp_path / "cores").take({1, 2})
+    code = (
+        "import sys; from pathlib import Path; from dsd_bench.executors.cores import CoreClaim\n"
+        "sys.exit(CoreClaim(Path(sys.argv[1])).take({int(sys.argv[2])}))"
+    )
+    for core, expected in ((3, 0), (6, 1)):
+        arguments = [sys.executable, "-c", code, str(tmp_path / "cores"), str(core)]
+        assert subprocess.run(arguments, check=False).returncode == expected
+    first.release()
+    assert second.take({3, 4, 5})
+
+
+def test_cores_are_not_claimed_through_a_link_or_where_nothing_can_be_written(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "cores").mkdir()
+    (tmp_path / "cores" / "0").symlink_to(tmp_path / "elsewhere")
+    assert not CoreClaim(tmp_path / "cores").take({0})
+    assert not (tmp_path / "elsewhere").exists()
+    (tmp_path / "file").write_text("")
+    assert not CoreClaim(tmp_path / "file").take({1})
 
 
 def rows(finished: Finished) -> bytes:

@@ -19,6 +19,7 @@ from dsd_bench.config.run import RunConfig
 from dsd_bench.environment import TRACE, available_cores, switched_on
 from dsd_bench.errors import RunError, UsageError
 from dsd_bench.executors import Event, Executor, Job, Outcome, Settings
+from dsd_bench.executors.cores import CoreClaim
 from dsd_bench.executors.packing import Memory
 from dsd_bench.executors.schedule import Queue
 from dsd_bench.executors.signals import Stop, held_back, stop_on_signals
@@ -89,6 +90,7 @@ class _Pool:
         self.inbox: queue.Queue[tuple[_Worker, Event | None]] = queue.Queue()
         self.workers: list[_Worker] = []
         self.on_cpu = False
+        self.claim = CoreClaim()
 
     def __enter__(self) -> _Pool:
         return self
@@ -102,6 +104,7 @@ class _Pool:
         """End the workers."""
         while self.workers:
             self.workers.pop().close()
+        self.claim.release()
 
     def _kill(self) -> None:
         """End all workers at once: whatever they are at resumes from its last checkpoint."""
@@ -151,8 +154,13 @@ class _Pool:
             self._pin()
 
     def _pin(self) -> None:
-        """Give each worker cores of its own, if together they take all there are."""
+        """Give each worker cores of its own, if together they take all there are.
+
+        Not beside another command that has done so: both would crowd on the same cores.
+        """
         shares = core_shares(len(self.workers), self.settings.threads)
+        if not self.claim.take(set().union(*shares)):
+            return
         taken = [worker.cores for worker in self.workers]
         free = [share for share in shares if share not in taken]
         for worker in self.workers if shares else ():
