@@ -59,7 +59,7 @@ class Curve:
     def rows(self) -> Rows:
         """Rows with the columns that built-in rules read."""
         rounds = self.entry.rounds
-        names = ("sparsity", "entropy", "nonzero", "test_accuracy", self.score)
+        names = ("sparsity", "entropy", "nonzero", "train_accuracy", "test_accuracy", self.score)
         columns = {name: getattr(rounds, name) for name in dict.fromkeys(names)}
         return [
             {"round": place, **{name: values[place] for name, values in columns.items()}}
