@@ -280,6 +280,60 @@ def test_sweep_table_and_plot(command: Command, suite: Any, tmp_path: Path) -> N
     assert ".svg" in err
 
 
+def test_a_table_of_runs_has_a_row_for_each_method(
+    command: Command, tiny_run: Any, tmp_path: Path
+) -> None:
+    tiny_run("--seeds", "0-2")
+    tiny_run("--pruner", "random")
+    code, out, err = command("table", "runs", "--json")
+    assert code == 0, err
+    rows = json.loads(out)["rows"]
+    assert [(row["row"]["method"], row["row"]["n"]) for row in rows] == [
+        ("magnitude", "3"),
+        ("random", "1"),
+    ]
+    runs = [load_run(path) for path in (tmp_path / "runs").iterdir() if path.is_dir()]
+    dense = [
+        100 * r.rows[0]["test_accuracy"] for r in runs if r.config["pruner"]["name"] != "random"
+    ]
+    found = rows[0]["cells"]["dense test %"]["found"]
+    assert found["mean"] == pytest.approx(statistics.fmean(dense))
+    assert found["std"] == pytest.approx(statistics.stdev(dense))
+    assert list(rows[0]["cells"])[2] == "verdict"
+
+    code, out, _ = command("table", "magnitude", "--columns", "last, trainings", "--csv")
+    (row,) = csv.DictReader(io.StringIO(out))
+    assert code == 0
+    assert [name for name in row if name.endswith(": mean")] == [
+        "last test %: mean",
+        "trainings: mean",
+    ]
+
+    tiny_run("--noise", "symmetric:0.1")
+    lines = command("table", "runs")[1].splitlines()
+    assert lines[0].startswith("| setting | method | n |")
+    assert len(lines) == 5
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("runs", "--columns", "dens"), "--columns: no quantity 'dens'; did you mean 'dense'"),
+        (("runs", "--scale", "cpu"), "--scale: the cells of a suite are chosen by it"),
+        (("mine.toml", "--columns", "dense"), "--columns: a suite's table is laid out as its file"),
+        (("nothing",), "no run, folder of runs or method 'nothing' in runs"),
+    ],
+)
+def test_a_table_of_something_else_is_refused(
+    command: Command, suite: Any, tiny_run: Any, words: tuple[str, ...], said: str
+) -> None:
+    suite(METHODS)
+    tiny_run()
+    code, out, err = command("table", *words)
+    assert (code, out) == (2, "")
+    assert said in err
+
+
 def test_phases_are_shaded_where_a_panel_has_one_line(
     command: Command, suite: Any, tmp_path: Path
 ) -> None:

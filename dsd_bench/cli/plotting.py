@@ -6,20 +6,23 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from dsd_bench.cli import reading
 from dsd_bench.cli.saying import say, say_json
 from dsd_bench.cli.selecting import select
-from dsd_bench.cli.suites import list_suites, suite_results
-from dsd_bench.errors import UsageError, plain
+from dsd_bench.cli.suites import (
+    OF_SUITES,
+    list_suites,
+    names_suite,
+    refuse_given,
+    suite_results,
+)
+from dsd_bench.errors import plain
 from dsd_bench.plugins import catalogue
-from dsd_bench.suites.schema import find_suite, known_suites
+from dsd_bench.suites.schema import find_suite
 
-OF_SUITES = ("scale", "only", "seeds")
-"""Options that choose cells of a suite."""
-OF_BOTH = ("words", "output", "as_json", "runs_dir")
-"""What both know; all other options are of RUN..."""
+OF_RUNS = ("columns", "style", "title", "labels", "rows", "x", "band")
+"""Options that lay out the figure of RUN..."""
 
 
 @click.command()
@@ -67,25 +70,12 @@ def plot(ctx: click.Context, /, words: tuple[str, ...], **given: Any) -> None:
     """
     if not words:
         list_suites(given["as_json"])
-    elif len(words) == 1 and _names_suite(words[0]):
-        _refuse(ctx, "a suite's figure is drawn as its file says", of_suites=False)
+    elif len(words) == 1 and names_suite(words[0]):
+        refuse_given(ctx, "a suite's figure is drawn as its file says", OF_RUNS)
         _plot_suite(words[0], given)
     else:
-        _refuse(ctx, "the cells of a suite are chosen by it, runs by their names", of_suites=True)
+        refuse_given(ctx, "the cells of a suite are chosen by it, runs by their names", OF_SUITES)
         _plot_runs(words, given)
-
-
-def _names_suite(word: str) -> bool:
-    return word.endswith(".toml") or word in known_suites()
-
-
-def _refuse(ctx: click.Context, why: str, of_suites: bool) -> None:
-    """Refuse options that were given and mean nothing here: those of suites, or of runs."""
-    for option in ctx.command.params:
-        name = str(option.name)
-        given = ctx.get_parameter_source(name) == ParameterSource.COMMANDLINE
-        if given and name not in OF_BOTH and (name in OF_SUITES) == of_suites:
-            raise UsageError(f"{option.opts[-1]}: {why}; leave it out")
 
 
 def _plot_suite(suite: str, given: dict[str, Any]) -> None:

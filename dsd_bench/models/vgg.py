@@ -110,6 +110,6 @@ class VGGFactory(ModelFactory):
             raise UsageError(
                 f"model 'vgg-like': depth={depth} halves the image {depth} times and needs at "
                 f"least {2**depth} px a side, the images are {height}x{width}: "
-                f"use depth <= {side.bit_length() - 1}"
+                + (f"use depth <= {side.bit_length() - 1}" if side > 1 else "use larger images")
             )
         return vgg_like(channels, depth, 2**self.params.width_exponent, classes)

@@ -11,7 +11,9 @@ from dataclasses import asdict, dataclass
 from dsd_bench.analysis import Spread, mean_curve
 from dsd_bench.boards.render import table as markdown_table
 from dsd_bench.boards.words import escape
+from dsd_bench.errors import collect, suggest
 from dsd_bench.reports.latex import latex_table
+from dsd_bench.reports.methods import Method
 from dsd_bench.suites.quantities import NOTHING, QUANTITIES, Cells, Quantity, Statement
 from dsd_bench.suites.results import Result
 from dsd_bench.suites.schema import Suite
@@ -135,6 +137,36 @@ def make_table(suite: Suite, results: Sequence[Result]) -> Table:
     if suite.table.rounds:
         return _by_round(suite, results)
     return _by_cell(suite, results)
+
+
+COLUMNS = ("dense", "mean_depth", "verdict", "selected", "sparsity", "trainings")
+"""What a table of runs shows unless asked for other quantities."""
+
+
+def table_of(methods: Sequence[Method], columns: Sequence[str] = COLUMNS) -> Table:
+    """Lay out methods' runs: a row for each, seeds as mean and spread.
+
+    Args:
+        methods: in the order of the rows.
+        columns: names of :data:`QUANTITIES`.
+
+    Raises:
+        UsageError: for another name.
+    """
+    wrong = [f"--columns: no quantity '{n}'{suggest(n, QUANTITIES)}" for n in columns]
+    collect([text for name, text in zip(columns, wrong) if name not in QUANTITIES])
+    several = len({method.setting for method in methods}) > 1
+    every = [tuple(method.runs) for method in methods]
+    rows = []
+    for method in methods:
+        cells = [
+            TableCell(QUANTITIES[name].say(method.runs, every), QUANTITIES[name].over(method.runs))
+            for name in columns
+        ]
+        words = ([method.setting] if several else []) + [method.label, str(len(method.runs))]
+        rows.append((tuple(words), tuple(cells)))
+    keys = (["setting"] if several else []) + ["method", "n"]
+    return Table(tuple(keys), tuple(QUANTITIES[name].title for name in columns), tuple(rows))
 
 
 def _by_cell(suite: Suite, results: Sequence[Result]) -> Table:
