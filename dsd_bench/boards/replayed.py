@@ -89,9 +89,20 @@ class Curve:
         """Test accuracy, round by round."""
         return self.entry.rounds.test_accuracy
 
+    @cached_property
+    def oracle(self) -> float:
+        """The highest test accuracy, which nobody can select honestly."""
+        return max(self.accuracy)
+
     def best(self, count: int) -> int:
         """Return the round that is best on the selecting part among the first ``count``."""
-        return best_of(getattr(self.entry.rounds, self.score)[:count])
+        if count not in self._best:
+            self._best[count] = best_of(getattr(self.entry.rounds, self.score)[:count])
+        return self._best[count]
+
+    @cached_property
+    def _best(self) -> dict[int, int]:
+        return {}
 
 
 @dataclass(frozen=True)
@@ -203,7 +214,7 @@ def stopped(rule: Rule, methods: Sequence[Method]) -> Told:
         accuracy, last = curve.accuracy, len(curve.rows) - 1
         dip = None if method.critical is None else float(count - 1 in method.critical)
         return {
-            "regret": max(accuracy) - accuracy[curve.best(count)],
+            "regret": curve.oracle - accuracy[curve.best(count)],
             "trainings": (last + 1 - count) / (last + 1),
             **{name: _share(costs, count) for name, costs in curve.work.items()},
             "dip": dip,
@@ -225,7 +236,7 @@ def chosen(rule: Rule, methods: Sequence[Method]) -> Told:
         accuracy, counts = curve.accuracy, curve.entry.rounds.nonzero
         return {
             "lost": accuracy[best] - accuracy[place],
-            "regret": max(accuracy) - accuracy[place],
+            "regret": curve.oracle - accuracy[place],
             "fewer": 1 - counts[place] / counts[best] if counts[best] else None,
             "sparsity": curve.entry.rounds.sparsity[place],
         }
