@@ -124,8 +124,8 @@ def encode(contents: BaseModel) -> str:
 def _fast(contents: BaseModel) -> str:
     """Return :func:`encode`'s text as another library writes it, much faster.
 
-    The two differ in characters that are not ASCII and in numbers from 1e16 on or below 1e-4. Where there are
-    none, a text that equals this is the other's; one that does not says nothing.
+    The two differ in characters that are not ASCII and in numbers from 1e16 on or below 1e-4.
+    Where there are none, a text that equals this is the other's; one that does not says nothing.
     """
     value = contents.model_dump(mode="json", by_alias=True)
     text = to_json(_sorted(value), indent=1, inf_nan_mode="constants").decode()
