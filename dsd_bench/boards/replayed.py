@@ -27,7 +27,8 @@ from dsd_bench.stopping.builtin import register_stop_criteria
 STOPS = (
     *("never", "patience", "patience:tolerance=0.02", "patience:tolerance=0.05"),
     *("patience:patience=3", "entropy-gate", "entropy-gate:tolerance=0.02"),
-    *("entropy-gate:drop=0.1", "target:0.9", "target:0.95"),
+    *("entropy-gate:drop=0.1", "interpolation-gate", "interpolation-gate:drop=0.2"),
+    *("target:0.9", "target:0.95"),
 )
 """The stop rules that are replayed, at their defaults and a few other parameters."""
 
