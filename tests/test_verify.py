@@ -14,6 +14,7 @@ import numpy
 import pytest
 import scipy.stats
 from board_runs import code, config, part, plan, write_run
+from board_runs import code as code_of
 from fakes import TINY
 from forging import forge
 
@@ -417,11 +418,14 @@ def test_bad_input_is_said_in_one_message(command, board, words, said):
 
 
 def test_a_component_that_is_not_installed_is_named(command, tmp_path):
-    run = write_run(tmp_path / "runs", config(0, pruner=part("magic", power=1.0)))
+    magic = config(0, pruner=part("magic", power=1.0), updater=part("wand"))
+    run = write_run(tmp_path / "runs", magic, provenance=[code_of(**{"dsd-bench-magic": "a"})])
     (path,) = submit([run], tmp_path / "leaderboards")
     code, _, err = command("verify", str(path), "--rerun", "1", "--runs-dir", "none")
     assert code == 2
-    assert "magic" in err
+    said = " ".join(err.split())
+    assert f"{path.name}: the row needs pruner 'magic' and updater 'wand'" in said
+    assert "it was made with dsd-bench-magic" in said
 
 
 def test_data_that_changed_since_are_named(command, board):

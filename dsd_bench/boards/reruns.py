@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,16 @@ from dsd_bench.boards.rows import row_of
 from dsd_bench.boards.schema import CheckedRow, CheckedSeed
 from dsd_bench.boards.words import seeds_words
 from dsd_bench.config.metrics import canonical_metric
-from dsd_bench.config.run import DatasetConfig, RegularizerConfig, RunConfig, WeightsConfig
+from dsd_bench.config.run import (
+    LATER,
+    ComponentConfig,
+    DatasetConfig,
+    RegularizerConfig,
+    RunConfig,
+    WeightsConfig,
+)
 from dsd_bench.config.words import parse_component
-from dsd_bench.errors import UsageError
+from dsd_bench.errors import UsageError, plain
 from dsd_bench.params import field_extra
 from dsd_bench.plugins import catalogue
 from dsd_bench.store.given import contents
@@ -33,16 +40,44 @@ def configurations(
         weights: the file that the row's runs begin from, if they begin from one.
 
     Raises:
-        UsageError: for a seed that the row has not, and a data set or file that is not the row's.
+        UsageError: for a seed that the row has not, a data set or file that is not the row's, and
+            components that are not installed, with the distributions that the row names.
     """
     there = {entry.seed for entry in row.seeds}
     if missing := sorted(set(seeds) - there):
         told = ", ".join(map(str, missing))
         raise UsageError(f"the row has no seed {told}; it has {seeds_words(row.seeds)}")
     first = RunConfig.model_validate(row.config)
+    if lacking := sorted(set(_lacking(first))):
+        named = sorted(
+            {name for entry in row.seeds for code in entry.code for name in code.plugins}
+        )
+        source = (
+            f"it was made with {', '.join(map(plain, named))}" if named else "no source is named"
+        )
+        raise UsageError(
+            f"the row needs {' and '.join(lacking)}, which nothing installed brings; {source}"
+        )
     data = None if dataset is None else _dataset(dataset, first)
     given = _weights(weights, first)
     return [_placed(reseeded(first, seed), data, given) for seed in seeds]
+
+
+ONE_OF = ("dataset", "model", "noise", "pruner", "perturber", "stop")
+"""Kinds of which a run always names one component, as the fields of its configuration."""
+
+
+def _lacking(config: RunConfig) -> Iterator[str]:
+    """Yield each component of a run and of its teachers that is not installed."""
+    parts: list[tuple[str, ComponentConfig]] = [(kind, getattr(config, kind)) for kind in ONE_OF]
+    parts += [(kind, config.chosen(kind)) for kind in LATER]
+    parts += [("regularizer", part) for part in config.regularizers]
+    for kind, part in parts:
+        if catalogue().find(kind, part.name) is None:
+            yield f"{kind} '{plain(part.name)}'"
+    for part in config.regularizers:
+        if part.teacher is not None:
+            yield from _lacking(part.teacher.config)
 
 
 def _dataset(word: str, config: RunConfig) -> DatasetConfig:

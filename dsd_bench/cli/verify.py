@@ -133,7 +133,10 @@ def verify(
     if rerun or chosen:
         for task in tasks:
             task.seeds = _seeds(task, rerun or 0, chosen, rerun_dir)
-            task.configs = configurations(task.row, task.seeds, dataset, weights)
+            try:
+                task.configs = configurations(task.row, task.seeds, dataset, weights)
+            except UsageError as error:
+                raise UsageError(f"{task.path}: {error}") from None
         asked = given["yes"] or as_json
         early = _rerun(console, tasks, rerun_dir, settings, given["executor"], budget, asked)
         for task in tasks:
