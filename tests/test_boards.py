@@ -11,18 +11,15 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from board_runs import DIP, config, kd, part, plan, rehash, row, write_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel
 
 from dsd_bench.analysis import Spread
 from dsd_bench.boards.check import check, generate, write
-from dsd_bench.boards.files import UNUSUAL, _absurd, _fast, _odd, encode, parse, read_row
-from dsd_bench.boards.known import Known
+from dsd_bench.boards.files import ODD, _absurd, encode, parse, read_row
 from dsd_bench.boards.places import row_path, track_slug
 from dsd_bench.boards.ranking import rank
 from dsd_bench.boards.render import amount
@@ -387,70 +384,8 @@ def test_a_file_that_is_no_row_is_refused(tmp_path, text):
 )
 def test_what_no_row_may_hold_is_never_overlooked(value):
     if list(_absurd({"key": value}, "")):
-        assert _odd(json.dumps({"key": value}, indent=1))
-        assert _odd(json.dumps({"key": value}, ensure_ascii=False, separators=(",", ":")))
-
-
-@given(
-    st.recursive(
-        st.one_of(
-            st.none(),
-            st.booleans(),
-            st.text(st.characters(max_codepoint=126)),
-            st.floats(allow_nan=False, allow_infinity=False),
-            st.integers(-(10**25), 10**25),
-        ),
-        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
-    )
-)
-def test_the_fast_text_is_the_one_text_where_it_is_relied_on(value):
-    class Anything(BaseModel):
-        key: Any
-
-    contents = Anything(key=value)
-    fast, text = _fast(contents), encode(contents)
-    assert json.loads(fast) == json.loads(text)
-    if fast.isascii() and not UNUSUAL.search(fast):
-        assert fast == text
-
-
-def test_what_is_known_is_read_without_another_look(make, boards, tmp_path):
-    (path,) = submit([make()], boards)
-    known = Known(tmp_path / "cache" / "rows.txt")
-    row = read_row(path, known)
-    known.save()
-    again = Known(tmp_path / "cache" / "rows.txt")
-    assert path.read_text() in again
-    assert read_row(path, again) == row
-    path.write_text(path.read_text() + " ")
-    assert path.read_text() not in again
-    with pytest.raises(UsageError, match="not as `dsd-bench submit` writes it"):
-        read_row(path, again)
-    again.save()
-    assert path.read_text() not in Known(tmp_path / "cache" / "rows.txt")
-
-
-@pytest.mark.parametrize("content", [b"", b"\xff\n", b"x" * 64 + b"\n", b"0" * 63, b"\n\n"])
-def test_a_damaged_list_of_known_rows_is_none(make, boards, tmp_path, content):
-    (path,) = submit([make()], boards)
-    listed = tmp_path / "rows.txt"
-    listed.write_bytes(content)
-    assert path.read_text() not in Known(listed)
-    known = Known(tmp_path)  # a folder
-    read_row(path, known)
-    known.save()
-    assert path.read_text() not in Known(tmp_path)
-
-
-def test_the_list_of_known_rows_begins_anew_when_it_is_long(tmp_path, monkeypatch):
-    monkeypatch.setattr("dsd_bench.boards.known.MOST_BYTES", 65 * 3)
-    for text in "abcdef":
-        known = Known(tmp_path / "rows.txt")
-        known.add(text)
-        known.save()
-    last = Known(tmp_path / "rows.txt")
-    assert "f" in last
-    assert "a" not in last
+        assert ODD.search(json.dumps({"key": value}, indent=1))
+        assert ODD.search(json.dumps({"key": value}, ensure_ascii=False, separators=(",", ":")))
 
 
 def test_a_row_that_says_two_things_is_refused(make, boards):

@@ -11,14 +11,7 @@ import pytest
 from scipy.stats import t as student
 
 from benchmarks.board_errors import board
-from dsd_bench.boards.ties import (
-    DRAWS,
-    PRIOR,
-    _largest,
-    _statistics,
-    compare,
-    disagreements,
-)
+from dsd_bench.boards.ties import DRAWS, PRIOR, compare, disagreements
 
 
 def accuracies(*methods: list[float]) -> numpy.ndarray:
@@ -109,34 +102,3 @@ def test_a_better_method_is_seen() -> None:
     found = [board(random, 12, 6, ahead=0.12) for _ in range(5)]
     assert all(one.better[0, 1:].all() for one in found)
     assert all(one.places[0] == 1 for one in found)
-
-
-@pytest.mark.parametrize("methods", [201, 300, 450])
-@pytest.mark.parametrize("seeds", [5, 8])
-@pytest.mark.parametrize("uneven", [False, True])
-def test_the_largest_statistic_of_many_methods_is_that_of_all_pairs(
-    methods: int, seeds: int, uneven: bool
-) -> None:
-    random = numpy.random.default_rng(methods + seeds)
-    scale = random.gamma(2, 0.01, (methods, 1)) if uneven else 0.02
-    board = random.normal(0, 1, (methods, seeds)) * scale + random.normal(0, 0.02, (1, seeds))
-    means, errors = _statistics(board)
-    apart = numpy.divide(means, errors, out=numpy.zeros_like(means), where=errors > 0)
-    assert _largest(board) == pytest.approx(float(apart.max()), rel=1e-9)
-
-
-def test_the_largest_statistic_without_scatter() -> None:
-    board = numpy.zeros((250, 5))
-    assert _largest(board) == 0
-    board[:3] = numpy.random.default_rng(0).normal(0, 0.01, (3, 5))  # the median pair is equal
-    means, errors = _statistics(board)
-    expected = (means[errors > 0] / errors[errors > 0]).max()
-    assert _largest(board) == pytest.approx(float(expected), rel=1e-9)
-
-
-def test_many_equal_methods_are_rarely_separated(monkeypatch: pytest.MonkeyPatch) -> None:
-    random = numpy.random.default_rng(5)
-    values = random.normal(0.8, 0.02, (210, 6))
-    found = compare(values, nothing(210), 3600)
-    monkeypatch.setattr("dsd_bench.boards.ties.MANY", 1000)
-    assert found.critical == pytest.approx(compare(values, nothing(210), 3600).critical, rel=1e-12)

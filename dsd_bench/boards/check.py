@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -13,7 +11,6 @@ from dsd_bench.boards.agreement import Outcome
 from dsd_bench.boards.figure import NAME as FIGURE
 from dsd_bench.boards.figure import figure
 from dsd_bench.boards.files import read_plain, read_row, refuse_links
-from dsd_bench.boards.known import Known
 from dsd_bench.boards.places import row_path
 from dsd_bench.boards.ranking import Ranking, rank
 from dsd_bench.boards.render import board, index
@@ -51,39 +48,21 @@ def find_rows(leaderboards_dir: Path) -> Found:
     """
     if not leaderboards_dir.is_dir():
         raise UsageError(f"{leaderboards_dir}: no such folder; `dsd-bench submit RUN` makes one")
-    found, known = Found(), Known()
-    with collection_off():
-        _read_rows(leaderboards_dir, found, known)
-    known.save()
-    found.rows = {slug: rows for slug, rows in found.rows.items() if rows}
-    found.problems += _without_row(leaderboards_dir)
-    return found
-
-
-def _read_rows(leaderboards_dir: Path, found: Found, known: Known) -> None:
+    found = Found()
     for path in row_files(leaderboards_dir):
         slug = path.relative_to(leaderboards_dir).parts[0]
         rows = found.rows.setdefault(slug, [])
         try:
-            row = _usable(path, leaderboards_dir, rows, known)
+            row = _usable(path, leaderboards_dir, rows)
             rows.append(row)
             if isinstance(row, CheckedRow) and (told := _outcome(path, row)):
                 found.outcomes[row_path(row)] = told
         except UsageError as error:
             found.problems.append(str(error))
             found.broken.add(slug)
-
-
-@contextlib.contextmanager
-def collection_off() -> Iterator[None]:
-    """Look for no garbage meanwhile: among many new objects that live on there is none."""
-    before = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if before:
-            gc.enable()
+    found.rows = {slug: rows for slug, rows in found.rows.items() if rows}
+    found.problems += _without_row(leaderboards_dir)
+    return found
 
 
 def _outcome(path: Path, row: CheckedRow) -> Outcome | None:
@@ -117,9 +96,9 @@ def row_files(leaderboards_dir: Path) -> Iterator[Path]:
             yield from sorted((track / "rows").glob("*.json"))
 
 
-def _usable(path: Path, leaderboards_dir: Path, beside: list[BoardRow], known: Known) -> BoardRow:
+def _usable(path: Path, leaderboards_dir: Path, beside: list[BoardRow]) -> BoardRow:
     """Read a row; check that it lies where it belongs, fits those beside it and can be shown."""
-    row = read_row(path, known)
+    row = read_row(path)
     place = row_path(row).as_posix()
     if path.relative_to(leaderboards_dir).as_posix() != place:
         raise UsageError(f"{path}: by its contents its place is {leaderboards_dir / place}")

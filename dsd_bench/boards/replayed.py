@@ -90,20 +90,9 @@ class Curve:
         """Test accuracy, round by round."""
         return self.entry.rounds.test_accuracy
 
-    @cached_property
-    def oracle(self) -> float:
-        """The highest test accuracy, which nobody can select honestly."""
-        return max(self.accuracy)
-
     def best(self, count: int) -> int:
         """Return the round that is best on the selecting part among the first ``count``."""
-        if count not in self._best:
-            self._best[count] = best_of(getattr(self.entry.rounds, self.score)[:count])
-        return self._best[count]
-
-    @cached_property
-    def _best(self) -> dict[int, int]:
-        return {}
+        return best_of(getattr(self.entry.rounds, self.score)[:count])
 
 
 @dataclass(frozen=True)
@@ -215,7 +204,7 @@ def stopped(rule: Rule, methods: Sequence[Method]) -> Told:
         accuracy, last = curve.accuracy, len(curve.rows) - 1
         dip = None if method.critical is None else float(count - 1 in method.critical)
         return {
-            "regret": curve.oracle - accuracy[curve.best(count)],
+            "regret": max(accuracy) - accuracy[curve.best(count)],
             "trainings": (last + 1 - count) / (last + 1),
             **{name: _share(costs, count) for name, costs in curve.work.items()},
             "dip": dip,
@@ -237,7 +226,7 @@ def chosen(rule: Rule, methods: Sequence[Method]) -> Told:
         accuracy, counts = curve.accuracy, curve.entry.rounds.nonzero
         return {
             "lost": accuracy[best] - accuracy[place],
-            "regret": curve.oracle - accuracy[place],
+            "regret": max(accuracy) - accuracy[place],
             "fewer": 1 - counts[place] / counts[best] if counts[best] else None,
             "sparsity": curve.entry.rounds.sparsity[place],
         }

@@ -34,12 +34,6 @@ DRAWS = 2000
 """Simulated boards; fewer of boards with over 150 methods."""
 LEAST_DRAWS = 200
 """Simulated boards, at least."""
-SAMPLE = 20_000
-"""Pairs whose median variance is the prior, of boards that have more; evenly taken."""
-MANY = 200
-"""Methods above which the largest statistic of a board is looked for, not all are computed."""
-ENDS = 16
-"""Lowest and highest means among which that search begins."""
 MIN_SEEDS = 5
 """Methods with fewer seeds are shown and not ranked."""
 
@@ -120,70 +114,13 @@ def _statistics(accuracies: ndarray, floor: ndarray | float = 0.0) -> tuple[ndar
     covariance = centred @ centred.swapaxes(-1, -2) / (seeds - 1)
     own = numpy.diagonal(covariance, axis1=-2, axis2=-1)
     variance = numpy.maximum(own[..., :, None] + own[..., None, :] - 2 * covariance, 0)
-    one, other = _pairs(count)
+    one, other = numpy.triu_indices(count, 1)
     pairs = variance[..., one, other]
     prior = numpy.median(pairs, axis=-1)[..., None, None] if count > 1 else 0.0
     moderated = (PRIOR * prior + (seeds - 1) * variance) / (PRIOR + seeds - 1)
     errors = numpy.sqrt(numpy.maximum(moderated / seeds, floor))
     errors[..., numpy.arange(count), numpy.arange(count)] = 0
     return mean[..., :, None] - mean[..., None, :], errors
-
-
-def _pairs(count: int) -> tuple[ndarray, ndarray]:
-    """Return the pairs of ``count`` methods, at most :data:`SAMPLE` of them."""
-    import numpy
-
-    one, other = numpy.triu_indices(count, 1)
-    step = -(-len(one) // SAMPLE) if len(one) else 1
-    return one[::step], other[::step]
-
-
-def _largest(board: ndarray) -> float:
-    """Return the largest statistic of a simulated board with very many methods.
-
-    It is that of :func:`_statistics`, found without looking at every pair: no standard error is
-    below the prior's share of it, so where two means are close they cannot be the ones.
-
-    Args:
-        board: (m, n), in 0..1.
-    """
-    import numpy
-
-    count, seeds = board.shape
-    means = board.mean(axis=1)
-    centred = board - means[:, None]
-    own = numpy.square(centred).sum(axis=1)
-
-    def spread(one: ndarray, other: ndarray) -> ndarray:
-        """Return the pairs' variances times n - 1."""
-        shared = numpy.einsum("ij,ij->i", centred[one], centred[other])
-        found: ndarray = numpy.maximum(own[one] + own[other] - 2 * shared, 0)
-        return found
-
-    prior = PRIOR * float(numpy.median(spread(*_pairs(count)))) / (seeds - 1)
-    if not prior:
-        apart, errors = _statistics(board)
-        at = errors > 0
-        return float((apart[at] / errors[at]).max(initial=0.0))
-
-    order = numpy.argsort(means)
-    means, centred, own = means[order], centred[order], own[order]
-
-    def largest(one: ndarray, other: ndarray) -> float:
-        """Return the largest square of the statistic among some pairs."""
-        squares = numpy.square(means[one] - means[other]) / (prior + spread(one, other))
-        return float(squares.max(initial=0.0))
-
-    ends = min(ENDS, count // 2)
-    low, high = numpy.arange(ends), numpy.arange(count - ends, count)
-    best = largest(numpy.repeat(low, ends), numpy.tile(high, ends))
-    first = numpy.searchsorted(means, means + (best * prior) ** 0.5)
-    left = count - first
-    one = numpy.repeat(numpy.arange(count), left)
-    begins = numpy.repeat(left.cumsum() - left, left)
-    other = numpy.repeat(first, left) + numpy.arange(len(one)) - begins
-    best = max(best, largest(one, other))
-    return float((best * seeds * (PRIOR + seeds - 1)) ** 0.5)
 
 
 def _critical(accuracies: ndarray, least: int) -> float:
@@ -203,9 +140,6 @@ def _critical(accuracies: ndarray, least: int) -> float:
     for begin in range(0, draws, together):
         boards = min(together, draws - begin)
         null = centred @ random.standard_normal((boards, seeds, seeds))
-        if count > MANY:
-            largest.append(numpy.array([_largest(board) for board in null]))
-            continue
         means, errors = _statistics(null)
         apart = numpy.divide(means, errors, out=numpy.zeros_like(means), where=errors > 0)
         largest.append(apart.max(axis=(-1, -2)))

@@ -230,13 +230,12 @@ def _rule(stop: ComponentConfig) -> StopCriterion | None:
 def _first_stop(rule: StopCriterion, row: BoardRow, entry: SeedResult) -> int | None:
     """Return the first round after which the rule ends the run, None if it never does."""
     score = _score(row)
-    names = ("sparsity", "entropy", "train_accuracy", score)
-    columns = {name: getattr(entry.rounds, name) for name in names}
+    columns = {name: getattr(entry.rounds, name) for name in ("sparsity", "entropy", score)}
     rounds = [
         {"round": place, **{name: values[place] for name, values in columns.items()}}
         for place in range(len(entry.rounds.sparsity))
     ]
-    return rule.first(rounds, score)
+    return next((n for n in range(len(rounds)) if rule.stop(rounds[: n + 1], score)), None)
 
 
 # -- what rows of schema 2 tell

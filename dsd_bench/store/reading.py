@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 import stat
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,6 @@ MOST_DEPTH = 60
 """Deepest nesting of lists and objects; a chain of teachers needs four a teacher."""
 MOST_DIGITS = 19
 """Most digits of a whole number: it fits 64 bits."""
-TOO_LARGE = 10**MOST_DIGITS
-LONG = re.compile(r"[eE]\+?[0-9]{2,}[,\s\]}]|[0-9]{20}")
-"""Stands in every JSON text with a number from 1e29 on or with 20 digits, and in few others."""
-MOST_SHORT = 1e29
-
 MOST_ROW_NUMBER = 1e100
 """Largest number in a row: its square, and sums of squares, are finite."""
 
@@ -147,13 +142,13 @@ def parse_object(text: str, most: float = math.inf) -> dict[str, Any]:
             raise ValueError(f"the number {_short(digits)} is out of range")
         return value
 
-    # where no number is long, none can be out of range, and the hooks are not needed
-    checks: dict[str, Any] = {}
-    if most < MOST_SHORT or may_be_long(text):
-        checks = {"parse_float": parse_float, "parse_int": _parse_int}
     try:
         value = json.loads(
-            text, parse_constant=_refuse_constant, object_pairs_hook=_distinct, **checks
+            text,
+            parse_float=parse_float,
+            parse_int=_parse_int,
+            parse_constant=_refuse_constant,
+            object_pairs_hook=_distinct,
         )
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
@@ -163,11 +158,6 @@ def parse_object(text: str, most: float = math.inf) -> dict[str, Any]:
     if text.count("{") + text.count("[") > MOST_DEPTH:
         check_bounds(value)
     return value
-
-
-def may_be_long(text: str) -> bool:
-    """Whether a JSON text may hold a number of 20 digits or from 1e29 on; if in doubt, yes."""
-    return LONG.search(text) is not None
 
 
 def _parse_int(digits: str) -> int:
@@ -193,18 +183,20 @@ def check_bounds(value: Any) -> None:
     """Raise ValueError if ``value`` is nested too deeply or holds too long a whole number."""
     level = [value]
     for _ in range(MOST_DEPTH + 1):
-        inner: list[Any] = []
         for item in level:
-            if isinstance(item, dict):
-                inner += item.values()
-            elif isinstance(item, list):
-                inner += item
-            elif isinstance(item, int) and not -TOO_LARGE < item < TOO_LARGE:
+            if isinstance(item, int) and abs(item) >= 10**MOST_DIGITS:
                 raise ValueError("a whole number in it is out of range")
-        if not inner:
+        level = [inner for item in level for inner in _inside(item)]
+        if not level:
             return
-        level = inner
     raise ValueError("it is nested too deeply")
+
+
+def _inside(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict):
+        yield from value.values()
+    elif isinstance(value, list):
+        yield from value
 
 
 def _short(text: str) -> str:
