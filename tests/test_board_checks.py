@@ -527,7 +527,7 @@ def old_row(make: Callable[..., Any], tmp_path: Path) -> Path:
     (path,) = submit([make(config(seed)) for seed in (0, 1)], tmp_path / "new")
     told = json.loads(path.read_text())
     told["schema"] = 1
-    del told["config"], told["mixed"]
+    del told["config"], told["mixed"], told["tried"]
     for entry in told["seeds"]:
         for key in ("samples", "layers", "correct", "code"):
             del entry[key]

@@ -13,10 +13,10 @@ import pytest
 from board_runs import DIP, config, kd, part, plan, rehash, stop_rule, write_lines, write_run
 from pydantic import ValidationError
 
+from dsd_bench.boards.cells import percent
 from dsd_bench.boards.check import check, write
 from dsd_bench.boards.files import parse, read_row
 from dsd_bench.boards.places import method_slug
-from dsd_bench.boards.render import percent
 from dsd_bench.boards.rows import submit
 from dsd_bench.boards.schema import MethodConfig, Rounds
 from dsd_bench.boards.summary import summarise

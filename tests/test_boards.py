@@ -18,11 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dsd_bench.analysis import Spread
+from dsd_bench.boards.cells import amount
 from dsd_bench.boards.check import check, generate, write
 from dsd_bench.boards.files import ODD, _absurd, encode, parse, read_row
 from dsd_bench.boards.places import row_path, track_slug
 from dsd_bench.boards.ranking import rank
-from dsd_bench.boards.render import amount
 from dsd_bench.boards.rows import submit
 from dsd_bench.boards.schema import Track
 from dsd_bench.boards.summary import interval, summarise

@@ -19,8 +19,9 @@ from dsd_bench import configure, plugins, run
 from dsd_bench.errors import UsageError
 from dsd_bench.experiment import provenance as record
 from dsd_bench.plugins import catalogue
-from dsd_bench.plugins.digest import digest, version
+from dsd_bench.plugins.digest import digest, own_digest, version
 from dsd_bench.plugins.origins import came_from, remembering
+from dsd_bench.plugins.release import state
 from dsd_bench.store.provenance import differences, read_provenance, recorded
 
 SHA = "ab" * 32
@@ -66,6 +67,7 @@ class Site:
     def forget(self) -> None:
         catalogue.cache_clear()
         digest.cache_clear()
+        state.cache_clear()
         version.cache_clear()
         sys.modules.pop("dsd_bench_mine", None)
         importlib.invalidate_caches()
@@ -130,6 +132,7 @@ def test_a_run_records_versions_and_no_plugins(tiny, tmp_path):
             "numpy": numpy.__version__,
         },
         "plugins": {},
+        "core": {"version": dsd_bench.__version__, "sha256": own_digest(), "state": "dirty"},
     }
     assert read_provenance(folder) == [line]
 
@@ -630,12 +633,23 @@ def test_what_needs_no_plugin_goes_on_without_it(gone, command, tmp_path, monkey
     assert "dsd-bench-mine" not in err  # it held a pruner, no stop criterion
 
 
-def test_rows_are_as_without_the_table(gone, command, tmp_path, monkeypatch):
+def test_rows_and_boards_tell_who_held_what(gone, command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert command("submit", gone.name, "--runs-dir", str(gone.parent))[0] == 0
     [row] = (tmp_path / "leaderboards").glob("*/rows/*.json")
+    [code] = json.loads(row.read_text())["seeds"][0]["code"]
+    assert code["components"] == {"pruner": {"mine": "dsd-bench-mine"}}
+    sha = code["plugins"]["dsd-bench-mine"]["sha256"]
+    assert command("leaderboard")[0] == 0
+    board = (row.parents[1] / "README.md").read_text()
+    words = f"pruner mine of dsd-bench-mine 1.2 (release or dirty: unknown, sha256 {sha[:12]})"
+    assert words in board
+    # a record of an older release lacks it, and is the same result
+    told = json.loads((gone / "provenance.jsonl").read_text())
+    del told["components"], told["core"]
+    (gone / "provenance.jsonl").write_text(json.dumps(told) + "\n")
+    assert command("submit", gone.name, "--runs-dir", str(gone.parent))[0] == 0
     assert "components" not in row.read_text()
-    assert "dsd-bench-mine" in row.read_text()
 
 
 def test_another_version_that_lacks_it_and_plugins_that_are_off_are_told(gone, site, monkeypatch):

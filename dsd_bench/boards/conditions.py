@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from dsd_bench.boards.schema import SeedResult
+from dsd_bench.boards.schema import CheckedSeed, SeedResult
 from dsd_bench.config.run import canonical
 
 HARDWARE = ("cpu", "gpu", "system")
@@ -30,6 +30,17 @@ def differences(one: Sequence[SeedResult], other: Sequence[SeedResult]) -> list[
         for name in sorted({*ours, *theirs})
         if ours.get(name) != theirs.get(name)
     ]
+
+
+LATER: Any = {
+    "code": {"__all__": {"core": True, "components": True, "plugins": {"__all__": {"state"}}}}
+}
+"""What of a seed rows of older releases do not tell; no number depends on it."""
+
+
+def same(one: CheckedSeed, other: CheckedSeed) -> bool:
+    """Whether two entries say the same, but for what rows of older releases do not tell."""
+    return one.model_dump(exclude=LATER) == other.model_dump(exclude=LATER)
 
 
 def _told(values: set[str] | None) -> str:

@@ -5,30 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from dsd_bench.boards.agreement import Outcome
+from dsd_bench.boards.cells import NOTHING, amount, percent, table
+from dsd_bench.boards.details import details, name, origins
 from dsd_bench.boards.figure import NAME as FIGURE
 from dsd_bench.boards.figure import words
 from dsd_bench.boards.marks import ON_TEST as MARK
-from dsd_bench.boards.marks import interpolation, legend, marks, mixed
+from dsd_bench.boards.marks import interpolation, legend, marks
 from dsd_bench.boards.places import row_path
 from dsd_bench.boards.ranking import Line, Ranking
 from dsd_bench.boards.replayed import methods_of
-from dsd_bench.boards.schema import CheckedRow, Given, MethodConfig, SeedResult, Track
+from dsd_bench.boards.schema import CheckedRow, Given, Track
 from dsd_bench.boards.summary import SPARSITIES, BoardSummary
 from dsd_bench.boards.ties import LEVEL, MIN_SEEDS
 from dsd_bench.boards.words import (
     escape,
     part_words,
     plain,
-    regularizer_words,
     seeds_words,
     track_title,
     unsaid,
 )
-from dsd_bench.config.run import canonical
 
 COMMAND = "dsd-bench leaderboard"
 ON_TEST = "selected on test"
-NOTHING = "–"
 
 
 def board(ranking: Ranking) -> str:
@@ -66,11 +65,11 @@ def board(ranking: Ranking) -> str:
             "",
             "## Methods and runs",
             "",
-            *(text for place, line in enumerate(lines, 1) for text in _details(place, line)),
+            *(text for place, line in enumerate(lines, 1) for text in details(place, line)),
             "",
             "## Versions and hardware",
             "",
-            *_origins(lines),
+            *origins(lines),
             "",
         ]
     )
@@ -119,15 +118,10 @@ def _index_line(slug: str, ranking: Ranking) -> list[str]:
         _selection(track),
         track.precision,
         str(len(ranking.lines)),
-        _name(best) + ("" if best.place else " (not ranked)"),
+        name(best) + ("" if best.place else " (not ranked)"),
         str(tied),
         percent(best.summary.accuracy.mean) + mark,
     ]
-
-
-def _name(line: Line) -> str:
-    """Return a method's label with its marks."""
-    return escape(line.label) + "".join(marks(line.row))
 
 
 def _selection(track: Track) -> str:
@@ -240,7 +234,7 @@ def _curves_line(line: Line) -> list[str]:
     told = line.summary
     within = told.within
     return [
-        _name(line),
+        name(line),
         percent(told.dense),
         *(NOTHING if value is None else percent(value) for value in told.at),
         f"{percent(within.accuracy)} at {percent(within.sparsity)}" if within else NOTHING,
@@ -331,86 +325,3 @@ def _statistics(ranking: Ranking) -> list[str]:
         "geometric means.",
         f"- {NOTHING}: not ranked; that takes all of these seeds, and evidence (schema 2).",
     ]
-
-
-def _details(place: int, line: Line) -> list[str]:
-    """Say in full what a method is and which runs it rests on."""
-    link = f"rows/{row_path(line.row).name}"
-    mark = MARK if line.row.track.selection == "test" else ""
-    told = mixed(line.row)
-    return [
-        f"{place}. **{_name(line)}** ([row]({link}))",
-        *([f"   - mixed: {escape(', '.join(told))} differ among its seeds"] if told else []),
-        f"   - {escape(_method_words(line.row.method))}",
-        *(f"   - {_run_words(entry, mark)}" for entry in line.row.seeds),
-    ]
-
-
-def _method_words(method: MethodConfig) -> str:
-    chain = " + ".join(map(regularizer_words, method.regularizers)) or "none"
-    target = f"to sparsity {method.target_sparsity}"
-    end = target if method.rounds is None else f"{method.rounds} prunings"
-    others = [(kind, getattr(method, kind)) for kind in ("updater", "optimizer", "schedule")]
-    choice = method.chooser and f"choose {part_words('chooser', method.chooser)}"
-    parts = [
-        f"pruner {part_words('pruner', method.pruner)}",
-        f"perturber {part_words('perturber', method.perturber)}",
-        *(f"{kind} {part_words(kind, part)}" for kind, part in others if part),
-        f"regularizers {chain}",
-        f"stop {part_words('stop', method.stop)}",
-        *([choice] if choice else []),
-        f"at most {end}" if method.stop.name != "never" else end,
-        f"learning rate of retraining x {method.retrain_lr_scale:g}",
-        *([f"re-dense training {method.redense_epochs} epochs"] if method.redense_epochs else []),
-    ]
-    return "; ".join(parts)
-
-
-def _run_words(entry: SeedResult, mark: str) -> str:
-    last = len(entry.rounds.sparsity) - 1
-    stopped = f"; ended by {escape(entry.stopped_by)}" if entry.stopped_by else ""
-    teachers = "".join(f"; teacher run `{run_id}`" for run_id in entry.teachers)
-    accuracy = percent(entry.rounds.test_accuracy[entry.best_round])
-    return (
-        f"seed {entry.seed}: run `{entry.run_id}`, round {entry.best_round} of {last} selected, "
-        f"{accuracy} %{mark}{stopped}{teachers}"
-    )
-
-
-def _origins(lines: Sequence[Line]) -> list[str]:
-    """Say where the runs ran; runs of one plan, one set of versions and one machine together."""
-    groups: dict[str, dict[int, list[SeedResult]]] = {}
-    for place, line in enumerate(lines, 1):
-        for entry in line.row.seeds:
-            key = canonical([entry.versions, entry.hardware, entry.plan])
-            groups.setdefault(key, {}).setdefault(place, []).append(entry)
-    return [text for members in groups.values() for text in _origin(members)]
-
-
-def _origin(members: Mapping[int, Sequence[SeedResult]]) -> list[str]:
-    entry = next(iter(members.values()))[0]
-    facts = {"versions": entry.versions, "hardware": entry.hardware, "plan": entry.plan}
-    told = [f"method {place} (seeds {seeds_words(runs)})" for place, runs in members.items()]
-    return [
-        f"- {', '.join(told)}",
-        *(f"  - {name}: {escape(plain(value))}" for name, value in facts.items()),
-    ]
-
-
-def table(names: Sequence[str], align: str, body: Sequence[Sequence[str]]) -> list[str]:
-    """Return a markdown table; ``align`` has ``l`` or ``r`` for each column."""
-    rule = ["---" if side == "l" else "---:" for side in align]
-    return [f"| {' | '.join(cells)} |" for cells in [names, rule, *body]]
-
-
-def percent(value: float) -> str:
-    """Write a value in 0..1 in percent with two decimals."""
-    return f"{100 * value + 0.0:.2f}"
-
-
-def amount(value: float) -> str:
-    """Write a large number with three digits at least, such as ``8.83 k``."""
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= size:
-            return f"{value / size:.2f} {unit}"
-    return f"{value:.0f}"

@@ -8,8 +8,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from dsd_bench.boards import verified
-from dsd_bench.boards.conditions import differences, differing
+from dsd_bench.boards import tried, verified
+from dsd_bench.boards.conditions import differences, differing, same
 from dsd_bench.boards.files import encode, explain, parse, read_plain, read_row, refuse_links
 from dsd_bench.boards.methods import method_of, reseeded, teacher_ids, track_of, whole
 from dsd_bench.boards.places import row_path
@@ -52,12 +52,14 @@ def submit(
         dsd_bench.errors.RunError: if the folder cannot be written.
     """
     configs = _checked(runs)
+    folders = dict.fromkeys(run.path.parent for run in runs)
+    found = tried.census(folders, {tried.family_of(config) for config in configs})
     groups: dict[Path, list[BoardRow]] = {}
     rows: dict[Path, BoardRow] = {}
     problems: list[str] = []
     for run, config in zip(runs, configs):
         try:
-            row = row_of(run, config)
+            row = row_of(run, config, tried.count(found, config))
             groups.setdefault(leaderboards_dir / row_path(row), []).append(row)
         except UsageError as error:
             problems.append(str(error))
@@ -72,8 +74,8 @@ def submit(
         with explained(path):
             path.parent.mkdir(parents=True, exist_ok=True)
         if not (path.exists() and read_plain(path) == encode(row)):
-            write_atomic(path, encode(row).encode())
-            verified.forget(path)
+            with verified.kept(path, row):
+                write_atomic(path, encode(row).encode())
     return sorted(rows)
 
 
@@ -113,14 +115,14 @@ def unfinished(run: StoredRun) -> str | None:
 
 def _together(path: Path, new: Sequence[BoardRow], replace: bool, mixed: bool) -> BoardRow:
     """Return the row of ``path`` with the seeds of ``new``, rows of one seed each."""
-    seeds = _entries(new)
+    seeds, counts = _entries(new), _tried(new)
     said: list[str] = []
     if path.exists() or path.is_symlink():
         before = read_row(path)
         if any((before.track, before.method) != (row.track, row.method) for row in new):
             raise UsageError(f"{path}: holds another track or method under the same name")
         if isinstance(before, CheckedRow):
-            said = before.mixed
+            said, counts = before.mixed, counts + _tried([before])
             seeds = _replaced(path, _entries([before]), seeds, replace)
         elif not replace or {entry.seed for entry in before.seeds} - set(seeds):
             raise UsageError(
@@ -131,7 +133,13 @@ def _together(path: Path, new: Sequence[BoardRow], replace: bool, mixed: bool) -
     entries = [seeds[seed] for seed in sorted(seeds)]
     if not mixed and not set(differing(entries)) <= set(said):
         raise UsageError(_unlike(path, entries))
-    return _row(new[0], entries, str(path))
+    return _row(new[0], entries, max(counts, default=None), str(path))
+
+
+def _tried(rows: Iterable[BoardRow]) -> list[int]:
+    """Return the counts of what was tried, of the rows that tell it."""
+    told = [row.tried for row in rows if isinstance(row, CheckedRow)]
+    return [one.configurations for one in told if one]
 
 
 def _entries(rows: Iterable[BoardRow]) -> dict[int, CheckedSeed]:
@@ -142,7 +150,7 @@ def _replaced(
     path: Path, before: dict[int, CheckedSeed], new: Mapping[int, CheckedSeed], replace: bool
 ) -> dict[int, CheckedSeed]:
     """Return the seeds of a row with new ones; another content for a seed needs leave."""
-    other = {s: before[s] for s, e in new.items() if s in before and before[s] != e}
+    other = {s: before[s] for s, e in new.items() if s in before and not same(before[s], e)}
     if other and not replace:
         ours = [new[seed] for seed in other]
         how = "; ".join(differences(ours, list(other.values()))) or "other numbers"
@@ -167,7 +175,9 @@ def _unlike(path: Path, entries: Sequence[CheckedSeed]) -> str:
     )
 
 
-def _row(like: BoardRow, entries: Sequence[CheckedSeed], where: str) -> BoardRow:
+def _row(
+    like: BoardRow, entries: Sequence[CheckedSeed], configurations: int | None, where: str
+) -> BoardRow:
     """Return the row of ``entries``, of the track and method of ``like``; it is checked."""
     assert isinstance(like, CheckedRow)
     config = reseeded(RunConfig.model_validate(like.config), entries[0].seed)
@@ -178,6 +188,7 @@ def _row(like: BoardRow, entries: Sequence[CheckedSeed], where: str) -> BoardRow
         "seeds": [entry.model_dump(mode="json") for entry in entries],
         "config": whole(config),
         "mixed": differing(entries),
+        **_count(configurations),
     }
     return parse(value, where)
 
@@ -185,8 +196,13 @@ def _row(like: BoardRow, entries: Sequence[CheckedSeed], where: str) -> BoardRow
 # -- the row of one run
 
 
-def row_of(run: StoredRun, config: RunConfig) -> BoardRow:
+def row_of(run: StoredRun, config: RunConfig, configurations: int | None = None) -> BoardRow:
     """Return the row of a single finished run.
+
+    Args:
+        run: the run.
+        config: its configuration.
+        configurations: how many were tried (:mod:`.tried`); None: not known.
 
     Raises:
         UsageError: if a file of the run is damaged or missing, or contradicts another.
@@ -200,8 +216,13 @@ def row_of(run: StoredRun, config: RunConfig) -> BoardRow:
         "seeds": [entry.model_dump(mode="json")],
         "config": whole(config),
         "mixed": differing([entry]),
+        **_count(configurations),
     }
     return parse(value, str(run.path))
+
+
+def _count(configurations: int | None) -> dict[str, Any]:
+    return {} if configurations is None else {"tried": {"configurations": configurations}}
 
 
 def _check_hashes(run: StoredRun) -> None:
@@ -230,17 +251,12 @@ def _entry(run: StoredRun, config: RunConfig) -> CheckedSeed:
         "samples": _samples(result),
         "layers": _layers(run.rows[0]),
         "correct": _correct(run, result.get("best_round")),
-        "code": [_code(line) for line in read_provenance(run.path)],
+        "code": read_provenance(run.path),
     }
     try:
         return CheckedSeed.model_validate(value)
     except ValidationError as error:
         raise UsageError("\n".join(explain(error, str(run.path)))) from None
-
-
-def _code(line: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a row says of the code: all but what holds which component."""
-    return {key: value for key, value in line.items() if key != "components"}
 
 
 def _plans(plans: Any) -> Any:

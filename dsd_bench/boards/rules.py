@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from dsd_bench.analysis import Spread
+from dsd_bench.boards.cells import NOTHING, percent, table
 from dsd_bench.boards.ranking import Line
-from dsd_bench.boards.render import COMMAND, NOTHING, percent, table
+from dsd_bench.boards.render import COMMAND
 from dsd_bench.boards.replayed import (
     Method,
     Told,

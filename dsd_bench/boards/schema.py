@@ -217,19 +217,51 @@ class Correct(_Value):
     selected: Bits
 
 
-class Plugin(_Value):
-    """A distribution whose components the run uses; the digest is that of its files."""
+class _Later(_Value):
+    """A value whose fields of default None are left out where they are: older rows lack them."""
+
+    @model_serializer(mode="wrap")
+    def _without_unknown(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        value: dict[str, Any] = handler(self)
+        later = {name for name, field in type(self).model_fields.items() if not field.is_required()}
+        return {k: v for k, v in value.items() if v is not None or k not in later}
+
+
+class Plugin(_Later):
+    """A distribution whose components the run uses; the digest is that of its files.
+
+    ``state``: ``release``, as it was built, or ``dirty``, a tree that people work on.
+    """
 
     version: str
     sha256: Sha256 | None
+    state: Literal["release", "dirty"] | None = None
 
 
-class Code(_Value):
-    """The code behind the rounds from ``round`` on: a line of ``provenance.jsonl``."""
+class Code(_Later):
+    """The code behind the rounds from ``round`` on: a line of ``provenance.jsonl``.
+
+    ``core`` is dsd-bench's own; ``components`` is the distribution of each component of a plugin,
+    by kind and name.
+    """
 
     round: Count
     versions: dict[str, str]
     plugins: dict[str, Plugin]
+    core: Plugin | None = None
+    components: dict[str, dict[str, str]] | None = Field(default=None, min_length=1)
+
+
+class Tried(_Value):
+    """What was tried before a method was submitted.
+
+    Attributes:
+        configurations: how many configurations of the same components, this one included, had
+            finished runs of the same track in the folder of its runs: more than 1, and the row
+            may be the best of so many.
+    """
+
+    configurations: Annotated[int, Field(ge=1, le=10**6)]
 
 
 class CheckedSeed(SeedResult):
@@ -271,8 +303,15 @@ class CheckedRow(BoardRow):
             the seeds (:func:`dsd_bench.boards.methods.reseeded`).
         mixed: what differs among the plans, the hardware and the plugins behind the seeds,
             sorted; empty as a rule. A row that is mixed says so.
+        tried: what was tried; None (left out) where that was not recorded.
     """
 
     config: dict[str, JsonValue]
     mixed: list[str]
     seeds: Sequence[CheckedSeed] = Field(min_length=1, max_length=MOST_SEEDS)
+    tried: Tried | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_unknown(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        value: dict[str, Any] = handler(self)
+        return {k: v for k, v in value.items() if k != "tried" or v is not None}

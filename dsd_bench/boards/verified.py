@@ -7,17 +7,19 @@ follows from these and the row (:mod:`.agreement`). It counts only for the very 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, Field, JsonValue, ValidationError
 
 from dsd_bench.boards.agreement import Again, Outcome, first_difference, judge
-from dsd_bench.boards.conditions import differences
-from dsd_bench.boards.files import encode, explain, read_plain, refuse_links
+from dsd_bench.boards.conditions import differences, same
+from dsd_bench.boards.files import encode, explain, read_plain, read_row, refuse_links
 from dsd_bench.boards.schema import (
     MOST_ROUNDS,
+    BoardRow,
     CheckedRow,
     CheckedSeed,
     Code,
@@ -194,8 +196,30 @@ def _before(path: Path, row: CheckedRow) -> Sequence[Rerun]:
     return () if stale else read(path, row).seeds
 
 
-def forget(row_at: Path) -> None:
-    """Delete the outcome of a row that has become another one."""
+@contextmanager
+def kept(row_at: Path, row: BoardRow) -> Iterator[None]:
+    """Delete the outcome of a row that becomes ``row`` within, unless its results stay the same.
+
+    What else a row tells, such as how much was tried, no rerun is about.
+    """
     path = outcome_path(row_at)
-    if path is not None:
-        path.unlink(missing_ok=True)
+    there = path is not None and path.exists()
+    told = _of_the_same(path, row_at, row) if path is not None and there else ()
+    yield
+    if path is not None and there:
+        path.unlink()
+    if told and isinstance(row, CheckedRow):
+        write(row_at, row, told)
+
+
+def _of_the_same(path: Path, row_at: Path, row: BoardRow) -> Sequence[Rerun]:
+    """Return the reruns of the row that lies there; none if ``row`` has other results."""
+    try:
+        before = read_row(row_at)
+        if not isinstance(before, CheckedRow) or not isinstance(row, CheckedRow):
+            return ()
+        pairs = zip(before.seeds, row.seeds)
+        alike = len(before.seeds) == len(row.seeds) and all(same(a, b) for a, b in pairs)
+        return read(path, before).seeds if alike else ()
+    except UsageError:
+        return ()

@@ -15,7 +15,8 @@ from dsd_bench.config.run import LATER, RunConfig
 from dsd_bench.config.words import component_name
 from dsd_bench.errors import DamagedFile, DsdError, UsageError
 from dsd_bench.plugins import catalogue
-from dsd_bench.plugins.digest import digest, version
+from dsd_bench.plugins.digest import digest, own_digest, version
+from dsd_bench.plugins.release import state
 from dsd_bench.store.provenance import (
     CORE,
     Code,
@@ -28,6 +29,7 @@ from dsd_bench.store.provenance import (
 )
 
 ADVICE = "--accept-versions goes on with what is installed and records it, --force begins anew"
+OWN = "dsd-bench"
 OTHER = "its rounds so far were made with other code"
 Tell = Callable[[str], None]
 
@@ -49,14 +51,25 @@ def components(config: RunConfig) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     for kind, name in sorted(set(chosen)):
         held = catalogue().get(kind, name).distribution
-        if held != "dsd-bench":
+        if held != OWN:
             found.setdefault(kind, {})[name] = held
     return found
 
 
 def plugins(config: RunConfig) -> dict[str, Any]:
-    """Return version and digest of each third-party distribution that a run uses."""
-    return {name: code_of(name) for name in distributions(config)}
+    """Return version, digest and state of each third-party distribution that a run uses."""
+    return {name: _stated(name, code_of(name), _roots(name)) for name in distributions(config)}
+
+
+def core() -> dict[str, Any]:
+    """Return version, digest and state of dsd-bench's own code."""
+    told = {"version": version(OWN), "sha256": own_digest()}
+    return _stated(OWN, told, ("dsd_bench",))
+
+
+def _stated(name: str, code: dict[str, Any], roots: tuple[str, ...]) -> dict[str, Any]:
+    found = state(name, roots)
+    return {**code, "state": found} if found else code
 
 
 def code_of(distribution: str) -> dict[str, Any]:
@@ -97,8 +110,8 @@ class Provenance:
         self, path: Path, config: RunConfig, versions: Mapping[str, str], accept: bool, tell: Tell
     ) -> None:
         self.path, self.accept, self._tell = path, accept, tell
-        core = {name: versions[name] for name in CORE if name in versions}
-        self.code: Code = {"versions": core, "plugins": plugins(config)}
+        known = {name: versions[name] for name in CORE if name in versions}
+        self.code: Code = {"versions": known, "plugins": plugins(config), "core": core()}
         if held := components(config):
             self.code["components"] = held
 

@@ -6,8 +6,10 @@ of each third-party distribution whose components the run uses::
     {"round": 0, "versions": {"dsd-bench": "0.1.0", "python": "3.11.9", "torch": "2.6.0",
      "numpy": "2.1.3"}, "plugins": {"dsd-bench-mine": {"version": "1.0", "sha256": "..."}}}
 
-Where there are plugins, ``components`` says which of them holds what: ``{"pruner": {"mine":
-"dsd-bench-mine"}}``; records of older releases lack it.
+``core`` has version and digest of dsd-bench's own modules. It and each plugin have a ``state``
+where that is known: ``release``, as it was built, or ``dirty``. Where there are plugins,
+``components`` says which of them holds what: ``{"pruner": {"mine": "dsd-bench-mine"}}``. Records of
+older releases lack these three.
 
 There is a line whenever that changed, so most runs have one. It is no part of any id.
 """
@@ -91,9 +93,14 @@ def behind(lines: Sequence[Line], round: int, midway: bool) -> list[Line]:
 
 
 def same_code(line: Line, code: Code) -> bool:
-    """Whether a line records ``code``; a line that does not say what held what may do so."""
-    keys = ("versions", "plugins", *(["components"] if "components" in line else []))
-    return all(line.get(key) == code.get(key) for key in keys)
+    """Whether a line records ``code``; what a line of an older release does not say may be so."""
+    keys = ["versions", *(key for key in ("components", "core") if key in line)]
+    if any(line.get(key) != code.get(key) for key in keys):
+        return False
+    before, now = line["plugins"], code["plugins"]
+    return before.keys() == now.keys() and all(
+        before[name] == {key: now[name].get(key) for key in before[name]} for name in before
+    )
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
@@ -136,11 +143,18 @@ def _valid(line: Line) -> bool:
     if not _valid_components(line.get("components", {}), plugins):
         return False
     return all(isinstance(version, str) for version in versions.values()) and all(
+        _valid_code(code)
+        for code in [*plugins.values(), *([line["core"]] if "core" in line else [])]
+    )
+
+
+def _valid_code(code: Any) -> bool:
+    return (
         isinstance(code, dict)
-        and code.keys() == {"version", "sha256"}
+        and code.keys() - {"state"} == {"version", "sha256"}
         and isinstance(code["version"], str)
         and (code["sha256"] is None or _is_sha256(code["sha256"]))
-        for code in plugins.values()
+        and code.get("state", "release") in ("release", "dirty")
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from dsd_bench.analysis import Spread, mean_curve
-from dsd_bench.boards.render import table as markdown_table
+from dsd_bench.boards.cells import table as markdown_table
 from dsd_bench.boards.words import escape
 from dsd_bench.errors import collect, suggest
 from dsd_bench.reports.latex import latex_table
