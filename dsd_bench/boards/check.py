@@ -11,6 +11,7 @@ from dsd_bench.boards.agreement import Outcome
 from dsd_bench.boards.figure import NAME as FIGURE
 from dsd_bench.boards.figure import figure
 from dsd_bench.boards.files import read_plain, read_row, refuse_links
+from dsd_bench.boards.known import Known
 from dsd_bench.boards.places import row_path
 from dsd_bench.boards.ranking import Ranking, rank
 from dsd_bench.boards.render import board, index
@@ -48,18 +49,19 @@ def find_rows(leaderboards_dir: Path) -> Found:
     """
     if not leaderboards_dir.is_dir():
         raise UsageError(f"{leaderboards_dir}: no such folder; `dsd-bench submit RUN` makes one")
-    found = Found()
+    found, known = Found(), Known()
     for path in row_files(leaderboards_dir):
         slug = path.relative_to(leaderboards_dir).parts[0]
         rows = found.rows.setdefault(slug, [])
         try:
-            row = _usable(path, leaderboards_dir, rows)
+            row = _usable(path, leaderboards_dir, rows, known)
             rows.append(row)
             if isinstance(row, CheckedRow) and (told := _outcome(path, row)):
                 found.outcomes[row_path(row)] = told
         except UsageError as error:
             found.problems.append(str(error))
             found.broken.add(slug)
+    known.keep()
     found.rows = {slug: rows for slug, rows in found.rows.items() if rows}
     found.problems += _without_row(leaderboards_dir)
     return found
@@ -96,9 +98,11 @@ def row_files(leaderboards_dir: Path) -> Iterator[Path]:
             yield from sorted((track / "rows").glob("*.json"))
 
 
-def _usable(path: Path, leaderboards_dir: Path, beside: list[BoardRow]) -> BoardRow:
+def _usable(
+    path: Path, leaderboards_dir: Path, beside: Sequence[BoardRow], known: Known
+) -> BoardRow:
     """Read a row; check that it lies where it belongs, fits those beside it and can be shown."""
-    row = read_row(path)
+    row = read_row(path, known)
     place = row_path(row).as_posix()
     if path.relative_to(leaderboards_dir).as_posix() != place:
         raise UsageError(f"{path}: by its contents its place is {leaderboards_dir / place}")

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from numpy import ndarray
+    from numpy.random import Generator
 
 PRIOR = 5.0
 """Degrees of freedom that the median variance of all pairs counts as."""
@@ -34,6 +35,10 @@ DRAWS = 2000
 """Simulated boards; fewer of boards with over 150 methods."""
 LEAST_DRAWS = 200
 """Simulated boards, at least."""
+TOGETHER = 150
+"""Boards of so many methods are simulated many at a time, all pairs of each."""
+PAIRS = 20_000
+"""Pairs whose median variance stands for that of all, in simulated boards that have more."""
 MIN_SEEDS = 5
 """Methods with fewer seeds are shown and not ranked."""
 
@@ -135,6 +140,21 @@ def _critical(accuracies: ndarray, least: int) -> float:
     random = numpy.random.Generator(numpy.random.PCG64(0))
     centred = (accuracies - accuracies.mean(axis=1)[:, None]) / numpy.sqrt(seeds - 1)
     draws = max(least, min(DRAWS, DRAWS * 150**2 // count**2))
+    if count > TOGETHER:
+        pairs = _some_pairs(count)
+        boards = (centred @ random.standard_normal((seeds, seeds)) for _ in range(draws))
+        largest = numpy.array([_largest(board, pairs) for board in boards])
+    else:
+        largest = _all_pairs(centred, draws, random)
+    single = float(stdtrit(seeds - 1, 1 - LEVEL / 2))
+    return max(float(numpy.quantile(largest, 1 - LEVEL)), single)
+
+
+def _all_pairs(centred: ndarray, draws: int, random: Generator) -> ndarray:
+    """Return the largest statistic of each of ``draws`` simulated boards, (draws,)."""
+    import numpy
+
+    count, seeds = centred.shape
     together = max(1, min(draws, 10**6 // count**2))
     largest = []
     for begin in range(0, draws, together):
@@ -143,5 +163,53 @@ def _critical(accuracies: ndarray, least: int) -> float:
         means, errors = _statistics(null)
         apart = numpy.divide(means, errors, out=numpy.zeros_like(means), where=errors > 0)
         largest.append(apart.max(axis=(-1, -2)))
-    single = float(stdtrit(seeds - 1, 1 - LEVEL / 2))
-    return max(float(numpy.quantile(numpy.concatenate(largest), 1 - LEVEL)), single)
+    return numpy.concatenate(largest)
+
+
+def _some_pairs(count: int) -> ndarray:
+    """Return different pairs of methods, (2, p): all of them, or :data:`PAIRS` drawn by lot."""
+    import numpy
+
+    pairs = numpy.stack(numpy.triu_indices(count, 1))
+    if pairs.shape[1] <= PAIRS:
+        return pairs
+    chosen = numpy.random.default_rng(0).choice(pairs.shape[1], PAIRS, replace=False)
+    return pairs[:, chosen]
+
+
+def _largest(values: ndarray, pairs: ndarray) -> float:
+    """Return the largest statistic of one simulated board, without looking at all of its pairs.
+
+    The moderated variance of a pair is at least what the prior gives it, so a pair whose means are
+    so near that even this least variance would not make it the largest need not be looked at. What
+    is left are pairs of a high and a low mean.
+
+    Args:
+        values: (m, n).
+        pairs: those whose median variance is the prior, (2, p).
+    """
+    import numpy
+
+    count, seeds = values.shape
+    centred = values - values.mean(axis=1)[:, None]
+    order = numpy.argsort(values.mean(axis=1), kind="stable")
+    means, centred = values.mean(axis=1)[order], centred[order]
+    own = (centred**2).sum(axis=1)
+    one, other = pairs
+    squares = ((centred[one] - centred[other]) ** 2).sum(axis=1)
+    prior = PRIOR * float(numpy.median(squares)) / (seeds - 1)
+
+    def highest(low: ndarray, high: ndarray) -> float:
+        """Return the largest statistic between methods of ``low`` and of ``high`` means."""
+        variance = own[high, None] + own[low] - 2 * centred[high] @ centred[low].T
+        errors = numpy.sqrt((prior + numpy.maximum(variance, 0)) / (PRIOR + seeds - 1) / seeds)
+        apart = means[high, None] - means[low]
+        told = numpy.divide(apart, errors, out=numpy.zeros_like(apart), where=errors > 0)
+        return float(told.max(initial=0.0))
+
+    edge = max(1, count // 20)
+    least = highest(numpy.arange(edge), numpy.arange(count - edge, count))
+    near = least * numpy.sqrt(prior / (PRIOR + seeds - 1) / seeds)
+    low = numpy.flatnonzero(means[-1] - means >= near)
+    high = numpy.flatnonzero(means - means[0] >= near)
+    return highest(low, high)

@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import stat
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,9 @@ MOST_DIGITS = 19
 """Most digits of a whole number: it fits 64 bits."""
 MOST_ROW_NUMBER = 1e100
 """Largest number in a row: its square, and sums of squares, are finite."""
+
+_LONG = re.compile(r"[0-9]{20}|[eE]\+?[0-9]{3}")
+"""Stands in every text with a whole number that is too long, or a number that is not finite."""
 
 OPENED = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 
@@ -142,11 +146,13 @@ def parse_object(text: str, most: float = math.inf) -> dict[str, Any]:
             raise ValueError(f"the number {_short(digits)} is out of range")
         return value
 
+    # hooks are slow, and most texts hold nothing that they could refuse
+    fast = most == math.inf and not _LONG.search(text)
     try:
         value = json.loads(
             text,
-            parse_float=parse_float,
-            parse_int=_parse_int,
+            parse_float=None if fast else parse_float,
+            parse_int=None if fast else _parse_int,
             parse_constant=_refuse_constant,
             object_pairs_hook=_distinct,
         )
@@ -156,7 +162,7 @@ def parse_object(text: str, most: float = math.inf) -> dict[str, Any]:
         raise ValueError("it is not a JSON object")
     # brackets also stand in strings, so their number only says when a look is not needed
     if text.count("{") + text.count("[") > MOST_DEPTH:
-        check_bounds(value)
+        check_depth(value)
     return value
 
 
@@ -179,6 +185,18 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
+def check_depth(value: Any) -> None:
+    """Raise ValueError if ``value`` is nested too deeply."""
+    level = [value]
+    for _ in range(MOST_DEPTH + 1):
+        level = [
+            inner for item in level for inner in _inside(item) if isinstance(inner, dict | list)
+        ]
+        if not level:
+            return
+    raise ValueError("it is nested too deeply")
+
+
 def check_bounds(value: Any) -> None:
     """Raise ValueError if ``value`` is nested too deeply or holds too long a whole number."""
     level = [value]
@@ -192,11 +210,10 @@ def check_bounds(value: Any) -> None:
     raise ValueError("it is nested too deeply")
 
 
-def _inside(value: Any) -> Iterator[Any]:
+def _inside(value: Any) -> Iterable[Any]:
     if isinstance(value, dict):
-        yield from value.values()
-    elif isinstance(value, list):
-        yield from value
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def _short(text: str) -> str:
