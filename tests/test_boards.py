@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from dsd_bench.analysis import Spread
 from dsd_bench.boards.cells import amount
 from dsd_bench.boards.check import check, generate, write
-from dsd_bench.boards.files import ODD, _absurd, encode, parse, read_row
+from dsd_bench.boards.files import _absurd, encode, odd, parse, read_row
 from dsd_bench.boards.places import row_path, track_slug
 from dsd_bench.boards.ranking import rank
 from dsd_bench.boards.rows import submit
@@ -384,8 +384,8 @@ def test_a_file_that_is_no_row_is_refused(tmp_path, text):
 )
 def test_what_no_row_may_hold_is_never_overlooked(value):
     if list(_absurd({"key": value}, "")):
-        assert ODD.search(json.dumps({"key": value}, indent=1))
-        assert ODD.search(json.dumps({"key": value}, ensure_ascii=False, separators=(",", ":")))
+        assert odd(json.dumps({"key": value}, indent=1))
+        assert odd(json.dumps({"key": value}, ensure_ascii=False, separators=(",", ":")))
 
 
 def test_a_row_that_says_two_things_is_refused(make, boards):

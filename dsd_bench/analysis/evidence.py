@@ -196,11 +196,12 @@ def null_depths(means: Sequence[float], noise: Sequence[float]) -> list[float]:
     import numpy
 
     null = unimodal(means)
-    curves = numpy.array(null) + _normals(len(null)) * numpy.array(noise)
-    before = numpy.maximum.accumulate(curves, axis=1)[:, :-2]
-    after = numpy.maximum.accumulate(curves[:, ::-1], axis=1)[:, ::-1][:, 2:]
-    depths = numpy.minimum(before, after) - curves[:, 1:-1]
-    return numpy.maximum(depths.max(axis=1, initial=0.0), 0.0).tolist()  # type: ignore[no-any-return]
+    # one row a round: NumPy goes along the draws, which is several times faster
+    curves = numpy.array(null)[:, None] + _normals(len(null)) * numpy.array(noise)[:, None]
+    before = numpy.maximum.accumulate(curves, axis=0)[:-2]
+    after = numpy.maximum.accumulate(curves[::-1], axis=0)[::-1][2:]
+    depths = numpy.minimum(before, after) - curves[1:-1]
+    return numpy.maximum(depths.max(axis=0, initial=0.0), 0.0).tolist()  # type: ignore[no-any-return]
 
 
 @lru_cache(maxsize=64)
@@ -208,7 +209,8 @@ def _normals(rounds: int) -> ndarray:
     import numpy
 
     draw = random.Random(0)
-    return numpy.array([[draw.gauss(0.0, 1.0) for _ in range(rounds)] for _ in range(DRAWS)])
+    drawn = numpy.array([[draw.gauss(0.0, 1.0) for _ in range(rounds)] for _ in range(DRAWS)])
+    return numpy.ascontiguousarray(drawn.T)
 
 
 def unimodal(values: Sequence[float]) -> list[float]:

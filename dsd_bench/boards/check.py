@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -50,6 +52,27 @@ def find_rows(leaderboards_dir: Path) -> Found:
     if not leaderboards_dir.is_dir():
         raise UsageError(f"{leaderboards_dir}: no such folder; `dsd-bench submit RUN` makes one")
     found, known = Found(), Known()
+    _read(leaderboards_dir, found, known)
+    known.keep()
+    found.rows = {slug: rows for slug, rows in found.rows.items() if rows}
+    found.problems += _without_row(leaderboards_dir)
+    return found
+
+
+@contextmanager
+def _without_collecting() -> Iterator[None]:
+    """Let Python not look for garbage: all that is read stays, and would be looked through."""
+    on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if on:
+            gc.enable()
+
+
+def _read(leaderboards_dir: Path, found: Found, known: Known) -> None:
+    """Add every row file below a folder."""
     for path in row_files(leaderboards_dir):
         slug = path.relative_to(leaderboards_dir).parts[0]
         rows = found.rows.setdefault(slug, [])
@@ -61,10 +84,6 @@ def find_rows(leaderboards_dir: Path) -> Found:
         except UsageError as error:
             found.problems.append(str(error))
             found.broken.add(slug)
-    known.keep()
-    found.rows = {slug: rows for slug, rows in found.rows.items() if rows}
-    found.problems += _without_row(leaderboards_dir)
-    return found
 
 
 def _outcome(path: Path, row: CheckedRow) -> Outcome | None:
@@ -180,7 +199,8 @@ def write(leaderboards_dir: Path) -> list[Path]:
 
     Files that nothing generates any more are left to people; :func:`check` names them.
     """
-    texts = generate(leaderboards_dir)
+    with _without_collecting():
+        texts = generate(leaderboards_dir)
     changed = {path: text for path, text in texts.items() if _text(path) != text}
     for path, text in changed.items():
         write_atomic(path, text.encode())
@@ -194,10 +214,11 @@ def check(leaderboards_dir: Path) -> list[str]:
     differ, and files of their names below the folder that nothing generates.
     """
     try:
-        found = find_rows(leaderboards_dir)
+        with _without_collecting():
+            found = find_rows(leaderboards_dir)
+            texts = _texts(found, leaderboards_dir)
     except UsageError as error:
         return [str(error)]
-    texts = _texts(found, leaderboards_dir)
     names = (NAME, FIGURE, RULES)
     unknown = {leaderboards_dir / slug / name for slug in found.broken for name in names}
     unknown |= {leaderboards_dir / NAME} if found.broken else set()

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 from dsd_bench.boards.cells import percent
 from dsd_bench.boards.marks import ON_TEST, marks, mixed
-from dsd_bench.boards.places import row_path
 from dsd_bench.boards.ranking import Line
 from dsd_bench.boards.schema import BoardRow, CheckedRow, Code, MethodConfig, Plugin, SeedResult
 from dsd_bench.boards.words import escape, part_words, plain, regularizer_words, seeds_words
@@ -20,7 +19,7 @@ def name(line: Line) -> str:
 
 def details(place: int, line: Line) -> list[str]:
     """Say in full what a method is and which runs it rests on."""
-    link = f"rows/{row_path(line.row).name}"
+    link = f"rows/{line.path.name}"
     mark = ON_TEST if line.row.track.selection == "test" else ""
     told = mixed(line.row)
     return [

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,17 @@ from dsd_bench.store.reading import parse_object, read_text
 
 MOST_NUMBER = 1e38
 """About the largest that fp32 knows; nothing that is measured or configured is beyond it."""
-ODD = re.compile(r"[eE]\+?[0-9]{2,}[,\s\]}]|[0-9]{29}|\\|[^\n -~]")
-"""Stands in every JSON text with a number beyond it, or with a character that :func:`_absurd` may
-refuse, and in few others."""
+_LARGE = re.compile(r"[eE]\+?[0-9]{2,}[,\s\]}]|[0-9]{29}")
+
+
+def odd(text: str) -> bool:
+    """Whether :func:`_absurd` must look at what a JSON text holds.
+
+    So it is of every text with a number beyond :data:`MOST_NUMBER`, or with a character that may be
+    refused, and of few others.
+    """
+    ascii = text.isascii() and text.replace("\n", "").isprintable()
+    return not ascii or "\\" in text or _LARGE.search(text) is not None
 
 
 def parse(value: str | Mapping[str, Any], where: str) -> BoardRow:
@@ -38,7 +47,7 @@ def parse(value: str | Mapping[str, Any], where: str) -> BoardRow:
         body = parse_object(value) if isinstance(value, str) else value
     except ValueError as error:
         raise UsageError(f"{where}: not JSON: {error}") from None
-    if not isinstance(value, str) or ODD.search(value):
+    if not isinstance(value, str) or odd(value):
         collect([f"{where}: {text}" for text in _absurd(body, "")])
     schema = body.get("schema")
     if schema not in (OLD_SCHEMA, SCHEMA) or isinstance(schema, bool):
@@ -114,16 +123,25 @@ def _text(value: Any, depth: int) -> str:
     separates them has it.
     """
     if not value or not isinstance(value, dict | list):
-        return json.dumps(value, allow_nan=False)
+        return _flat(0).encode(value)
     gap = "\n" + " " * depth
     if isinstance(value, dict):
-        inner = [f"{json.dumps(key)}: {_text(value[key], depth + 1)}" for key in sorted(value)]
+        inner = [f"{_key(key)}: {_text(value[key], depth + 1)}" for key in sorted(value)]
         return f"{{{gap}{f',{gap}'.join(inner)}{gap[:-1]}}}"
     if any(isinstance(item, dict | list) for item in value):
         inner = [_text(item, depth + 1) for item in value]
         return f"[{gap}{f',{gap}'.join(inner)}{gap[:-1]}]"
-    flat = json.dumps(value, allow_nan=False, separators=(f",{gap}", ": "))
-    return f"[{gap}{flat[1:-1]}{gap[:-1]}]"
+    return f"[{gap}{_flat(depth).encode(value)[1:-1]}{gap[:-1]}]"
+
+
+_key = json.encoder.encode_basestring_ascii
+
+
+@cache
+def _flat(depth: int) -> json.JSONEncoder:
+    """Return an encoder of values without lists and objects, or of lists of such."""
+    gap = "\n" + " " * depth
+    return json.JSONEncoder(allow_nan=False, separators=(f",{gap}", ": "))
 
 
 def refuse_links(path: Path) -> None:

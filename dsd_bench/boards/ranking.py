@@ -22,6 +22,7 @@ class Line:
 
     Attributes:
         row, summary, label: of the method.
+        path: where the row lies below the boards' folder.
         place: 1 + the number of methods that are significantly better; None: it is not ranked.
         tied: whether it cannot be told from the ranked method of the highest mean, or is it.
         outcome: of seeds that somebody has run again; None where nobody has.
@@ -32,6 +33,7 @@ class Line:
     row: BoardRow
     summary: BoardSummary
     label: str
+    path: PurePosixPath
     place: int | None = None
     tied: bool = False
     outcome: Outcome | None = None
@@ -63,21 +65,22 @@ def rank(
     least :data:`~dsd_bench.boards.ties.MIN_SEEDS`.
     """
     seeds = shared_seeds(rows)
-    names = dict(zip(map(row_path, rows), method_labels(rows), strict=True))
-    ordered = sorted(rows, key=row_path)
-    ranked = [row for row in ordered if seeds and isinstance(row, CheckedRow) and _has(row, seeds)]
+    named = zip(map(row_path, rows), rows, method_labels(rows), strict=True)
     verified = outcomes or {}
     found = {
-        path: Line(row, summarise(row), names[path], outcome=verified.get(path))
-        for row in ordered
-        if (path := row_path(row))
+        path: Line(row, summarise(row), label, path, outcome=verified.get(path))
+        for path, row, label in sorted(named, key=lambda one: one[0])
+    }
+    ranked = {
+        path: line.row
+        for path, line in found.items()
+        if seeds and isinstance(line.row, CheckedRow) and _has(line.row, seeds)
     }
     apart = None
     if ranked:
-        places, tied, fronts, apart = _places(ranked, seeds)
-        for row, place, level, stands in zip(ranked, places, tied, fronts, strict=True):
-            line = found[row_path(row)]
-            found[row_path(row)] = replace(line, place=place, tied=level, front=stands)
+        places, tied, fronts, apart = _places(list(ranked.values()), seeds)
+        for path, place, level, stands in zip(ranked, places, tied, fronts, strict=True):
+            found[path] = replace(found[path], place=place, tied=level, front=stands)
     lines = sorted(found.values(), key=_order)
     return Ranking(tuple(lines), seeds if ranked else (), apart)
 
@@ -122,4 +125,4 @@ def _places(
 
 def _order(line: Line) -> tuple[object, ...]:
     mean = -round(line.summary.accuracy.mean, 4)  # as it is shown
-    return line.place is None, line.place or 0, mean, line.label, row_path(line.row)
+    return line.place is None, line.place or 0, mean, line.label, line.path

@@ -11,7 +11,6 @@ from dsd_bench.boards.figure import NAME as FIGURE
 from dsd_bench.boards.figure import words
 from dsd_bench.boards.marks import ON_TEST as MARK
 from dsd_bench.boards.marks import interpolation, legend, marks
-from dsd_bench.boards.places import row_path
 from dsd_bench.boards.ranking import Line, Ranking
 from dsd_bench.boards.replayed import methods_of
 from dsd_bench.boards.schema import CheckedRow, Given, Track
@@ -189,7 +188,7 @@ def _board_line(line: Line, seeds: Sequence[int], mark: str) -> list[str]:
     low_high = " to ".join(percent(bound) for bound in told.interval or ())
     return [
         str(line.place or NOTHING),
-        f"[{escape(line.label)}](rows/{row_path(row).name}){''.join(marks(row))}",
+        f"[{escape(line.label)}](rows/{line.path.name}){''.join(marks(row))}",
         _seeds(line, seeds),
         f"{percent(told.accuracy.mean)} ± {spread}{mark}",
         f"{low_high}{mark}" if low_high else NOTHING,

@@ -7,6 +7,7 @@ seeds are averaged first, and intervals are over methods.
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +18,6 @@ from dsd_bench.analysis.evidence import DOUBLE_DESCENT
 from dsd_bench.boards.ranking import Line
 from dsd_bench.boards.schema import BoardRow, SeedResult
 from dsd_bench.choosers.builtin import register_choosers
-from dsd_bench.choosers.rules import best_of
 from dsd_bench.components import Component
 from dsd_bench.config.run import canonical
 from dsd_bench.errors import DsdError
@@ -90,9 +90,22 @@ class Curve:
         """Test accuracy, round by round."""
         return self.entry.rounds.test_accuracy
 
+    @cached_property
+    def highest(self) -> float:
+        """The test accuracy of the best round on test."""
+        return max(self.accuracy)
+
+    @cached_property
+    def _best(self) -> list[int]:
+        scores: list[float] = getattr(self.entry.rounds, self.score)
+        found = [0]
+        for place in range(1, len(scores)):
+            found.append(place if scores[place] > scores[found[-1]] else found[-1])
+        return found
+
     def best(self, count: int) -> int:
         """Return the round that is best on the selecting part among the first ``count``."""
-        return best_of(getattr(self.entry.rounds, self.score)[:count])
+        return self._best[count - 1]
 
 
 @dataclass(frozen=True)
@@ -204,7 +217,7 @@ def stopped(rule: Rule, methods: Sequence[Method]) -> Told:
         accuracy, last = curve.accuracy, len(curve.rows) - 1
         dip = None if method.critical is None else float(count - 1 in method.critical)
         return {
-            "regret": max(accuracy) - accuracy[curve.best(count)],
+            "regret": curve.highest - accuracy[curve.best(count)],
             "trainings": (last + 1 - count) / (last + 1),
             **{name: _share(costs, count) for name, costs in curve.work.items()},
             "dip": dip,
@@ -226,7 +239,7 @@ def chosen(rule: Rule, methods: Sequence[Method]) -> Told:
         accuracy, counts = curve.accuracy, curve.entry.rounds.nonzero
         return {
             "lost": accuracy[best] - accuracy[place],
-            "regret": max(accuracy) - accuracy[place],
+            "regret": curve.highest - accuracy[place],
             "fewer": 1 - counts[place] / counts[best] if counts[best] else None,
             "sparsity": curve.entry.rounds.sparsity[place],
         }
@@ -257,8 +270,8 @@ def _told(rule: Rule, methods: Sequence[Method], quantities: Quantities) -> Told
         curves += len(found)
         for name in found[0] if found else ():
             known = [value for one in found if (value := one[name]) is not None]
-            if over := spread(known):
-                means.setdefault(name, []).append(over.mean)
+            if known:
+                means.setdefault(name, []).append(statistics.fmean(known))
     return Told(rule.word, curves, {name: spread(values) for name, values in means.items()})
 
 

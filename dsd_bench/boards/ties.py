@@ -191,25 +191,27 @@ def _largest(values: ndarray, pairs: ndarray) -> float:
     import numpy
 
     count, seeds = values.shape
-    centred = values - values.mean(axis=1)[:, None]
-    order = numpy.argsort(values.mean(axis=1), kind="stable")
-    means, centred = values.mean(axis=1)[order], centred[order]
+    means = values.mean(axis=1)
+    order = numpy.argsort(means, kind="stable")
+    centred, means = (values - means[:, None])[order], means[order]
     own = (centred**2).sum(axis=1)
     one, other = pairs
     squares = ((centred[one] - centred[other]) ** 2).sum(axis=1)
     prior = PRIOR * float(numpy.median(squares)) / (seeds - 1)
+    ones = numpy.ones(count)
+    left = numpy.column_stack([-2 * centred, own + prior, ones])
+    right = numpy.column_stack([centred, ones, own])
 
     def highest(low: ndarray, high: ndarray) -> float:
-        """Return the largest statistic between methods of ``low`` and of ``high`` means."""
-        variance = own[high, None] + own[low] - 2 * centred[high] @ centred[low].T
-        errors = numpy.sqrt((prior + numpy.maximum(variance, 0)) / (PRIOR + seeds - 1) / seeds)
+        """Return the largest square of a difference by its variances, the prior's and its own."""
         apart = means[high, None] - means[low]
-        told = numpy.divide(apart, errors, out=numpy.zeros_like(apart), where=errors > 0)
+        variance = numpy.maximum(left[high] @ right[low].T, prior)
+        told = numpy.divide(apart**2, variance, out=numpy.zeros_like(apart), where=variance > 0)
         return float(told.max(initial=0.0))
 
     edge = max(1, count // 20)
     least = highest(numpy.arange(edge), numpy.arange(count - edge, count))
-    near = least * numpy.sqrt(prior / (PRIOR + seeds - 1) / seeds)
+    near = numpy.sqrt(least * prior)
     low = numpy.flatnonzero(means[-1] - means >= near)
     high = numpy.flatnonzero(means - means[0] >= near)
-    return highest(low, high)
+    return float(numpy.sqrt(highest(low, high) * (PRIOR + seeds - 1) * seeds))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import click
@@ -65,6 +67,7 @@ def submit(
 @_DIR
 def leaderboard(check: bool, as_json: bool, folder: Path) -> int:
     """Write every board from its rows."""
+    _one_thread()
     problems = boards.check(folder) if check else []
     written = [] if check else boards.write(folder)
     if as_json:
@@ -76,3 +79,9 @@ def leaderboard(check: bool, as_json: bool, folder: Path) -> int:
     for problem in problems:
         say(problem, err=True)
     return 1 if problems else 0
+
+
+def _one_thread() -> None:
+    """Let NumPy multiply on one thread: matrices of boards are so small that others only spin."""
+    if "numpy" not in sys.modules:
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

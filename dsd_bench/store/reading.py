@@ -30,7 +30,7 @@ MOST_DIGITS = 19
 MOST_ROW_NUMBER = 1e100
 """Largest number in a row: its square, and sums of squares, are finite."""
 
-_LONG = re.compile(r"[0-9]{20}|[eE]\+?[0-9]{3}")
+_LONG = re.compile(r"(?<![0-9.])[0-9]{20}|[eE]\+?[0-9]{3}")
 """Stands in every text with a whole number that is too long, or a number that is not finite."""
 
 OPENED = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
