@@ -27,6 +27,9 @@ methods=(
   "--reg kd --stop patience"
   "--schedule cosine"
   "--schedule one-cycle"
+  "--choose one-se"
+  "--reg kd --choose one-se"
+  "--choose max-drop:0.01"
   # dsd-bench-taylor
   "--pruner taylor"
   # dsd-bench-reconstruct
