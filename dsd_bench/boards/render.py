@@ -225,19 +225,29 @@ def _seeds(line: Line, seeds: Sequence[int]) -> str:
 
 def _curves_table(lines: Sequence[Line]) -> list[str]:
     levels = [f"at {100 * level:g} %" for level in SPARSITIES]
-    names = ["method", "dense %", *levels, "sparsest as good", "test loss", "dip D, points", "dip"]
-    return table(names, "lrrrrrrrrl", [_curves_line(line) for line in lines])
+    measured = {
+        "NLL": any(line.summary.loss is not None for line in lines),
+        "ECE %": any(line.summary.ece is not None for line in lines),
+    }
+    shown = [name for name, there in measured.items() if there]
+    names = ["method", "dense %", *levels, "sparsest as good", *shown, "dip D, points", "dip"]
+    align = "l" + "r" * (len(names) - 2) + "l"
+    return table(names, align, [_curves_line(line, shown) for line in lines])
 
 
-def _curves_line(line: Line) -> list[str]:
+def _curves_line(line: Line, shown: Sequence[str]) -> list[str]:
     told = line.summary
     within = told.within
+    values = {
+        "NLL": NOTHING if told.loss is None else f"{told.loss:.3f}",
+        "ECE %": NOTHING if told.ece is None else percent(told.ece),
+    }
     return [
         name(line),
         percent(told.dense),
         *(NOTHING if value is None else percent(value) for value in told.at),
         f"{percent(within.accuracy)} at {percent(within.sparsity)}" if within else NOTHING,
-        NOTHING if told.loss is None else f"{told.loss:.3f}",
+        *(values[name] for name in shown),
         percent(told.depth),
         told.verdict,
     ]
@@ -249,7 +259,8 @@ _CURVES = [
     "- Sparsest as good: the sparsest round whose mean test accuracy is within one standard error "
     "(of the difference, over the seeds) of the highest mean, and its sparsity. The test set finds "
     "it, so it is optimistic, for all methods alike.",
-    "- Test loss: cross-entropy of the selected models.",
+    "- NLL: mean negative log-likelihood (cross-entropy, in nats) of the selected models on test; "
+    "ECE: their expected calibration error there, where a further metric `ece` measured it.",
     "- Dip D: how far the mean test curve falls and recovers, over the rounds that every seed has: "
     "the largest of min(best before, best after) - accuracy at a round; what it shows is decided "
     "as `dsd-bench analyze` does.",

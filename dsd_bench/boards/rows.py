@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from dsd_bench.boards import tried, verified
+from dsd_bench.boards.calibration import calibration
 from dsd_bench.boards.conditions import differences, differing, same
 from dsd_bench.boards.files import encode, explain, parse, read_plain, read_row, refuse_links
 from dsd_bench.boards.methods import method_of, reseeded, teacher_ids, track_of, whole
@@ -252,6 +253,7 @@ def _entry(run: StoredRun, config: RunConfig) -> CheckedSeed:
         "layers": _layers(run.rows[0]),
         "correct": _correct(run, result.get("best_round")),
         "code": read_provenance(run.path),
+        **calibration(run),
     }
     try:
         return CheckedSeed.model_validate(value)

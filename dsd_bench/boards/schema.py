@@ -264,6 +264,18 @@ class Tried(_Value):
     configurations: Annotated[int, Field(ge=1, le=10**6)]
 
 
+class Calibration(_Value):
+    """The expected calibration error that a further metric measured on the test part.
+
+    Attributes:
+        metric: the name of its file, such as ``ece+bins-9``: other parameters, other numbers.
+        test: one value a round.
+    """
+
+    metric: Annotated[str, Field(pattern=r"^ece(\+[\w.+-]{1,100})?$")]
+    test: list[Fraction]
+
+
 class CheckedSeed(SeedResult):
     """One seed of a row of schema 2.
 
@@ -273,6 +285,7 @@ class CheckedSeed(SeedResult):
         correct: which validation and test images the dense and the selected network get right.
         plan: as above; each has ``from_round`` and ``numerics``.
         code: versions and plugins behind the rounds.
+        ece: expected calibration errors; None (left out) where they were not measured.
     """
 
     samples: Samples
@@ -280,6 +293,12 @@ class CheckedSeed(SeedResult):
     correct: Correct
     plan: list[JsonValue] = Field(min_length=1)
     code: list[Code] = Field(min_length=1)
+    ece: Calibration | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_unmeasured(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        value: dict[str, Any] = handler(self)
+        return {k: v for k, v in value.items() if k != "ece" or v is not None}
 
 
 class BoardRow(_Value):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from dsd_bench.analysis import Evidence, Spread, judge, spread
 from dsd_bench.analysis.evidence import Verdict
-from dsd_bench.boards.schema import BoardRow, CheckedRow, Rounds
+from dsd_bench.boards.schema import BoardRow, CheckedRow, CheckedSeed, Rounds
 from dsd_bench.stopping import below
 
 LEVEL = 0.95
@@ -42,6 +42,7 @@ class BoardSummary:
             ``SPARSITIES``; None where a seed has none.
         within: the sparsest round whose mean test accuracy is within one standard error of the
             highest mean; the error is that of the difference, over the seeds. None for one seed.
+        ece: mean expected calibration error of the selected models on test; None if unmeasured.
         loss: mean test loss (cross-entropy) of the selected models; None if unmeasured.
         trainings: mean number of trainings, the dense one included, the teacher's not.
         teacher_trainings: of all teachers, as configured; None if that does not tell.
@@ -57,6 +58,7 @@ class BoardSummary:
     verdict: Verdict
     at: tuple[float | None, ...]
     within: Within | None
+    ece: float | None
     loss: float | None
     trainings: float
     teacher_trainings: int | None
@@ -82,12 +84,21 @@ def summarise(row: BoardRow) -> BoardSummary:
         verdict=dip.verdict,
         at=tuple(_mean([_reached(curve, level) for curve in curves]) for level in SPARSITIES),
         within=_within(shared, [statistics.fmean(v) for v in zip(*(c.sparsity for c in curves))]),
+        ece=_ece(row),
         loss=_mean([curve.test_loss[at] for curve, at in zip(curves, best)]),
         trainings=statistics.fmean(len(curve.sparsity) for curve in curves),
         teacher_trainings=_teachers(row),
         macs_effective=_mean([curve.macs_effective[at] for curve, at in zip(curves, best)]),
         macs_dense=_mean([curve.macs_dense[at] for curve, at in zip(curves, best)]),
     )
+
+
+def _ece(row: BoardRow) -> float | None:
+    """Return the mean error of the selected models, where one metric measured it for all seeds."""
+    found = [(e.best_round, e.ece) for e in row.seeds if isinstance(e, CheckedSeed) and e.ece]
+    if len(found) < len(row.seeds) or len({ece.metric for _, ece in found}) > 1:
+        return None
+    return statistics.fmean(ece.test[at] for at, ece in found)
 
 
 def _evidence(row: BoardRow, shared: Sequence[Sequence[float]]) -> Evidence:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -17,11 +17,11 @@ from pydantic import ValidationError
 
 from dsd_bench.boards.chosen import wrong
 from dsd_bench.boards.conditions import differing
+from dsd_bench.boards.holders import held, used_names
 from dsd_bench.boards.methods import method_of, reseeded, teacher_ids, track_of, whole
 from dsd_bench.boards.schema import BoardRow, CheckedRow, CheckedSeed, MethodConfig, SeedResult
-from dsd_bench.components import KINDS
 from dsd_bench.config.run import ComponentConfig, RunConfig, canonical
-from dsd_bench.errors import DsdError, plain
+from dsd_bench.errors import DsdError
 from dsd_bench.params import NAME, Params
 from dsd_bench.stopping import StopCriterion, below
 from dsd_bench.stopping.builtin import register_stop_criteria
@@ -57,9 +57,9 @@ def _told(row: BoardRow) -> Iterator[str]:
     config = row.config if isinstance(row, CheckedRow) else {}
     told = row.model_dump(mode="json", include={"track", "method"}) | {"config": config}
     yield from _names(told, "")
-    used = set(_used(config))
+    used = set(used_names(config))
     for place, entry in enumerate(row.seeds):
-        for text in _held(entry, used):
+        for text in held(entry, used):
             yield f"seeds.{place}.{text}"
         free = entry.model_dump(mode="json", include={"plan", "versions", "hardware", "code"})
         for name, value in free.items():
@@ -73,28 +73,6 @@ def _names(value: Any, at: str) -> Iterator[str]:
         if key == "name" and isinstance(item, str) and not (NAME.match(item) and len(item) <= 100):
             yield f"{inner}: {item[:80]!r} is no name of a component"
         yield from _names(item, inner)
-
-
-def _used(value: Any) -> Iterator[str]:
-    """Yield every name of a component in a configuration, its teachers' too."""
-    for key, item in _items(value):
-        if key == "name" and isinstance(item, str):
-            yield item
-        yield from _used(item)
-
-
-def _held(entry: SeedResult, used: Container[str]) -> Iterator[str]:
-    """Yield what of the record of who held which component cannot be so."""
-    for place, code in enumerate(getattr(entry, "code", [])):
-        for kind, names in (code.components or {}).items():
-            for name, held in names.items():
-                at = f"code.{place}.components.{plain(kind)}.{plain(name)[:80]}"
-                if kind not in KINDS or not NAME.match(name):
-                    yield f"{at}: is no component"
-                elif kind != "metric" and name not in used:
-                    yield f"{at}: the configuration does not use it"
-                elif held not in code.plugins:
-                    yield f"{at}: {held[:80]!r} is none of the plugins"
 
 
 def _short(value: Any, at: str, depth: int) -> Iterator[str]:
@@ -126,6 +104,8 @@ def _entry(row: BoardRow, entry: SeedResult) -> Iterator[str]:
         yield from _records(entry)
         yield from _counts(entry)
         yield from _bits(entry)
+        if entry.ece and len(entry.ece.test) != len(entry.rounds.sparsity):
+            yield f"ece.test: {len(entry.ece.test)} values, but {len(entry.rounds.sparsity)} rounds"
 
 
 # -- what rows of both schemas tell
