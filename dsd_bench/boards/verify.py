@@ -236,7 +236,8 @@ def _rule(stop: ComponentConfig) -> StopCriterion | None:
 def _first_stop(rule: StopCriterion, row: BoardRow, entry: SeedResult) -> int | None:
     """Return the first round after which the rule ends the run, None if it never does."""
     score = _score(row)
-    columns = {name: getattr(entry.rounds, name) for name in ("sparsity", "entropy", score)}
+    names = ("sparsity", "entropy", "train_accuracy", score)
+    columns = {name: getattr(entry.rounds, name) for name in names}
     rounds = [
         {"round": place, **{name: values[place] for name, values in columns.items()}}
         for place in range(len(entry.rounds.sparsity))
