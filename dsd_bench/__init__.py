@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from dsd_bench.components import Component
     from dsd_bench.config.resolve import configure
     from dsd_bench.config.run import RunConfig
+    from dsd_bench.export import load_exported
     from dsd_bench.hookspecs import hookimpl
     from dsd_bench.params import Params, param
 
@@ -23,6 +24,7 @@ __all__ = [
     "__version__",
     "configure",
     "hookimpl",
+    "load_exported",
     "load_model",
     "load_runs",
     "param",
@@ -39,6 +41,7 @@ _LAZY = {
     "run": "dsd_bench.api",
     "load_runs": "dsd_bench.api",
     "load_model": "dsd_bench.api",
+    "load_exported": "dsd_bench.export",
 }
 
 

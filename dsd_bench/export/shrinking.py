@@ -72,7 +72,7 @@ def masked_copy(model: nn.Module, masks: Masks | None) -> nn.Module:
         parameters = dict(made.named_parameters(remove_duplicate=False))
         with torch.no_grad():
             for name, mask in masks.to("cpu").all():
-                parameters[name].mul_(mask)
+                parameters[name].masked_fill_(~mask, 0.0)  # a product may be -0.0
     return made.requires_grad_(False)
 
 
