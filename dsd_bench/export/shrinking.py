@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy
 import torch
 from torch import Tensor, nn
 
 from dsd_bench.errors import RunError
+from dsd_bench.export.assuming import Assumed, assume
 from dsd_bench.export.channels import Analysis, Info, padding
+from dsd_bench.export.folding import fold_batch_norms, merge_linear
 from dsd_bench.export.graph import Graph, Network, Node
+from dsd_bench.export.joining import join_constants
 from dsd_bench.export.needs import Needs
 from dsd_bench.export.operators import CONVOLUTIONS
 from dsd_bench.export.rewriting import Rewriter
@@ -52,6 +55,7 @@ class Shrunk:
         nonzero: those of them that are not masked; without masks, that are not zero.
         difference: largest difference of logits on the example in double precision, of the largest
             logit; None if nothing was rewritten.
+        assumed: what was assumed of ReLUs; empty unless asked for.
     """
 
     model: nn.Module
@@ -63,6 +67,7 @@ class Shrunk:
     prunable: int
     nonzero: int
     difference: float | None
+    assumed: tuple[Assumed, ...] = ()
 
 
 def masked_copy(model: nn.Module, masks: Masks | None) -> nn.Module:
@@ -82,6 +87,7 @@ def shrink(
     *,
     masks: Masks | None = None,
     fold_bn: bool = False,
+    assume_data: Iterable[Tensor] | None = None,
 ) -> Shrunk:
     """Remove what is dead in a network: units, channels and layers that nothing reaches or needs.
 
@@ -94,6 +100,9 @@ def shrink(
         example: ``(N, C, H, W)``, normalised images, or noise.
         masks: of its weights; None if pruned weights are zeros already.
         fold_bn: whether batch norms that follow a convolution or linear layer become a part of it.
+        assume_data: batches of normalised images over which ReLUs are watched: what they always
+            turn on or off is taken to be so for all images. **Not exact** for others: the check
+            is then against the network with these ReLUs replaced.
 
     Returns:
         the smaller network on the CPU, in eval mode; see :class:`Shrunk`. A network that cannot be
@@ -115,16 +124,22 @@ def shrink(
         left = Left("the whole network", f"cannot be traced: {error}")
         return Shrunk(masked, masked, None, (left,), dense, dense, weights, nonzero, None)
     itemsize = next(masked.parameters()).element_size()
-    small, left_over = shrink_graph(graph.to(torch.float64), itemsize, fold_bn)
-    difference = _difference(masked, small, example)
+    exact: nn.Module = copy.deepcopy(masked).double()
+    graph, assumed = graph.to(torch.float64), ()
+    if assume_data is not None:
+        graph, assumed = assume(graph, assume_data)
+        exact = Network(graph)
+    small, left_over = shrink_graph(graph, itemsize, fold_bn, merge=assume_data is not None)
+    difference = _difference(exact, small, example)
     made = small.to(next(masked.parameters()).dtype)
     return Shrunk(
-        Network(made), masked, made, left_over, dense, made.size, weights, nonzero, difference
-    )
+        Network(made), masked, made, left_over, dense, made.size, weights, nonzero, difference,
+        assumed,
+    )  # fmt: skip
 
 
 def shrink_graph(
-    graph: Graph, itemsize: int, fold_bn: bool = False
+    graph: Graph, itemsize: int, fold_bn: bool = False, merge: bool = False
 ) -> tuple[Graph, tuple[Left, ...]]:
     """Return a graph in double precision without what is dead in it, and what had to stay.
 
@@ -132,20 +147,20 @@ def shrink_graph(
         graph: in double precision.
         itemsize: bytes of a value as it will be stored.
         fold_bn: see :func:`shrink`.
+        merge: whether linear layers in a row become one.
     """
     with torch.no_grad():
-        needs = Needs(Analysis(graph))
+        needs = Needs(Analysis(join_constants(Analysis(graph))))
         made = Rewriter(needs, itemsize).graph
         if fold_bn:
-            from dsd_bench.export.folding import fold_batch_norms
-
             made = fold_batch_norms(made)
+        if merge:
+            made = merge_linear(made)
     return made, tuple(_left(needs))
 
 
-def _difference(masked: nn.Module, graph: Graph, example: Tensor) -> float:
+def _difference(exact: nn.Module, graph: Graph, example: Tensor) -> float:
     """Return how far the logits are apart in double precision, or refuse the smaller network."""
-    exact = copy.deepcopy(masked).double()
     with torch.no_grad():
         images = example.double()
         wanted, found = exact(images), Network(graph)(images)
@@ -207,5 +222,3 @@ def _layer_left(needs: Needs, node: Node, info: Info) -> str:
 def _where(node: Node) -> str:
     return node.origin or node.op
 
-
-__all__ = ["Left", "Shrunk", "masked_copy", "replace", "shrink", "shrink_graph"]
