@@ -37,6 +37,7 @@ COMMANDS = {
     "analyze": ("dsd_bench.cli.analyze", "Tell phases, depth and sweet spot of finished curves."),
     "compare": ("dsd_bench.cli.comparing", "Compare two methods seed by seed, along their curves."),
     "report": ("dsd_bench.cli.reporting", "One HTML page on runs, a suite or a board."),
+    "export": ("dsd_bench.cli.export", "Write a run's network without what is dead in it."),
     "plugins": ("dsd_bench.cli.plugins", "List every component by kind, and broken plugins."),
     "info": ("dsd_bench.cli.plugins", "Describe one component: parameters, citation, origin."),
     "submit": ("dsd_bench.cli.boards", "Make leaderboard rows of finished runs."),

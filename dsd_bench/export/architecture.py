@@ -127,7 +127,9 @@ def _node(item: Any, known: Mapping[str, str], tensors: Mapping[str, Tensor]) ->
         raise ValueError("a node of it is no list [name, operator, arguments]")
     name, op, given = item
     if not isinstance(name, str) or not _NAME.match(name) or name in known:
-        raise ValueError(f"the node name '{plain(name)!s:.40}' is not v0, v1, ..., or is there twice")
+        raise ValueError(
+            f"the node name '{plain(name)!s:.40}' is not v0, v1, ..., or is there twice"
+        )
     operator = OPERATORS.get(op) if isinstance(op, str) else None
     if operator is None:
         raise ValueError(f"the operator '{plain(op)!s:.80}' is not one that such a file may name")
@@ -182,7 +184,7 @@ class _Decoder:
     def _reference(self, value: Mapping[str, Any], kind: str) -> Any:
         if len(value) != 1:
             raise ValueError("is no reference")
-        (what, name), = value.items()
+        ((what, name),) = value.items()
         if what == "dtype" and kind in ("ScalarType", "int") and isinstance(name, str):
             if name in _DTYPES:
                 return _DTYPES[name]
@@ -217,7 +219,9 @@ def _with_shapes(graph: Graph) -> Graph:
     Raises:
         ValueError: if that is not possible, or a result is larger than :data:`MOST_VALUES`.
     """
-    values: dict[str, Any] = {INPUT: torch.empty(1, *graph.shape, device="meta", dtype=_float(graph))}
+    values: dict[str, Any] = {
+        INPUT: torch.empty(1, *graph.shape, device="meta", dtype=_float(graph))
+    }
     held = {name: tensor.to("meta") for name, tensor in graph.tensors.items()}
     nodes = []
     for node in graph.nodes:

@@ -155,5 +155,3 @@ def _skipped(value: Any, gone: dict[str, Any]) -> Any:
     while isinstance(value, Ref) and value.node in gone:
         value = gone[value.node]
     return value
-
-

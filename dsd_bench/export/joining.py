@@ -35,9 +35,7 @@ def join_constants(analysis: Analysis) -> Graph:
         tensors[name] = made
         new.add(name)
         nodes.append(replace(node, args={**node.args, "weight": Held(name)}))
-    return replace(
-        graph, nodes=tuple(nodes), tensors=tensors, parameters=graph.parameters | new
-    )
+    return replace(graph, nodes=tuple(nodes), tensors=tensors, parameters=graph.parameters | new)
 
 
 def _joined(analysis: Analysis, node: Node) -> torch.Tensor | None:

@@ -221,4 +221,3 @@ def _layer_left(needs: Needs, node: Node, info: Info) -> str:
 
 def _where(node: Node) -> str:
     return node.origin or node.op
-
