@@ -261,7 +261,7 @@ class Analysis:
         positional = [args[p.name] for p in operator.parameters if not p.keyword]
         named = {p.name: args[p.name] for p in operator.parameters if p.keyword}
         with torch.no_grad():
-            found: Floats = numpy.array(operator.call(*positional, **named), dtype=numpy.float64)
+            found: Floats = operator.call(*positional, **named).double().numpy().copy()
         found[~numpy.isfinite(found)] = numpy.nan
         return found
 

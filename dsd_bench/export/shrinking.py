@@ -71,12 +71,18 @@ class Shrunk:
 
 
 def masked_copy(model: nn.Module, masks: Masks | None) -> nn.Module:
-    """Return a copy of a network on the CPU, in eval mode, whose pruned weights are zero."""
+    """Return a copy of a network on the CPU, in eval mode, whose pruned weights are zero.
+
+    Raises:
+        RunError: if a mask is of a parameter that the network does not have.
+    """
     made = copy.deepcopy(model).cpu().eval()
     if masks is not None:
         parameters = dict(made.named_parameters(remove_duplicate=False))
         with torch.no_grad():
             for name, mask in masks.to("cpu").all():
+                if name not in parameters:
+                    raise RunError(f"a mask is of '{name}', which the network does not have")
                 parameters[name].masked_fill_(~mask, 0.0)  # a product may be -0.0
     return made.requires_grad_(False)
 
@@ -202,10 +208,10 @@ def _layer_left(needs: Needs, node: Node, info: Info) -> str:
     """Say which dead channels a layer keeps, and why."""
     kept = needs.index(node.name)
     reasons = []
-    dead = int((~needs.needed[node.name][kept]).sum())
+    dead = int((~needs.needed[node.name][kept] | ~numpy.isnan(info.const[kept])).sum())
     if dead and not needs.constant(node.name):
-        why = "groups of equal size" if info.rule == "grouped" else "other layers share them"
-        reasons.append(f"{dead} of {len(kept)} channels stay though nothing needs them: {why}")
+        why = "groups of equal size" if info.rule == "grouped" else "other layers share or pad them"
+        reasons.append(f"{dead} of {len(kept)} channels are dead and stay: {why}")
     source = needs.analysis.info[node.args["input"].node]
     if node.op in CONVOLUTIONS and padding(node):
         taken = needs.index(node.args["input"].node)
@@ -213,8 +219,8 @@ def _layer_left(needs: Needs, node: Node, info: Info) -> str:
         stuck = int((~numpy.isnan(const) & (const != 0)).sum())
         if stuck and len(kept):
             reasons.append(
-                f"{stuck} of {len(taken)} input channels are constant but not zero: with padding "
-                "they cannot become a bias"
+                f"{stuck} of {len(taken)} input channels that it keeps are constant but not zero: "
+                "with padding they cannot become a bias"
             )
     return "; ".join(reasons)
 
