@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dsd_bench.errors import RunError
 from dsd_bench.export import Network, shrink, trace
 from dsd_bench.export import shrinking as shrinking_module
-from dsd_bench.export.channels import Analysis
+from dsd_bench.export.analysis import Analysis
 from dsd_bench.export.checking import check
 from dsd_bench.export.folding import merge_linear
 from dsd_bench.export.shrinking import masked_copy, shrink_graph

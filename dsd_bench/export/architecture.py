@@ -185,16 +185,15 @@ class _Decoder:
         if len(value) != 1:
             raise ValueError("is no reference")
         ((what, name),) = value.items()
-        if what == "dtype" and kind in ("ScalarType", "int") and isinstance(name, str):
-            if name in _DTYPES:
-                return _DTYPES[name]
-        elif what == "node" and isinstance(name, str):
-            wanted = {"number": "int", "SymInt": "int"}.get(kind, kind)
-            if self.known.get(name) == wanted:
-                return Ref(name)
-        elif what == "tensor" and kind == "Tensor" and isinstance(name, str):
-            if name in self.tensors:
-                return Held(name)
+        if not isinstance(name, str):
+            raise ValueError("is no reference")
+        wanted = {"number": "int", "SymInt": "int"}.get(kind, kind)
+        if what == "dtype" and kind in ("ScalarType", "int") and name in _DTYPES:
+            return _DTYPES[name]
+        if what == "node" and self.known.get(name) == wanted:
+            return Ref(name)
+        if what == "tensor" and kind == "Tensor" and name in self.tensors:
+            return Held(name)
         raise ValueError(f"names no {kind} that is there before it")
 
 

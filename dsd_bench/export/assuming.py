@@ -14,9 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dsd_bench.export.channels import Analysis
+from dsd_bench.export.analysis import Analysis
 from dsd_bench.export.graph import INPUT, Graph, Held, Network, Node, Ref
-
 
 RELUS = ("relu.default", "relu6.default")
 _EDITED = ("conv1d.default", "conv2d.default", "conv3d.default", "linear.default", "batch_norm")

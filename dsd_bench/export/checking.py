@@ -54,7 +54,7 @@ def check(masked: nn.Module, other: Callable[[Tensor], Tensor], images: Tensor) 
         images: normalised float ``(N, C, H, W)``.
     """
     exact = copy.deepcopy(masked).double()
-    parts = images.split(BATCH)
+    parts = torch.split(images, BATCH)
     with torch.no_grad():
         wanted = torch.cat([exact(part.double()) for part in parts])
         plain = torch.cat([masked(part) for part in parts])

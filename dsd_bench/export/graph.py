@@ -186,7 +186,7 @@ class Network(nn.Module):
 def _steps(graph: Graph, places: Mapping[str, str]) -> list[tuple[Any, ...]]:
     """Return name, function, arguments, keywords and what is needed no more, for each node."""
     last = {name: place for place, node in enumerate(graph.nodes) for name in node.refs()}
-    steps = []
+    steps: list[tuple[Any, ...]] = []
     for place, node in enumerate(graph.nodes):
         args = {key: _placed(value, places) for key, value in node.args.items()}
         over = tuple(n for n in dict.fromkeys(node.refs()) if last[n] == place)

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy
 import torch
 
-from dsd_bench.export.channels import Analysis, padding
+from dsd_bench.export.analysis import Analysis
+from dsd_bench.export.channels import padding
 from dsd_bench.export.graph import Graph, Held, Node
 from dsd_bench.export.operators import CONVOLUTIONS
 

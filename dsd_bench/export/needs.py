@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy
-from numpy.typing import NDArray
 
-from dsd_bench.export.channels import SPLITS, Analysis, Info, affine, padding
-from dsd_bench.export.graph import Held, Node, Ref
+from dsd_bench.export.analysis import Analysis
+from dsd_bench.export.channels import SPLITS, Flags, Info, Ints, affine, padding, piece
+from dsd_bench.export.graph import Node, Ref
 from dsd_bench.export.operators import CONVOLUTIONS
-
-Flags = NDArray[numpy.bool_]
 
 
 class Needs:
@@ -42,7 +41,7 @@ class Needs:
         while self._evened():
             pass
 
-    def index(self, name: str) -> NDArray[numpy.int64]:
+    def index(self, name: str) -> Ints:
         """Return which channels of a tensor are kept, ascending."""
         roots = self.analysis.atoms.roots(self.analysis.info[name].atoms)
         return numpy.flatnonzero(self.kept[roots])
@@ -70,34 +69,34 @@ class Needs:
         need = self.needed[node.name]
         if not need.any():
             return
-        if info.rule in ("layer", "grouped", "depthwise"):
-            self._layer(node, info, need)
-        elif info.rule == "norm":
-            scale, _ = affine(self.analysis.graph, node)
-            self._add(node.args["input"], need & (scale != 0))
-        elif info.rule == "binary":
-            self._binary(node, info, need)
-        elif info.rule == "joined":
-            start = 0
-            for value in node.args["tensors"]:
-                count = self.analysis.info[value.node].channels
-                self._add(value, need[start : start + count])
-                start += count
-        elif info.rule == "slice":
-            self._slice(node, need)
-        elif info.rule == "view":
-            value = node.args.get("self", node.args.get("input"))
-            count = self.analysis.info[value.node].channels
-            self._add(value, need.reshape(count, -1).any(1))
-        elif info.rule == "same":
-            self._add(node.args.get("self", node.args.get("input")), need)
+        rule = _RULES.get(info.rule)
+        if rule is not None:
+            rule(self, node, need)
         else:
             for name in node.refs():
                 self._all(name)
-        for name in node.refs():
-            self._used.add(name)
+        self._used.update(node.refs())
 
-    def _add(self, value: Any, need: Flags) -> None:
+    def _same(self, node: Node, need: Flags) -> None:
+        self._add(node.args.get("self", node.args.get("input")), need)
+
+    def _norm(self, node: Node, need: Flags) -> None:
+        scale, _ = affine(self.analysis.graph, node)
+        self._add(node.args["input"], need & (scale != 0))
+
+    def _joined(self, node: Node, need: Flags) -> None:
+        start = 0
+        for value in node.args["tensors"]:
+            count = self.analysis.info[value.node].channels
+            self._add(value, need[start : start + count])
+            start += count
+
+    def _view(self, node: Node, need: Flags) -> None:
+        value = node.args.get("self", node.args.get("input"))
+        count = self.analysis.info[value.node].channels
+        self._add(value, need.reshape(count, -1).any(1))
+
+    def _add(self, value: Any, need: Flags | numpy.bool) -> None:
         if isinstance(value, Ref):
             self.needed[value.node] |= need
 
@@ -105,7 +104,8 @@ class Needs:
         value, taken = sliced(self.analysis, node)
         self.needed[value.node][taken] |= need
 
-    def _binary(self, node: Node, info: Info, need: Flags) -> None:
+    def _binary(self, node: Node, need: Flags) -> None:
+        info = self.analysis.info[node.name]
         for key, opposite in (("self", "other"), ("other", "self")):
             value = node.args[key]
             source = self.analysis.of(value)
@@ -122,9 +122,9 @@ class Needs:
         if source is not None:
             return numpy.broadcast_to(source.const == 0, (info.channels,))
         size = len(info.shape)
-        return self.analysis._vector(value, size, info.axis, info.channels) == 0
+        return numpy.equal(self.analysis.vector(value, size, info.axis, info.channels), 0)
 
-    def _layer(self, node: Node, info: Info, need: Flags) -> None:
+    def _layer(self, node: Node, need: Flags) -> None:
         value = node.args["input"]
         source = self.analysis.info[value.node]
         self._add(value, self.reads(node, need) & ~self.foldable(node))
@@ -148,7 +148,7 @@ class Needs:
         source = self.analysis.info[node.args["input"].node]
         const = source.const
         if node.op in CONVOLUTIONS and padding(node):
-            return const == 0
+            return numpy.equal(const, 0)
         if node.op not in CONVOLUTIONS and source.axis != len(source.shape) - 1:
             return numpy.zeros(source.channels, bool)
         return ~numpy.isnan(const)
@@ -191,8 +191,6 @@ class Needs:
 
 def sliced(analysis: Analysis, node: Node) -> tuple[Ref, slice]:
     """Return which tensor a slicing node takes its channels from, and which."""
-    from dsd_bench.export.channels import piece
-
     if node.op == "item":
         split = analysis.graph.names[node.args["self"].node]
         assert split.op in SPLITS
@@ -203,4 +201,13 @@ def sliced(analysis: Analysis, node: Node) -> tuple[Ref, slice]:
     return value, slice(*slice(node.args["start"], node.args["end"]).indices(count)[:2])
 
 
-__all__ = ["Flags", "Held", "Needs", "sliced"]
+_RULES: dict[str, Callable[[Needs, Node, Flags], None]] = {
+    **dict.fromkeys(("layer", "grouped", "depthwise"), Needs._layer),
+    "norm": Needs._norm,
+    "binary": Needs._binary,
+    "joined": Needs._joined,
+    "slice": Needs._slice,
+    "view": Needs._view,
+    "same": Needs._same,
+}
+"""How each rule of the forward pass hands on what is needed; others need all that they take."""

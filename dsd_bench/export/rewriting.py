@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from dsd_bench.export.channels import Info
+from dsd_bench.export.channels import Flags, Info, Ints
 from dsd_bench.export.graph import INPUT, Graph, Held, Node, Ref, without_dead
 from dsd_bench.export.needs import Needs, sliced
 from dsd_bench.export.operators import CONVOLUTIONS
 
-Ints = NDArray[numpy.int64]
 INDEX_BYTES = 8
 
 
@@ -101,10 +100,7 @@ class Rewriter:
     def _node(self, node: Node) -> None:
         info = self.analysis.info.get(node.name)
         if info is None:
-            if node.op in ("size", "int_mul", "int_add", "int_sub", "int_floordiv"):
-                self.names[node.name] = self._add(node, node.op, self._sized(node), None)
-            elif all(name in self.names or name in self.constants for name in node.refs()):
-                self.names[node.name] = self._add(node, node.op, self._args(node), None)
+            self._other(node)
             return
         kept = self.needs.index(node.name)
         if len(kept) == 0 or (not any(True for _ in node.refs()) and info.rule != "opaque"):
@@ -116,28 +112,35 @@ class Rewriter:
             return
         if not self._there(node):
             return
-        if info.rule in ("layer", "grouped", "depthwise"):
-            made = self._layer(node, info, kept)
-        elif info.rule == "binary":
-            made = self._binary(node, info, kept)
-        elif info.rule == "joined":
-            parts = [v for v in node.args["tensors"] if len(self.needs.index(v.node))]
-            args = {"tensors": [self._value(value) for value in parts], "dim": node.args["dim"]}
-            made = self._add(node, node.op, args, shape)
-        elif info.rule == "slice":
-            made = self._slice(node, info, kept)
-        elif info.rule == "view":
-            source = node.args.get("self", node.args.get("input"))
-            args = {"self": self._value(source), "shape": list(shape)}
-            made = self._add(node, "reshape.default", args, shape)
-        elif info.rule == "norm":
-            keys = ("weight", "bias", "mean", "var")
-            args = {key: self._cut(node.args[key], 0, kept) for key in keys}
-            args = {"input": self._value(node.args["input"]), **args, "eps": node.args["eps"]}
-            made = self._add(node, node.op, args, shape)
+        rule = _RULES.get(info.rule)
+        if rule is None:
+            self.names[node.name] = self._add(node, node.op, self._args(node), shape)
         else:
-            made = self._add(node, node.op, self._args(node), shape)
-        self.names[node.name] = made
+            self.names[node.name] = rule(self, node, info, kept)
+
+    def _other(self, node: Node) -> None:
+        """Write a node whose result is a whole number or a list of tensors."""
+        if node.op == "size" or node.op.startswith("int_"):
+            self.names[node.name] = self._add(node, node.op, self._sized(node), None)
+        elif all(name in self.names or name in self.constants for name in node.refs()):
+            self.names[node.name] = self._add(node, node.op, self._args(node), None)
+
+    def _joined(self, node: Node, info: Info, kept: Ints) -> str:
+        parts = [v for v in node.args["tensors"] if len(self.needs.index(v.node))]
+        args = {"tensors": [self._value(value) for value in parts], "dim": node.args["dim"]}
+        return self._add(node, node.op, args, self._shape(info, len(kept)))
+
+    def _view(self, node: Node, info: Info, kept: Ints) -> str:
+        source, shape = node.args.get("self", node.args.get("input")), self._shape(info, len(kept))
+        args = {"self": self._value(source), "shape": list(shape)}
+        return self._add(node, "reshape.default", args, shape)
+
+    def _norm(self, node: Node, info: Info, kept: Ints) -> str:
+        args = {"input": self._value(node.args["input"]), "eps": node.args["eps"]}
+        for key in ("weight", "bias", "mean", "var"):
+            args[key] = self._cut(node.args[key], 0, kept)
+        args = {key: args[key] for key in node.args}
+        return self._add(node, node.op, args, self._shape(info, len(kept)))
 
     def _there(self, node: Node) -> bool:
         """Whether what a node takes was written; what nothing needs may not be."""
@@ -182,7 +185,8 @@ class Rewriter:
         for key, opposite in (("self", "other"), ("other", "self")):
             vector = self._side(node.args[key], info)
             if vector is not None and self._neutral(node, key, vector, opposite, info):
-                return self._value(node.args[opposite]).node
+                found: Ref = self._value(node.args[opposite])
+                return found.node
             if vector is not None:
                 args[key] = self._hold(
                     f"{node.name}.{key}", self._broadcast(info, vector), parameter=True
@@ -222,23 +226,19 @@ class Rewriter:
         source = node.args["input"]
         taken = self.needs.index(source.node)
         weight = self.analysis.held(node.args["weight"])
-        bias = self._folded(node, kept, taken)
-        if info.rule == "layer" and node.op == "linear.default":
-            value = self._selected(node, kept, taken, weight)
-            if value is not None:
-                taken, args["input"] = value
-            else:
-                args["input"] = self._value(source)
+        reads = self._read(node, kept, taken, weight)
+        bias = self._folded(node, kept, taken if reads is None else taken[reads])
+        if reads is None:
+            args["input"] = self._value(source)
+        else:
+            args["input"], taken = self._selected(node, reads), taken[reads]
+        if info.rule != "layer":
+            cut, args["groups"] = self._grouped(node, info, kept, taken, weight)
+        else:
             whole = self.analysis.info[source.node]
-            if whole.axis != len(whole.shape) - 1:
+            if node.op == "linear.default" and whole.axis != len(whole.shape) - 1:
                 taken = numpy.arange(weight.shape[1])
             cut = weight[torch.from_numpy(kept)][:, torch.from_numpy(taken)]
-        elif info.rule == "layer":
-            args["input"] = self._value(source)
-            cut = weight[torch.from_numpy(kept)][:, torch.from_numpy(taken)]
-        else:
-            args["input"] = self._value(source)
-            cut, args["groups"] = self._grouped(node, info, kept, taken, weight)
         args["weight"] = self._hold(node.args["weight"].tensor, cut.contiguous())
         args["bias"] = None
         own = node.args["bias"]
@@ -252,26 +252,30 @@ class Rewriter:
     def _args_but(self, node: Node, *names: str) -> dict[str, Any]:
         return {key: self._value(v) for key, v in node.args.items() if key not in names}
 
-    def _selected(
-        self, node: Node, kept: Ints, taken: Ints, weight: Tensor
-    ) -> tuple[Ints, Any] | None:
-        """Let a linear layer read only a part of its input, where that saves bytes."""
+    def _read(self, node: Node, kept: Ints, taken: Ints, weight: Tensor) -> Flags | None:
+        """Return which of the inputs that are there a linear layer reads; None: it reads all.
+
+        A part of them is taken out only where that saves more bytes than the indices take.
+        """
         source = node.args["input"]
-        whole = self.analysis.info[source.node]
-        if len(whole.shape) != 2 or source.node in self.constants:
+        if node.op != "linear.default" or source.node in self.constants:
+            return None
+        if len(self.analysis.info[source.node].shape) != 2:
             return None
         rows = numpy.zeros(len(weight), bool)
         rows[kept] = True
         reads = self.needs.reads(node, rows)[taken] & ~self.needs.foldable(node)[taken]
-        gone = len(taken) - int(reads.sum())
-        if gone * len(kept) * self.itemsize <= int(reads.sum()) * INDEX_BYTES or not reads.any():
-            return None
+        some = int(reads.sum())
+        saves = (len(taken) - some) * len(kept) * self.itemsize > some * INDEX_BYTES
+        return reads if saves and some else None
+
+    def _selected(self, node: Node, reads: Flags) -> Ref:
+        """Take a part of a linear layer's input out."""
         index = torch.from_numpy(numpy.flatnonzero(reads))
         base = node.args["weight"].tensor.removesuffix("weight")
         held = self._hold(f"{base}inputs", index, parameter=False)
-        args = {"self": self._value(source), "dim": 1, "index": held}
-        made = self._add(node, "index_select.default", args, (-1, len(index)))
-        return taken[reads], Ref(made)
+        args = {"self": self._value(node.args["input"]), "dim": 1, "index": held}
+        return Ref(self._add(node, "index_select.default", args, (-1, len(index))))
 
     def _folded(self, node: Node, kept: Ints, taken: Ints) -> Tensor | None:
         """Return the bias of a layer with what constant channels that are gone add to it."""
@@ -279,12 +283,7 @@ class Rewriter:
         bias = self.analysis.held(own) if isinstance(own, Held) else None
         const = numpy.nan_to_num(self.analysis.info[node.args["input"].node].const, nan=0.0)
         gone = self.needs.foldable(node)
-        if node.op == "linear.default" and self._selects(node, kept, taken, weight):
-            rows = numpy.zeros(len(weight), bool)
-            rows[kept] = True
-            gone = gone | ~self.needs.reads(node, rows)
-        else:
-            gone[taken] = False
+        gone[taken] = False
         const = numpy.where(gone, const, 0.0)
         if const.any():
             groups = node.args["groups"] if node.op in CONVOLUTIONS else 1
@@ -293,17 +292,6 @@ class Rewriter:
             added = torch.cat([s @ part for s, part in zip(sums.chunk(groups), parts)])
             bias = added if bias is None else bias + added
         return None if bias is None else bias[torch.from_numpy(kept)].contiguous()
-
-    def _selects(self, node: Node, kept: Ints, taken: Ints, weight: Tensor) -> bool:
-        source = node.args["input"]
-        if len(self.analysis.info[source.node].shape) != 2 or source.node in self.constants:
-            return False
-        rows = numpy.zeros(len(weight), bool)
-        rows[kept] = True
-        reads = self.needs.reads(node, rows)[taken] & ~self.needs.foldable(node)[taken]
-        gone = len(taken) - int(reads.sum())
-        few = gone * len(kept) * self.itemsize > int(reads.sum()) * INDEX_BYTES
-        return few and bool(reads.any())
 
     def _grouped(
         self, node: Node, info: Info, kept: Ints, taken: Ints, weight: Tensor
@@ -319,6 +307,17 @@ class Rewriter:
             block = weight[torch.from_numpy(kept[own == group])]
             blocks.append(block[:, torch.from_numpy(columns)])
         return torch.cat(blocks), len(blocks)
+
+
+_RULES: dict[str, Callable[[Rewriter, Node, Info, Ints], str]] = {
+    **dict.fromkeys(("layer", "grouped", "depthwise"), Rewriter._layer),
+    "norm": Rewriter._norm,
+    "binary": Rewriter._binary,
+    "joined": Rewriter._joined,
+    "slice": Rewriter._slice,
+    "view": Rewriter._view,
+}
+"""How the nodes of each rule are cut down; others take what they take."""
 
 
 def _equal(one: Tensor, other: Tensor) -> bool:

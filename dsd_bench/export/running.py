@@ -108,7 +108,8 @@ def export_run(
         data_dir: where data sets lie: the check is on real test images.
         download: whether data may be downloaded.
         sparse: write the masked network as bits and values instead of the shrunk one.
-        fold_bn, assume_data: see :func:`shrink`; the train part is what is assumed of.
+        fold_bn: see :func:`shrink`.
+        assume_data: likewise; the train part is watched.
         licence: of the weights, for the card.
 
     Returns:
@@ -146,21 +147,31 @@ def export_opened(
         fold_bn=fold_bn,
         assume_data=opened.train_batches() if assume_data else None,
     )
-    existed = path.exists()
+    exact = sparse or not assume_data
+    if exact and not sparse:
+        _refuse(path, check(shrunk.masked, shrunk.model, images))  # before a file is replaced
     logits = _write(opened, shrunk, path, sparse)
     found = check(shrunk.masked, logits, images)
-    if not found.passed and not (assume_data and not sparse):
-        if not existed:
+    if exact:
+        try:
+            _refuse(path, found)
+        except RunError:
             with suppress(OSError):
                 path.unlink()
+            raise
+    told = _told(opened, shrunk, path, sparse, found)
+    write_card(told, opened, licence)
+    return told
+
+
+def _refuse(path: Path, found: Check) -> None:
+    """Raise :class:`RunError` if logits differ by more than rounding."""
+    if not found.passed:
         raise RunError(
             f"{path}: its logits differ from the masked network's by "
             f"{found.max_abs_logit_difference:.3g} on {found.images} test images, "
             f"{found.tolerance:.3g} is allowed: not exported"
         )
-    told = _told(opened, shrunk, path, sparse, found)
-    write_card(told, opened, licence)
-    return told
 
 
 def _write(opened: Opened, shrunk: Shrunk, path: Path, sparse: bool) -> Logits:

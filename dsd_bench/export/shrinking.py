@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from dsd_bench.errors import RunError
+from dsd_bench.export.analysis import Analysis
 from dsd_bench.export.assuming import Assumed, assume
-from dsd_bench.export.channels import Analysis, Info, padding
+from dsd_bench.export.channels import Info, padding
 from dsd_bench.export.folding import fold_batch_norms, merge_linear
 from dsd_bench.export.graph import Graph, Network, Node
 from dsd_bench.export.joining import join_constants
@@ -131,7 +132,8 @@ def shrink(
         return Shrunk(masked, masked, None, (left,), dense, dense, weights, nonzero, None)
     itemsize = next(masked.parameters()).element_size()
     exact: nn.Module = copy.deepcopy(masked).double()
-    graph, assumed = graph.to(torch.float64), ()
+    graph = graph.to(torch.float64)
+    assumed: tuple[Assumed, ...] = ()
     if assume_data is not None:
         graph, assumed = assume(graph, assume_data)
         exact = Network(graph)

@@ -80,7 +80,7 @@ class _Reader:
 
     def _inputs(self) -> None:
         """Note what the placeholders stand for: the images, or a held tensor."""
-        state = dict(self.model.named_parameters(remove_duplicate=False))
+        state: dict[str, Tensor] = dict(self.model.named_parameters(remove_duplicate=False))
         state |= dict(self.model.named_buffers(remove_duplicate=False))
         first: dict[int, str] = {}
         for spec in self.program.graph_signature.input_specs:

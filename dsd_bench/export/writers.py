@@ -28,7 +28,8 @@ def check_target(path: Path, sparse: bool = False) -> None:
         raise UsageError(f"-o '{path}': the name must end in {', '.join(SUFFIXES)}")
     if sparse and path.suffix != ".safetensors":
         raise UsageError(
-            f"-o '{path}': --sparse is for .safetensors; runtimes of {path.suffix} hold zeros in full"
+            f"-o '{path}': --sparse is for .safetensors; what reads {path.suffix} holds zeros in "
+            "full"
         )
     if path.is_dir():
         raise UsageError(f"-o '{path}': is a folder; give the name of a file")
