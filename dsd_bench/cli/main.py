@@ -38,6 +38,7 @@ COMMANDS = {
     "compare": ("dsd_bench.cli.comparing", "Compare two methods seed by seed, along their curves."),
     "report": ("dsd_bench.cli.reporting", "One HTML page on runs, a suite or a board."),
     "export": ("dsd_bench.cli.export", "Write a run's network without what is dead in it."),
+    "latency": ("dsd_bench.cli.latency", "Time dense, masked and shrunk networks side by side."),
     "plugins": ("dsd_bench.cli.plugins", "List every component by kind, and broken plugins."),
     "info": ("dsd_bench.cli.plugins", "Describe one component: parameters, citation, origin."),
     "submit": ("dsd_bench.cli.boards", "Make leaderboard rows of finished runs."),
