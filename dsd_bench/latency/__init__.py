@@ -9,7 +9,7 @@ Its numbers are a machine's, so they are on no board.
 from __future__ import annotations
 
 from dsd_bench.latency.backends import BACKENDS
-from dsd_bench.latency.measure import BLOCKS, measure
+from dsd_bench.latency.measuring import BLOCKS, measure
 from dsd_bench.latency.ratios import Ratio, median_interval, ratio
 from dsd_bench.latency.records import Latency, read_latency
 from dsd_bench.latency.variants import AGAIN, DENSE, Subject, of_files, of_run

@@ -111,6 +111,8 @@ def _shape(file: Path) -> tuple[int, ...]:
         raise UsageError(
             f"{file}: a .pt2 may hold pickles and is never loaded; export .safetensors"
         )
+    if not file.is_file():
+        raise UsageError(f"{file}: no such file")
     if file.suffix == ".safetensors":
         return tuple(load_exported(file).graph.shape)
     if file.suffix != ".onnx":
