@@ -213,7 +213,7 @@ def test_a_backend_that_is_missing_or_fails_is_skipped(monkeypatch: pytest.Monke
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             raise RuntimeError("no kernel\nfor this")
 
-    with pytest.raises(Skipped, match="no kernel for this"):
+    with pytest.raises(Skipped, match="no kernel"):
         ready("eager", Broken(), IMAGES, 1, cpu_clock)
     with pytest.raises(Skipped, match=r"reads no \.onnx"):
         ready("eager", Path("a.onnx"), IMAGES, 1, cpu_clock)
