@@ -22,6 +22,7 @@ from dsd_bench.errors import DsdError, describe, message
 
 COMMANDS = {
     "run": ("dsd_bench.cli.run", "Prune and retrain step by step; with no option, on real data."),
+    "compress": ("dsd_bench.cli.compress", "Make a network smaller for one's own images."),
     "runs": ("dsd_bench.cli.runs", "List the runs that are there, finished or not."),
     "show": ("dsd_bench.cli.show", "Show runs as curves, tables or CSV."),
     "ledger": ("dsd_bench.cli.ledger", "What every training cost, in multiply-accumulates."),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
+
+from pydantic import SerializerFunctionWrapHandler, model_serializer
 
 from dsd_bench.components import Component
 from dsd_bench.data import DatasetParams
@@ -43,6 +45,17 @@ class ImageFolderParams(DatasetParams):
         le=4096,
         unit="pixels",
     )
+    normalise: Literal["imagenet", "inception", "dpn", "clip"] | None = param(
+        None,
+        help="mean and std that images are normalised with, those that published weights were "
+        "trained with, by timm's names (default: the train images' own)",
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_newest(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what files had no word for, where it says what was always done."""
+        value: dict[str, Any] = handler(self)
+        return {k: v for k, v in value.items() if k != "normalise" or v is not None}
 
 
 def _size(side: int, own: str) -> int | None:

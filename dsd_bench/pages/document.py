@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
 from dsd_bench.pages import sections
+from dsd_bench.pages.curves import Drawing
 from dsd_bench.pages.markup import Markup, data, el, join, raw
 from dsd_bench.pages.replays import replayed
 from dsd_bench.pages.subject import Subject
@@ -31,7 +33,6 @@ def _hash(text: str) -> str:
 
 def page(subject: Subject) -> str:
     """Return the whole page; the same subject gives the same text."""
-    style, script = asset("page.css"), asset("page.js")
     drawn, curves = {}, sections.figures(subject)
     parts: list[Markup | None] = [sections.summary(subject), curves[0]]
     drawn.update(curves[1])
@@ -40,6 +41,21 @@ def page(subject: Subject) -> str:
         drawn.update(figures)
     parts.append(sections.rules(replayed(subject.every)))
     parts += [sections.rounds(subject), sections.origin(subject)]
+    return assemble(subject.title, _header(subject), parts, drawn)
+
+
+def assemble(
+    title: str, header: Markup, parts: Sequence[Markup | None], drawn: Mapping[str, Drawing]
+) -> str:
+    """Return a page that loads nothing.
+
+    Args:
+        title: of its window.
+        header: what stands above all.
+        parts: its sections, from :func:`dsd_bench.pages.sections.section`; None is left out.
+        drawn: its figures by their identities.
+    """
+    style, script = asset("page.css"), asset("page.js")
     kept = {name: one.data for name, one in drawn.items()}
     head = el(
         "head",
@@ -47,12 +63,12 @@ def page(subject: Subject) -> str:
         el("meta", http_equiv="Content-Security-Policy", content=policy(style, script)),
         el("meta", name_="viewport", content="width=device-width, initial-scale=1"),
         el("meta", name_="color-scheme", content="light dark"),
-        el("title", subject.title),
+        el("title", title),
         raw("style", style),
     )
     body = el(
         "body",
-        _header(subject),
+        header,
         _contents(parts),
         el("main", parts),
         el("footer", "Made by dsd-bench; this file loads nothing."),
@@ -79,7 +95,7 @@ def _header(subject: Subject) -> Markup:
     )
 
 
-def _contents(parts: list[Markup | None]) -> Markup:
+def _contents(parts: Sequence[Markup | None]) -> Markup:
     links = []
     for part in parts:
         if part is not None:

@@ -75,7 +75,10 @@ def scan(root: Path, parts: Parts, what: str) -> Listing:
     """
     folders = _folders(root, parts, what)
     if "train" not in folders:
-        raise DataError(f"{what}: {root} has no folder train/ (expected train/CLASS/IMAGE)")
+        found = ", ".join(f"{path.name}/" for path in class_folders(root)[:3])
+        there = f": make train/ and move the classes' folders ({found} ...) into it"
+        text = f"{what}: {root} has no folder train/ (expected train/CLASS/IMAGE)"
+        raise DataError(text + (there if found else ""))
     others: Counter[str] = Counter()
     found = {
         part: {label.name: _images(label, root, others) for label in class_folders(folder)}

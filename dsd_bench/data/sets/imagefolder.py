@@ -12,7 +12,7 @@ from dsd_bench.data import Dataset, RawData, Samples
 from dsd_bench.data.builtin import ImageFolderParams
 from dsd_bench.data.digests import digests
 from dsd_bench.data.sets.folders import Listing, images, scan
-from dsd_bench.data.sets.recipes import cifar_schedule
+from dsd_bench.data.sets.recipes import PUBLISHED, cifar_schedule
 from dsd_bench.data.statistics import channel_statistics
 from dsd_bench.errors import DataError
 
@@ -23,7 +23,8 @@ TEST_FRACTION = 0.2
 
 
 class ImageFolder(Dataset):
-    """Images as 8-bit RGB; sizes, channels' mean and std come from the images.
+    """Images as 8-bit RGB; sizes, channels' mean and std come from the images, or the
+    latter from published weights (``normalise``).
 
     The standard transform is CIFAR's in proportion: a flip, and a shift by up to 1/8 of the side.
     Without ``test/``, 20 % of the train images are drawn for test, stratified, anew for each
@@ -73,11 +74,14 @@ class ImageFolder(Dataset):
         from dsd_bench.data.images import common_size, settle
 
         listing = self._scan(data_dir)
-        given = self.params.size
-        size = (given, given) if given else common_size(listing.every())
+        side = self.params.size
+        size = (side, side) if side else common_size(listing.every())
         parts = settle({part: listing.files(part, size) for part in listing.parts})
         samples = {part: Samples(parts[part], listing.labels(part)) for part in parts}
-        mean, std = channel_statistics(samples["train"].images)
+        if given := self.params.normalise:
+            mean, std = PUBLISHED[given]
+        else:
+            mean, std = channel_statistics(samples["train"].images)
         return RawData(
             train=samples["train"],
             test=samples.get("test"),
@@ -89,6 +93,14 @@ class ImageFolder(Dataset):
             shift=max(1, min(size) // 8),
             test_size=0 if "test" in samples else round(TEST_FRACTION * len(parts["train"])),
         )
+
+    def class_names(self, data_dir: Path) -> tuple[str, ...]:
+        """Return the classes' names in the order of their numbers.
+
+        Raises:
+            DataError: if the folder is not as it should be.
+        """
+        return self._scan(data_dir).classes
 
     def _scan(self, data_dir: Path) -> Listing:
         """Find the folder: as it is given, else below ``data_dir``."""

@@ -7,6 +7,18 @@ from typing import Any
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Per channel, of images scaled to 0..1, as torchvision's models take them."""
 
+Channels = tuple[float, float, float]
+PUBLISHED: dict[str, tuple[Channels, Channels]] = {
+    "imagenet": (IMAGENET_MEAN, IMAGENET_STD),
+    "inception": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "dpn": ((124 / 255, 117 / 255, 104 / 255), (1 / (0.0167 * 255),) * 3),
+    "clip": (
+        (0.48145466, 0.4578275, 0.40821073),
+        (0.26862954, 0.26130258, 0.27577711),
+    ),
+}
+"""Mean and std per channel by timm's names (``timm.data.constants``): of published weights."""
+
 
 def cifar_schedule(model: str | None) -> dict[str, Any]:
     """Return Table 4's protocol for CIFAR (App. B): 28 prunings, to 99.8 % sparsity.
