@@ -183,9 +183,9 @@ def _print_plan(console: Console, ready: Ready, notes: list[str]) -> None:
         "of memory",
     }  # fmt: skip
     for name, words in lines.items():
-        console.print(Text(f"{name:<11} {words}"))
+        console.print(Text(f"{name:<11} {words}"), soft_wrap=True)
     for note in [*notes, *ready.notes]:
-        console.print(Text(f"note        {note}", style="yellow"))
+        console.print(Text(f"note        {note}", style="yellow"), soft_wrap=True)
 
 
 def plan_json(ready: Ready) -> dict[str, Any]:
@@ -209,6 +209,7 @@ def _result(
     output: Path,
 ) -> Result:
     from dsd_bench.compress import result
+    from dsd_bench.compress.shipping import ship
     from dsd_bench.compress.starting import run_command
 
     words, layer, places = told
@@ -225,7 +226,7 @@ def _result(
         chosen=at,
         choosers=tuple(result.choices(curve, ready.asked.choose)),
         outcome=result.outcome(original, curve, at, ready.classes),
-        shipped=None,
+        shipped=ship(curve, at, ready.data, places["data_dir"], output),
         commands=commands,
         output=output,
     )
@@ -248,7 +249,7 @@ def _print_end(console: Console, result: Result) -> None:
 
     console.print()
     for what, words in lines(result):
-        console.print(Text(f"{what:<25} {words}"))
+        console.print(Text(f"{what:<25} {words}"), soft_wrap=True)
     console.print(Text(f"{'page':<25} {result.output / PAGE}"))
     console.print(Text("the same runs by themselves:"))
     for one in result.commands[1:]:

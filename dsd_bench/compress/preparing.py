@@ -16,6 +16,7 @@ from dsd_bench.config.resolve import resolve
 from dsd_bench.config.run import RunConfig, digest
 from dsd_bench.costs.counting import Sizes
 from dsd_bench.costs.timing import pace
+from dsd_bench.data.prepare import Prepared
 from dsd_bench.errors import DsdError
 from dsd_bench.executors import Settings
 from dsd_bench.experiment.assemble import Sources, build_model, load_data
@@ -35,6 +36,7 @@ class Ready:
         asked: by the user.
         begin: where the original begins.
         shared: options of both runs.
+        data: split as both runs split it.
         classes: and their images.
         lengths: of the trainings.
         seconds: that all will take here at most, about.
@@ -47,6 +49,7 @@ class Ready:
     asked: Asked
     begin: Start
     shared: Layer
+    data: Prepared
     classes: Classes
     lengths: Lengths
     seconds: float
@@ -89,7 +92,7 @@ def prepare(asked: Asked, places: Mapping[str, Path], settings: Settings, output
             "think of a smaller --batch-size or --size"
         )
     seconds = paces.seconds(lengths)
-    told = asked, begin, shared, classes, lengths, seconds, size
+    told = asked, begin, shared, data, classes, lengths, seconds, size
     return Ready(*told, original, layer, tuple(notes))
 
 
