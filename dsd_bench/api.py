@@ -268,6 +268,6 @@ def load_model(
     context = device.make_context("cpu", 1, False, "fp32")
     shape, classes = image_shape(config, Sources(path.parent, Path(data_dir)))
     with remembering(path):
-        model = build_model(config.model, 0, shape, classes, context)
+        model = build_model(config.model.unfetched(), 0, shape, classes, context)
     load_kept_weights(model, tensors, str(path))
     return model.eval()

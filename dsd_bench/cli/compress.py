@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from rich.text import Text
 
 from dsd_bench import api
 from dsd_bench.cli.carrying import (
+    Command,
     exit_code,
     how,
     how_options,
@@ -34,6 +35,7 @@ from dsd_bench.reports.words import duration, open_console, parse_duration, size
 if TYPE_CHECKING:
     from dsd_bench.compress.preparing import Ready
     from dsd_bench.compress.result import Result
+    from dsd_bench.store.runs import StoredRun
 
 PAGE = "report.html"
 
@@ -47,57 +49,135 @@ class CompressCommand(Sectioned):
         return super().parse_args(ctx, args)
 
 
-def _what(*names: str, **kwargs: Any) -> Any:
+def _what(*names: str, **kwargs: Any) -> Callable[[Command], Command]:
     return click.option(*names, cls=Option, heading="What is made smaller", **kwargs)
 
 
-def _length(*names: str, **kwargs: Any) -> Any:
+def _length(*names: str, **kwargs: Any) -> Callable[[Command], Command]:
     return click.option(*names, cls=Option, heading="How, and for how long", **kwargs)
 
 
 @click.command(cls=CompressCommand, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("data", metavar="DATA")
-@_what("--model", required=True, metavar="NAME[:KEY=VALUE,...]",
-       help="Network: timm:resnet18, torchvision:NAME, or any model component.")
+@_what(
+    "--model",
+    required=True,
+    metavar="NAME[:KEY=VALUE,...]",
+    help="Network: timm:resnet18, torchvision:NAME, or any model component.",
+)
 @_what("--weights", metavar="FILE", help="Begin from the weights in this safetensors file.")
-@_what("--weights-head", "head", metavar="keep|replace",
-       help="Of --weights: whether its output layer is taken too (default: keep).")
-@_what("--size", type=click.IntRange(1), metavar="N",
-       help="Height and width to resize images to (default: their own, else 224).")
-@_what("--normalise", metavar="NAME", default="auto", show_default=True,
-       help="Mean and std: images (their own), imagenet, inception, dpn, clip; auto: those that "
-       "published weights were trained with.")
-@_what("--seed", type=click.IntRange(0), default=0, help="Seed of split and trainings (default: 0).")
+@_what(
+    "--weights-head",
+    "head",
+    metavar="keep|replace",
+    help="Of --weights: whether its output layer is taken too (default: keep).",
+)
+@_what(
+    "--size",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Height and width to resize images to (default: their own, else 224).",
+)
+@_what(
+    "--skip-unreadable",
+    is_flag=True,
+    help="Go on without images that cannot be read, and name them (default: refuse).",
+)
+@_what(
+    "--normalise",
+    metavar="NAME",
+    default="auto",
+    show_default=True,
+    help="Mean and std: images (their own), imagenet, inception, dpn, clip; auto: those that "
+    "published weights were trained with.",
+)
+@_what(
+    "--seed", type=click.IntRange(0), default=0, help="Seed of split and trainings (default: 0)."
+)
 @_length("--structured", is_flag=True, help="Prune whole filters: smaller and faster everywhere.")
-@_length("--fraction", type=click.FloatRange(0, 1, min_open=True, max_open=True), metavar="X",
-         help="Of what is left, pruned each round (default: 0.2; structured 0.25).")
-@_length("--choose", default="one-se", show_default=True, metavar="NAME[:KEY=VALUE,...]",
-         help="Which round is returned: one-se, max-drop:0.01, best, ...")
-@_length("--stop", default="entropy-gate", show_default=True, metavar="NAME[:KEY=VALUE,...]",
-         help="What ends the curve early.")
-@_length("--distil/--no-distil", default=True,
-         help="Whether the original teaches the pruned networks (default: it does).")
+@_length(
+    "--fraction",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    metavar="X",
+    help="Of what is left, pruned each round (default: 0.2; structured 0.25).",
+)
+@_length(
+    "--choose",
+    default="one-se",
+    show_default=True,
+    metavar="NAME[:KEY=VALUE,...]",
+    help="Which round is returned: one-se, max-drop:0.01, best, ...",
+)
+@_length(
+    "--stop",
+    default="entropy-gate",
+    show_default=True,
+    metavar="NAME[:KEY=VALUE,...]",
+    help="What ends the curve early.",
+)
+@_length(
+    "--distil/--no-distil",
+    default=True,
+    help="Whether the original teaches the pruned networks (default: it does).",
+)
 @_length("--budget", metavar="TIME", help="Plan rounds and epochs to take this long: 30m, 2h, ...")
-@_length("--dense-epochs", type=click.IntRange(0), metavar="N",
-         help="Train the original so long first (default: 0 for weights with their own output "
-         "layer, 10 for other weights, 40 from scratch).")
-@_length("--retrain-epochs", type=click.IntRange(1), metavar="N",
-         help="Train so long after each pruning (default: 8).")
-@_length("--rounds", type=click.IntRange(1), metavar="N",
-         help="At most so many prunings (default: 14; structured 8).")
-@_length("--lr", type=click.FloatRange(0, min_open=True), metavar="X",
-         help="Learning rate (default: 0.01; from scratch 0.1 first).")
-@_length("--batch-size", type=click.IntRange(1), metavar="N",
-         help="Samples a step (default: 128, of few images 32).")
+@_length(
+    "--dense-epochs",
+    type=click.IntRange(0),
+    metavar="N",
+    help="Train the original so long first (default: 0 for weights with their own output "
+    "layer, 10 for other weights, 40 from scratch).",
+)
+@_length(
+    "--retrain-epochs",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Train so long after each pruning (default: 8).",
+)
+@_length(
+    "--rounds",
+    type=click.IntRange(1),
+    metavar="N",
+    help="At most so many prunings (default: 14; structured 8).",
+)
+@_length(
+    "--lr",
+    type=click.FloatRange(0, min_open=True),
+    metavar="X",
+    help="Learning rate (default: 0.01; from scratch 0.1 first).",
+)
+@_length(
+    "--batch-size",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Samples a step (default: 128, of few images 32).",
+)
 @_length("--precision", type=click.Choice(["fp32", "tf32", "bf16"]), help="Arithmetic.")
-@click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False),
-              default="compressed", show_default=True, metavar="FOLDER", cls=Option,
-              heading="How it is run", help="Where the network, the page and result.json go.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    default="compressed",
+    show_default=True,
+    metavar="FOLDER",
+    cls=Option,
+    heading="How it is run",
+    help="Where the network, the page and result.json go.",
+)
+@click.option(
+    "--onnx",
+    is_flag=True,
+    cls=Option,
+    heading="How it is run",
+    help="Write the network as ONNX too (pip install 'dsd-bench[onnx]').",
+)
 @how_options
 @how("--force", is_flag=True, help="Begin both runs anew.")
 @how("--dry-run", is_flag=True, help="Say what would be run and what it takes; train nothing.")
 @how("--json", "as_json", is_flag=True, help="Print the outcome as JSON alone on stdout.")
-def compress(output: Path, force: bool, dry_run: bool, as_json: bool, **given: Any) -> int:
+def compress(
+    output: Path, onnx: bool, force: bool, dry_run: bool, as_json: bool, **given: Any
+) -> int:
     """Make a network smaller for one's own images: prune it, choose, export, and say what it cost.
 
     DATA is a folder with train/CLASS/IMAGE (val/ and test/ alike, if you have them), or a data
@@ -134,7 +214,7 @@ def compress(output: Path, force: bool, dry_run: bool, as_json: bool, **given: A
     second, code = carry.out(config)
     if second is None:
         return code
-    result = _result(ready, first, second, (words, layer, places), output)
+    result = _result(ready, first, second, (words, layer, places), output, onnx)
     _write(result)
     if as_json:
         say_json(result.to_json() | {"page": str(output / PAGE)})
@@ -152,7 +232,7 @@ class _Carrying:
         self._console, self._runs_dir, self._force = console, runs_dir, force
         self._settings, self._executor = settings, executor
 
-    def out(self, config: RunConfig) -> tuple[api.StoredRun | None, int]:
+    def out(self, config: RunConfig) -> tuple[StoredRun | None, int]:
         """Return the finished run, or None and the code to end with."""
         planned = plan([config], self._runs_dir, self._force)
         with open_view(self._console, planned) as view:
@@ -203,10 +283,11 @@ def plan_json(ready: Ready) -> dict[str, Any]:
 
 def _result(
     ready: Ready,
-    original: api.StoredRun,
-    curve: api.StoredRun,
+    original: StoredRun,
+    curve: StoredRun,
     told: tuple[list[str], Mapping[str, Any], Mapping[str, Path]],
     output: Path,
+    onnx: bool,
 ) -> Result:
     from dsd_bench.compress import result
     from dsd_bench.compress.shipping import ship
@@ -216,8 +297,8 @@ def _result(
     at = result.chosen_round(curve)
     commands = (
         shlex.join(["dsd-bench", *words]),
-        run_command(ready.layer, download="pretrained" in ready.begin.model, **places),
-        run_command(dict(layer), **places),
+        run_command(ready.layer, places, download=ready.begin.model != ready.begin.bare),
+        run_command(dict(layer), places),
     )
     return result.Result(
         ready=ready,
@@ -226,7 +307,7 @@ def _result(
         chosen=at,
         choosers=tuple(result.choices(curve, ready.asked.choose)),
         outcome=result.outcome(original, curve, at, ready.classes),
-        shipped=ship(curve, at, ready.data, places["data_dir"], output),
+        shipped=ship(curve, places["data_dir"], output, onnx),
         commands=commands,
         output=output,
     )

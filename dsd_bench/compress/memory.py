@@ -52,8 +52,10 @@ def needed(model: nn.Module, sizes: Sizes, batch: int, images: int, taught: bool
         images: bytes of the decoded images that are held.
         taught: whether a teacher of the same size passes its judgement.
     """
-    state = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
-    passed = activation_bytes(model, sizes) * min(batch, sizes.train)
+    state: int = sum(
+        tensor.numel() * tensor.element_size() for tensor in model.state_dict().values()
+    )
+    passed: int = activation_bytes(model, sizes) * min(batch, sizes.train)
     return FRAMEWORK + images + (COPIES + taught) * state + 2 * passed
 
 

@@ -128,7 +128,7 @@ def mcnemar(lost: int, won: int) -> float:
     if not differ:
         return 1.0
     tail = sum(math.comb(differ, k) for k in range(fewer + 1))
-    return min(1.0, 2 * tail / 2**differ)
+    return min(1.0, float(2 * tail / 2**differ))
 
 
 def holm(values: Sequence[float]) -> list[float]:
@@ -145,7 +145,8 @@ def compare(before: Flags, after: Flags, classes: Classes) -> Outcome:
     """Compare two networks on the test images.
 
     Args:
-        before, after: bool ``(N,)``, which images the original and the chosen round get right.
+        before: bool ``(N,)``, which images the original gets right.
+        after: and the chosen round.
         classes: with the images' classes ``(N,)``.
     """
     kinds = [_of_class(at, before, after, classes) for at in range(len(classes.names))]

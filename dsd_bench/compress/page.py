@@ -55,7 +55,9 @@ def found_words(result: Result) -> str:
     shipped = result.shipped
     if shipped and shipped.parameters_shrunk:
         times = shipped.parameters_dense / shipped.parameters_shrunk
-        told += f"; without what is dead it is really {times:.1f} x smaller"
+        really = f"it is really {times:.1f} x smaller" if times >= 1.05 else "it is hardly smaller"
+        told += f"; without what is dead {really}"
+        told += "" if result.ready.asked.structured or times >= 1.05 else " (see --structured)"
     return told
 
 

@@ -110,12 +110,9 @@ def _calibrated(
 ) -> tuple[Paces, int]:
     """Time steps with and without a teacher; return also the memory that is needed."""
     first = _resolved(places, shared, begin.bare)
-    second = first
-    if asked.distil:
-        second = resolve(
-            {**places, **shared, "model": begin.bare, "rounds": 1, "reg": ["kd:teacher=dense"],
-             "dense_epochs": 1, "retrain_epochs": 1}
-        )[0]  # fmt: skip
+    tied: Layer = {"reg": ["kd:teacher=dense"]} if asked.distil else {}
+    shortest = {"rounds": 1, "retrain_epochs": 1}
+    second = resolve({**places, **starting.curve_layer(asked, begin, shared, shortest, tied)})[0]
     context = device.make_context(
         *(settings.device, settings.threads, settings.deterministic, first.protocol.precision),
         settings.layout,
@@ -130,9 +127,7 @@ def _calibrated(
     return paces, memory.needed(model, sizes, batch, images, asked.distil)
 
 
-def _lengths(
-    asked: Asked, begin: Start, draft: RunConfig, paces: Paces, output: Path
-) -> Lengths:
+def _lengths(asked: Asked, begin: Start, draft: RunConfig, paces: Paces, output: Path) -> Lengths:
     """Return the lengths; those of a budget are remembered, since no two timings are equal."""
     if asked.budget is None:
         return fitting.usual(asked, begin.kind)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,8 +85,10 @@ def choices(curve: StoredRun, wanted: str) -> list[Chosen]:
     bits = read_bits(curve.path)
     rows = [{**row, "correct": bits.get(row["round"])} for row in curve.rows]
     config = RunConfig.from_json(curve.config, str(curve.path))
-    words = dict.fromkeys(way(word).word for word in (wanted, *OTHERS))
-    return [choose(config, rows, way(word)) for word in words]
+    words = {way(word).word: word for word in (*reversed(OTHERS), wanted)}
+    told = [(word, choose(config, rows, way(word))) for word in reversed(words.values())]
+    ranked = sorted(told, key=lambda pair: pair[0] != wanted)  # it stays as it was written
+    return [replace(one, chooser=word) for word, one in ranked]
 
 
 def outcome(original: StoredRun, curve: StoredRun, at: int, classes: Classes) -> Outcome:

@@ -7,24 +7,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy
-import torch
-from torch import Tensor
-
-from dsd_bench import api
-from dsd_bench.data.files import ImageFiles
-from dsd_bench.data.images import read_images
-from dsd_bench.data.prepare import Prepared
-from dsd_bench.export import Shrunk, shrink, write_exported
-from dsd_bench.export.files import stored_bytes
-from dsd_bench.export.tracing import Untraceable, trace
+from dsd_bench.costs import macs_word
+from dsd_bench.errors import RunError
+from dsd_bench.export import Exported, export_run
 from dsd_bench.reports.words import size_word
 from dsd_bench.store.runs import StoredRun
 
 MODEL = "model.safetensors"
 """In the output folder: the chosen network without what is dead in it."""
-CHECKED = 64
-"""Test images over which the file's network is compared with the masked one."""
+ONNX = "model.onnx"
+"""The same for other runtimes, with ``--onnx``."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +60,10 @@ class Shipped:
     Attributes:
         files: bytes by name.
         parameters_dense, parameters_shrunk: values before, and of what is left.
+        macs_dense, macs_shrunk: multiply-accumulates of an image, before and as they really are.
         bytes_dense, bytes_shrunk: of their tensors in a file, by one writer.
-        difference: largest difference of logits from the masked network on real test images.
+        difference, tolerance: largest difference of logits from the masked network, and what is
+            allowed, on real test images; ``images`` of them.
         left: what could not be shrunk, a sentence each.
         timings: how fast it is.
         conditions: under which that was measured, in a sentence.
@@ -79,9 +73,13 @@ class Shipped:
     files: Mapping[str, int]
     parameters_dense: int
     parameters_shrunk: int
+    macs_dense: int = 0
+    macs_shrunk: int = 0
     bytes_dense: int | None = None
     bytes_shrunk: int | None = None
     difference: float | None = None
+    tolerance: float | None = None
+    images: int = 0
     left: tuple[str, ...] = ()
     timings: tuple[Timing, ...] = ()
     conditions: str = ""
@@ -94,9 +92,15 @@ class Shipped:
     def lines(self) -> list[Line]:
         """Return lines for the table: parameters, bytes and milliseconds as they really are."""
         whole, left = self.parameters_dense, self.parameters_shrunk
+        if not whole:
+            return []
         told = [Line("parameters really there", f"{whole:,}", f"{left:,} ({_times(whole, left)})")]
+        words = f"{macs_word(self.macs_shrunk)} ({_times(self.macs_dense, self.macs_shrunk)})"
+        told.append(Line("multiply-accumulates really made", macs_word(self.macs_dense), words))
         if self.bytes_dense and self.bytes_shrunk:
-            words = f"{size_word(self.bytes_shrunk)} ({_times(self.bytes_dense, self.bytes_shrunk)})"
+            words = (
+                f"{size_word(self.bytes_shrunk)} ({_times(self.bytes_dense, self.bytes_shrunk)})"
+            )
             told.append(Line("bytes in a file", size_word(self.bytes_dense), words))
         for one in self.timings:
             what = f"milliseconds, {one.runtime}, batch {one.batch}"
@@ -107,61 +111,57 @@ class Shipped:
     def words(self) -> str:
         """Say what the file is, and how exact."""
         if self.difference is None:
-            return "The network could not be made smaller: its file is that of the run."
+            return "The network could not be written; the run's own weights hold it."
         return (
             "Zeros alone make nothing smaller or faster; what is dead was removed, and the rest "
             "computes the same: the largest difference of logits from the masked network is "
-            f"{self.difference:.2g} on real test images."
+            f"{self.difference:.2g} on {self.images:,} test images ({self.tolerance:.2g} allowed)."
         )
 
 
 def _times(before: int, after: int) -> str:
-    return f"{before / after:.2f} x smaller" if after else "nothing left"
+    if before == after:
+        return "as before"
+    return f"{before / after:.2f} x fewer" if after else "nothing left"
 
 
-def ship(curve: StoredRun, at: int, data: Prepared, data_dir: Path, output: Path) -> Shipped:
-    """Write the network of a round without what is dead in it.
+def ship(curve: StoredRun, data_dir: Path, output: Path, onnx: bool = False) -> Shipped:
+    """Write the network that a run returns without what is dead in it.
+
+    What cannot be written is told among the problems: all else that was found still counts.
 
     Args:
         curve: the finished run.
-        at: the chosen round, whose weights the run returns.
-        data: the run's.
         data_dir: where the data set lies.
         output: the folder.
+        onnx: whether to write an ONNX file too.
     """
-    images = test_images(data)
-    model = api.load_model(curve.path, data_dir=data_dir)
-    try:
-        whole = trace(model, images)
-    except Untraceable as error:
-        problem = f"the network cannot be traced ({error}): it stays as large as it was"
-        size = sum(parameter.numel() for parameter in model.parameters())
-        return Shipped({}, size, size, problems=(problem,))
-    made = shrink(model, images)
-    assert made.graph is not None
-    about = {"run_id": curve.run_id, "round": at, "mean": list(data.mean), "std": list(data.std)}
-    output.mkdir(parents=True, exist_ok=True)
-    write_exported(output / MODEL, made.graph, about)
+    problems: list[str] = []
+    told: Exported | None = None
+    files: dict[str, int] = {}
+    for name in (MODEL, *([ONNX] if onnx else [])):
+        try:
+            made = export_run(
+                curve.path, output / name, runs_dir=curve.path.parent, data_dir=data_dir
+            )
+        except RunError as error:
+            problems.append(f"{name} was not written: {error}")
+            continue
+        told = told or made
+        files |= {path.name: path.stat().st_size for path in (made.path, made.card)}
+    if told is None:
+        return Shipped(files, 0, 0, problems=tuple(problems))
     return Shipped(
-        files={MODEL: (output / MODEL).stat().st_size},
-        parameters_dense=made.parameters_dense,
-        parameters_shrunk=made.parameters_shrunk,
-        bytes_dense=stored_bytes(whole),
-        bytes_shrunk=stored_bytes(made.graph),
-        difference=_apart(made, images),
-        left=tuple(f"{one.where}: {one.why}" for one in made.left),
+        files=dict(sorted(files.items())),
+        parameters_dense=told.parameters_dense,
+        parameters_shrunk=told.parameters_shrunk,
+        macs_dense=told.macs_dense,
+        macs_shrunk=told.macs_shrunk,
+        bytes_dense=told.stored_bytes["dense"],
+        bytes_shrunk=told.stored_bytes["shrunk"],
+        difference=told.check.max_abs_logit_difference,
+        tolerance=told.check.tolerance,
+        images=told.check.images,
+        left=tuple(f"{one.where}: {one.why}" for one in told.left),
+        problems=tuple(problems),
     )
-
-
-def test_images(data: Prepared, most: int = CHECKED) -> Tensor:
-    """Return the first test images as the network takes them, float32 ``(N, C, H, W)``."""
-    images = data.test.images[:most]
-    pixels = read_images(images) if isinstance(images, ImageFiles) else images
-    whole = torch.from_numpy(numpy.ascontiguousarray(pixels)).float() / 255
-    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (data.mean, data.std))
-    return (whole - mean) / std
-
-
-def _apart(made: Shrunk, images: Tensor) -> float:
-    with torch.no_grad():
-        return float((made.masked(images) - made.model(images)).abs().max())

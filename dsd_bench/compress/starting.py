@@ -40,6 +40,7 @@ class Asked:
         download: whether published weights may be fetched: they are begun from, if no file is.
         size: height and width to resize images to.
         normalise: ``auto``, ``images``, or what ``imagefolder`` takes.
+        skip_unreadable: whether images that cannot be read are skipped.
         structured: whether whole filters are pruned.
         fraction: pruned each round.
         choose: the chooser's word.
@@ -60,6 +61,7 @@ class Asked:
     download: bool = False
     size: int | None = None
     normalise: str = "auto"
+    skip_unreadable: bool = False
     structured: bool = False
     fraction: float | None = None
     choose: str = CHOOSER
@@ -126,14 +128,14 @@ def start(asked: Asked) -> Start:
 
 
 def _params(kind: str, word: str) -> dict[str, Any]:
-    entry, values = parse_component(kind, word, f"--{kind}")
+    _, values = parse_component(kind, word, f"--{kind}")
     return values.model_dump(mode="json")
 
 
 def _dataset(
     asked: Asked, model: str, params: Mapping[str, Any], good: bool, notes: list[str]
 ) -> tuple[str, str]:
-    """Return the data set's word, and how images are normalised."""
+    """Return the data set's word, and how its images are normalised."""
     word = f"imagefolder:{_quoted(asked.data)}" if Path(asked.data).is_dir() else asked.data
     if word is asked.data and _looks_like_path(word):
         raise UsageError(f"{word}: no such folder")
@@ -143,7 +145,10 @@ def _dataset(
     if asked.size is not None:
         _known(component.params.model_fields, "size", word)
         told["size"] = asked.size
-    how = asked.normalise
+    if asked.skip_unreadable:
+        _known(component.params.model_fields, "unreadable", word)
+        told["unreadable"] = "skip"
+    how: str | None = asked.normalise
     if how == "auto":
         how = told.get("normalise") or (_published(asked, model, params, notes) if good else None)
         if how and "normalise" not in component.params.model_fields:
@@ -172,9 +177,7 @@ def _known(fields: Mapping[str, Any], key: str, word: str) -> None:
         raise UsageError(f"--{key}: the data set '{word}' takes none; only imagefolder does")
 
 
-def _published(
-    asked: Asked, model: str, params: Mapping[str, Any], notes: list[str]
-) -> str | None:
+def _published(asked: Asked, model: str, params: Mapping[str, Any], notes: list[str]) -> str | None:
     """Return by which name images of given weights are normalised; None: by their own values."""
     beside = Path(asked.weights).absolute().parent if asked.weights else None
     for folder in (beside, beside and beside.parent):
@@ -259,8 +262,15 @@ def curve_layer(
     return {**layer, **original}
 
 
-def run_command(layer: Layer, runs_dir: Path, data_dir: Path, download: bool = False) -> str:
-    """Return the ``dsd-bench run`` that makes the same run."""
+def run_command(layer: Layer, places: Mapping[str, Path], download: bool = False) -> str:
+    """Return the ``dsd-bench run`` that makes the same run.
+
+    Args:
+        layer: its options.
+        places: ``data_dir`` and ``runs_dir``.
+        download: whether it fetches published weights.
+    """
+    runs_dir, data_dir = places["runs_dir"], places["data_dir"]
     words: list[str] = []
     for key, value in layer.items():
         for one in value if isinstance(value, list | tuple) else [value]:
@@ -268,4 +278,3 @@ def run_command(layer: Layer, runs_dir: Path, data_dir: Path, download: bool = F
     words += ["--data-dir", str(data_dir)] if str(data_dir) != "data" else []
     words += ["--download"] if download else []
     return command("run", *words, runs_dir=runs_dir)
-

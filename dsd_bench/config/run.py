@@ -152,6 +152,12 @@ class ComponentConfig(_Value):
     version: int
     params: dict[str, Any]
 
+    def unfetched(self) -> ComponentConfig:
+        """Return a model without published weights: the same network, and nothing to fetch."""
+        if not self.params.get("pretrained"):
+            return self
+        return self.model_copy(update={"params": self.params | {"pretrained": False}})
+
 
 class DatasetConfig(ComponentConfig):
     """A chosen data set; ``places`` names the parameters that only say where the data lie."""

@@ -114,9 +114,7 @@ def count_model(config: ComponentConfig, shape: tuple[int, int, int], classes: i
 
 @lru_cache(maxsize=256)
 def _count(word: str, shape: tuple[int, int, int], classes: int) -> Counted:
-    config = ComponentConfig.model_validate_json(word)
-    if config.params.get("pretrained"):  # the same network, and nothing to fetch
-        config = config.model_copy(update={"params": config.params | {"pretrained": False}})
+    config = ComponentConfig.model_validate_json(word).unfetched()
 
     def afresh() -> Counted:
         from dsd_bench.costs.networks import count_afresh  # it loads torch

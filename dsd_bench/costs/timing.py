@@ -89,7 +89,7 @@ def pace(
 ) -> Pace:
     """Return the pace of ``config``, timed now unless it was timed before on the same context."""
     file = cache or cache_file()
-    lay_out(config.model, sizes.shape, sizes.classes, context)
+    lay_out(config.model.unfetched(), sizes.shape, sizes.classes, context)
     key = digest(timed_part(config, sizes, context))
     known = read_cache(file)
     if key not in known:
@@ -139,7 +139,7 @@ def measure_pace(config: RunConfig, sizes: Sizes, context: device.ComputeContext
     """
     with preserved_globals():
         setup = _setup(config, sizes, context)
-        model = build_model(config.model, 0, sizes.shape, sizes.classes, context)
+        model = build_model(config.model.unfetched(), 0, sizes.shape, sizes.classes, context)
         masks = Masks.dense(model)
         training = Training(setup, model, masks, 0)
         clock = _Clock(context.device)
@@ -171,7 +171,7 @@ def _active(
     teacher = None
     if chosen.teacher is not None:
         model = chosen.teacher.config.model
-        teacher = build_model(model, 0, sizes.shape, sizes.classes, context).eval()
+        teacher = build_model(model.unfetched(), 0, sizes.shape, sizes.classes, context).eval()
         teacher.requires_grad_(False)
     built = build_component(catalogue(), "regularizer", chosen)
     return ActiveRegularizer(chosen.name, built, teacher)

@@ -51,11 +51,16 @@ class ImageFolderParams(DatasetParams):
         "trained with, by timm's names (default: the train images' own)",
     )
 
+    unreadable: Literal["refuse", "skip"] = param(
+        "refuse", help="what to do with images that cannot be read: skip names them and goes on"
+    )
+
     @model_serializer(mode="wrap")
     def _without_newest(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what files had no word for, where it says what was always done."""
         value: dict[str, Any] = handler(self)
-        return {k: v for k, v in value.items() if k != "normalise" or v is not None}
+        always = {"normalise": None, "unreadable": "refuse"}
+        return {k: v for k, v in value.items() if not (k in always and v == always[k])}
 
 
 def _size(side: int, own: str) -> int | None:

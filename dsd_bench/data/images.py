@@ -73,6 +73,20 @@ def read_images(files: ImageFiles) -> Pixels:
     return images
 
 
+def unreadable(files: Sequence[Path]) -> list[Path]:
+    """Return those images that cannot be decoded, in their order; reads all of them."""
+
+    def bad(file: Path) -> bool:
+        try:
+            _read(file, lambda image: image)
+        except DataError:
+            return True
+        return False
+
+    with ThreadPoolExecutor(workers()) as pool:
+        return [file for file, wrong in zip(files, pool.map(bad, files)) if wrong]
+
+
 def each(images: Images) -> Iterator[Pixels]:
     """Yield every image ``(C, H, W)``, decoded where it has to be."""
     if not isinstance(images, ImageFiles):

@@ -343,7 +343,8 @@ def load_teacher(
         mend = "" if finished(path) else command("run", *words, runs_dir=sources.runs_dir)
         way = f"; mend it with: {mend}" if mend else ""  # of a finished run the error says it
         raise UsageError(f"teacher {teacher.run_id}: {error}{way}") from None
-    model = build_model(teacher.config.model, 0, data.shape, data.classes, context)
+    bare = teacher.config.model.unfetched()  # its kept weights take the place of published ones
+    model = build_model(bare, 0, data.shape, data.classes, context)
     if other := other_numerics(finished_plans(path), on_cpu(model, context.precision)):
         context.remarks.append(f"teacher {teacher.run_id} was computed under numerics {other[0]}")
     load_kept_weights(model, tensors, f"teacher {teacher.run_id}")

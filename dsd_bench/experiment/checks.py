@@ -238,9 +238,7 @@ class _Checks:
         """Let the regularizers, the pruner and the updater do their part once."""
 
         def build(model: ComponentConfig) -> nn.Module:
-            return build_model(
-                model, 0, found.shape, found.classes, context, self.settings.download
-            )
+            return build_model(model.unfetched(), 0, found.shape, found.classes, context)
 
         shape, classes = found.shape, found.classes
         dry_round(config, named(config.model), build, shape, classes, context, batch, updates)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy
@@ -55,6 +55,23 @@ class Listing:
         """Return all images of all parts, as in :meth:`entries`."""
         return [self.root / name for _, _, name in self.entries()]
 
+    def without(self, names: Collection[str], what: str) -> Listing:
+        """Return the listing without some images.
+
+        Raises:
+            DataError: for a class that would have none left.
+        """
+        parts = {
+            part: {
+                label: [one for one in each if one not in names] for label, each in kinds.items()
+            }
+            for part, kinds in self.parts.items()
+        }
+        for part, kinds in parts.items():
+            if empty := [label for label, left in kinds.items() if not left]:
+                raise DataError(f"{what}: {self.root}: no image of {part} {empty[0]} can be read")
+        return replace(self, parts=parts)
+
     def labels(self, part: str) -> numpy.typing.NDArray[numpy.int64]:
         """Return the classes of :meth:`files`."""
         counts = [len(names) for names in self.parts[part].values()]
@@ -75,10 +92,8 @@ def scan(root: Path, parts: Parts, what: str) -> Listing:
     """
     folders = _folders(root, parts, what)
     if "train" not in folders:
-        found = ", ".join(f"{path.name}/" for path in class_folders(root)[:3])
-        there = f": make train/ and move the classes' folders ({found} ...) into it"
         text = f"{what}: {root} has no folder train/ (expected train/CLASS/IMAGE)"
-        raise DataError(text + (there if found else ""))
+        raise DataError(text + (_instead(root) if not folders else ""))
     others: Counter[str] = Counter()
     found = {
         part: {label.name: _images(label, root, others) for label in class_folders(folder)}
@@ -87,6 +102,12 @@ def scan(root: Path, parts: Parts, what: str) -> Listing:
     _check_classes(root, folders, found, what)
     unread = (*_unused(root, folders), *_outside(folders.values()), *_others(others))
     return Listing(root, tuple(found["train"]), found, unread)
+
+
+def _instead(root: Path) -> str:
+    """Say what to do where the classes' folders seem to lie in the root itself."""
+    found = ", ".join(f"{path.name}/" for path in class_folders(root)[:3])
+    return f": make train/ and move the classes' folders ({found}, ...) into it" if found else ""
 
 
 def _folders(root: Path, parts: Parts, what: str) -> dict[str, Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,11 @@ class ImageFolder(Dataset):
     def notes(self, data_dir: Path) -> list[str]:
         """Say what of the folder is not read, and which images are there twice."""
         listing = self._scan(data_dir)
-        return [*listing.unread, *_twice(listing, digests(listing.every()))]
+        skipped = []
+        if bad := self._unreadable(self._listed(data_dir)):
+            names = ", ".join(sorted(bad)[:5]) + (", ..." if len(bad) > 5 else "")
+            skipped = [f"{listing.root}: skipped, since they cannot be read: {names}"]
+        return [*skipped, *listing.unread, *_twice(listing, digests(listing.every()))]
 
     def check(self, data_dir: Path, download: bool) -> None:
         """Raise :class:`DataError` if folders or classes are missing; opens no image."""
@@ -78,10 +83,8 @@ class ImageFolder(Dataset):
         size = (side, side) if side else common_size(listing.every())
         parts = settle({part: listing.files(part, size) for part in listing.parts})
         samples = {part: Samples(parts[part], listing.labels(part)) for part in parts}
-        if given := self.params.normalise:
-            mean, std = PUBLISHED[given]
-        else:
-            mean, std = channel_statistics(samples["train"].images)
+        published = PUBLISHED.get(self.params.normalise or "")
+        mean, std = published or channel_statistics(samples["train"].images)
         return RawData(
             train=samples["train"],
             test=samples.get("test"),
@@ -103,6 +106,20 @@ class ImageFolder(Dataset):
         return self._scan(data_dir).classes
 
     def _scan(self, data_dir: Path) -> Listing:
+        """Return what is used of the folder."""
+        listing = self._listed(data_dir)
+        bad = self._unreadable(listing)
+        return listing.without(bad, "imagefolder") if bad else listing
+
+    def _unreadable(self, listing: Listing) -> frozenset[str]:
+        """Return the images that are to be skipped; all of them are decoded for it, once."""
+        if self.params.unreadable != "skip":
+            return frozenset()
+        names = tuple(name for _, _, name in listing.entries())
+        stamps = tuple((s.st_size, s.st_mtime_ns) for s in (p.stat() for p in listing.every()))
+        return _found_unreadable(listing.root, names, stamps)
+
+    def _listed(self, data_dir: Path) -> Listing:
         """Find the folder: as it is given, else below ``data_dir``."""
         given = Path(self.params.path).expanduser()
         for root in (given, data_dir / given):
@@ -112,6 +129,17 @@ class ImageFolder(Dataset):
                 except OSError as error:
                     raise DataError(f"imagefolder: {root} cannot be listed: {error}") from error
         raise DataError(f"imagefolder: there is no folder {given}, nor {data_dir / given}")
+
+
+@lru_cache(maxsize=4)
+def _found_unreadable(
+    root: Path, names: tuple[str, ...], stamps: tuple[tuple[int, int], ...]
+) -> frozenset[str]:
+    """Look at images; ``stamps``, their sizes and times, say whether they are still the same."""
+    from dsd_bench.data.images import unreadable
+
+    bad = set(unreadable([root / name for name in names]))
+    return frozenset(name for name in names if root / name in bad)
 
 
 def _twice(listing: Listing, contents: Sequence[str]) -> list[str]:
