@@ -179,8 +179,14 @@ def test_an_original_as_given_is_not_trained() -> None:
     assert fitting.fit(Asked("x", "mlp", budget=1e5), "given", PACES).dense_epochs == 0
 
 
-@pytest.mark.parametrize("told", [{}, {"dense_epochs": 1, "retrain_epochs": "2", "rounds": 3},
-                                  {"dense_epochs": -1, "retrain_epochs": 2, "rounds": 3}])
+@pytest.mark.parametrize(
+    "told",
+    [
+        {},
+        {"dense_epochs": 1, "retrain_epochs": "2", "rounds": 3},
+        {"dense_epochs": -1, "retrain_epochs": 2, "rounds": 3},
+    ],
+)
 def test_a_damaged_plan_is_made_anew(told: dict[str, Any]) -> None:
     assert fitting.remembered(told) is None
 

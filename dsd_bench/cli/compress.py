@@ -194,8 +194,6 @@ def compress(
     places = {"data_dir": Path(given["data_dir"] or "data"),
               "runs_dir": Path(given["runs_dir"] or "runs")}  # fmt: skip
     settings = settings_of(given, places["data_dir"])
-    if output.exists() and not output.is_dir():
-        raise UsageError(f"--output: {output} is a file, not a folder")
     console = open_console(sys.stderr if as_json else sys.stdout)
     with identifying():
         ready = prepare(asked, places, settings, output)

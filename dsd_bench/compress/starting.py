@@ -233,6 +233,8 @@ def common(asked: Asked, begin: Start, train: int) -> Layer:
     layer: Layer = {"dataset": begin.dataset, "seeds": str(asked.seed)}
     layer["lr"] = asked.lr if asked.lr is not None else (FRESH if begin.kind == "fresh" else GENTLE)
     layer["batch_size"] = asked.batch_size or (32 if train < SMALL else 128)
+    if not begin.dataset.startswith("imagefolder:"):
+        layer["noise"] = "none"  # a data set's recipe may have some; here labels are meant
     return layer | ({"precision": asked.precision} if asked.precision else {})
 
 

@@ -1,0 +1,1 @@
+"""Folders of images to try ``dsd-bench compress`` with, as a new user would."""
