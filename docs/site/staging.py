@@ -14,7 +14,7 @@ from dsd_bench.plugins import Catalogue
 ROOT = Path(__file__).parent.parent.parent
 
 NAVIGATION = {
-    "Start": ("tour", "recipes", "concepts/index"),
+    "Start": ("tour", "recipes", "Compress <compress>", "concepts/index"),
     "Use": (
         "components/index",
         "commands/index",
