@@ -88,7 +88,9 @@ def test_sparse_files_hold_the_masked_network(command: Command, plain: StoredRun
     loaded, model = load_exported("a.safetensors"), load_model(plain.path, 2)
     assert loaded(opened.images).equal(model(opened.images))
     assert found["stored_bytes"]["sparse"] < found["stored_bytes"]["masked"]
-    code, _, err = command("export", str(plain.path), "--sparse", "--fold-bn", "-o", "a.safetensors")
+    code, _, err = command(
+        "export", str(plain.path), "--sparse", "--fold-bn", "-o", "a.safetensors"
+    )
     assert (code, "--fold-bn" in err) == (2, True)
     code, _, err = command("export", str(plain.path), "--sparse", "-o", "a.pt2")
     assert (code, "--sparse" in err) == (2, True)

@@ -88,7 +88,9 @@ def test_the_documented_loader_needs_torch_and_safetensors_only(tmp_path: Path) 
         f"import torch\nimages = torch.load({str(tmp_path / 'images.pt')!r})",
         f"print(load({str(path)!r})(images).tolist())",
     ])  # fmt: skip
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
     assert torch.tensor(json.loads(done.stdout)).equal(found.model(IMAGES))
 
 

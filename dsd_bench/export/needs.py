@@ -170,7 +170,9 @@ class Needs:
                 continue
             if info.rule == "grouped":
                 groups = node.args["groups"]
-                live = (rows.reshape(groups, -1).any(1)) | (taken.reshape(groups, -1).any(1))
+                live: Flags = numpy.logical_or(
+                    rows.reshape(groups, -1).any(axis=1), taken.reshape(groups, -1).any(axis=1)
+                )
                 for flags, of in ((rows, info), (taken, source)):
                     changed |= self._fill(flags.reshape(groups, -1), live, of)
         return changed
