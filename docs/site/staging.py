@@ -19,6 +19,7 @@ NAVIGATION = {
         "components/index",
         "commands/index",
         "Python API <api/index>",
+        "Export <export>",
         "formats",
         "data",
         "Models <models>",

@@ -113,8 +113,8 @@ class _Watching(Network):
         super().__init__(graph)
         self.seen: dict[str, Tensor] = {}
         self._steps = [
-            (name, self._noting(name, call) if name in names else call, *rest)
-            for name, call, *rest in self._steps
+            replace(step, call=self._noting(step.name, step.call)) if step.name in names else step
+            for step in self._steps
         ]
         self._names = names
 

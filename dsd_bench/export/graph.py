@@ -144,7 +144,7 @@ class Network(nn.Module):
 
     def __init__(self, graph: Graph) -> None:
         super().__init__()
-        self._places = {}
+        self._places: dict[str, str] = {}
         for place, (name, tensor) in enumerate(graph.tensors.items()):
             own = f"t{place}"
             if name in graph.parameters:
@@ -165,46 +165,78 @@ class Network(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits ``(N, classes)`` of ``images`` ``(N, C, H, W)``."""
         values: dict[str, Any] = {INPUT: images}
-        for name, call, positional, named, over in self._steps:
-            found = [self._filled(value, values) for value in positional]
-            values[name] = call(*found, **{k: self._filled(v, values) for k, v in named.items()})
-            for gone in over:
+        for own in self._places.values():
+            values[own] = getattr(self, own)
+        for step in self._steps:
+            args = list(step.args)
+            for place, source in step.fills:
+                args[place] = values[source]
+            for place, template in step.nested:
+                args[place] = [values[t.node] if isinstance(t, Ref) else t for t in template]
+            values[step.name] = step.call(*args, **step.named)
+            for gone in step.over:
                 del values[gone]
         out: Tensor = values[self._graph.output]
         return out
 
-    def _filled(self, value: Any, values: Mapping[str, Any]) -> Any:
-        if isinstance(value, Ref):
-            return values[value.node]
-        if isinstance(value, Held):
-            return getattr(self, value.tensor)
-        if isinstance(value, list):
-            return [self._filled(item, values) for item in value]
-        return value
+
+@dataclass(frozen=True)
+class _Step:
+    """A node ready to be carried out.
+
+    Attributes:
+        name: of the result.
+        call: what is called.
+        args, named: its arguments; those in ``fills`` and ``nested`` are still to come.
+        fills: places of ``args``, and the names of the values that belong there.
+        nested: places of ``args``, and lists in which a :class:`Ref` stands for a value.
+        over: names of values that are needed no more afterwards.
+    """
+
+    name: str
+    call: Callable[..., Any]
+    args: tuple[Any, ...]
+    named: Mapping[str, Any]
+    fills: tuple[tuple[int, str], ...]
+    nested: tuple[tuple[int, list[Any]], ...]
+    over: tuple[str, ...]
 
 
-def _steps(graph: Graph, places: Mapping[str, str]) -> list[tuple[Any, ...]]:
-    """Return name, function, arguments, keywords and what is needed no more, for each node."""
+def _steps(graph: Graph, places: Mapping[str, str]) -> list[_Step]:
+    """Return what is done for each node; a held tensor is a value by its own name."""
     last = {name: place for place, node in enumerate(graph.nodes) for name in node.refs()}
-    steps: list[tuple[Any, ...]] = []
+    steps = []
     for place, node in enumerate(graph.nodes):
-        args = {key: _placed(value, places) for key, value in node.args.items()}
-        over = tuple(n for n in dict.fromkeys(node.refs()) if last[n] == place)
+        given = {key: _placed(value, places) for key, value in node.args.items()}
         operator = OPERATORS.get(node.op)
-        if operator is None:
+        keywords: set[str] = set()
+        if operator is not None:
+            call = operator.call
+            keywords = {p.name for p in operator.parameters if p.keyword}
+        else:
             assert node.call is not None
-            steps.append((node.name, node.call, [], args, over))
-            continue
-        given = [p for p in operator.parameters if p.name in args]
-        positional = [args[p.name] for p in given if not p.keyword]
-        named = {p.name: args[p.name] for p in given if p.keyword}
-        steps.append((node.name, operator.call, positional, named, over))
+            call = node.call
+            keywords = {a.name for a in node.call._schema.arguments if a.kwarg_only}  # type: ignore[attr-defined]
+        args = [value for key, value in given.items() if key not in keywords]
+        lists = [(n, v) for n, v in enumerate(args) if isinstance(v, list)]
+        steps.append(
+            _Step(
+                name=node.name,
+                call=call,
+                args=tuple(args),
+                named={key: given[key] for key in given if key in keywords},
+                fills=tuple((n, v.node) for n, v in enumerate(args) if isinstance(v, Ref)),
+                nested=tuple((n, v) for n, v in lists if any(isinstance(i, Ref) for i in v)),
+                over=tuple(n for n in dict.fromkeys(node.refs()) if last[n] == place),
+            )
+        )
     return steps
 
 
 def _placed(value: Any, places: Mapping[str, str]) -> Any:
+    """Return an argument with held tensors as values by their own names."""
     if isinstance(value, Held):
-        return Held(places[value.tensor])
+        return Ref(places[value.tensor])
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_placed(item, places) for item in value]
     return value

@@ -170,11 +170,12 @@ class Needs:
                 continue
             if info.rule == "grouped":
                 groups = node.args["groups"]
-                live: Flags = numpy.logical_or(
-                    rows.reshape(groups, -1).any(axis=1), taken.reshape(groups, -1).any(axis=1)
-                )
-                for flags, of in ((rows, info), (taken, source)):
-                    changed |= self._fill(flags.reshape(groups, -1), live, of)
+                sides: list[tuple[Flags, Info]] = [
+                    (rows.reshape(groups, -1), info), (taken.reshape(groups, -1), source)
+                ]  # fmt: skip
+                live: Flags = sides[0][0].any(1) | sides[1][0].any(1)
+                for flags, of in sides:
+                    changed |= self._fill(flags, live, of)
         return changed
 
     def _kept(self, info: Info) -> Flags:
