@@ -173,7 +173,7 @@ class Needs:
                 sides: list[tuple[Flags, Info]] = [
                     (rows.reshape(groups, -1), info), (taken.reshape(groups, -1), source)
                 ]  # fmt: skip
-                live: Flags = sides[0][0].any(1) | sides[1][0].any(1)
+                live = numpy.asarray(sides[0][0].any(1) | sides[1][0].any(1))
                 for flags, of in sides:
                     changed |= self._fill(flags, live, of)
         return changed
