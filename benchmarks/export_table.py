@@ -6,8 +6,8 @@ The embedded default run of seed 0 is trained; of the other networks the initial
 by magnitude, because only the shapes matter here: 95 % of the single weights of each layer, or half
 of the filters twice (built-in ``structured-l1``, which leaves sums whole; ``channels-l1`` of the
 plugin dsd-bench-structured where it is installed, which prunes what a sum shares together). Batch
-norms have the statistics of a new network. ``--latency`` adds the median ratio of dense to shrunk,
-both timed in turn in this process.
+norms have the statistics of a new network, and scales of 1. ``--latency`` adds the median ratio of
+dense to shrunk, both timed in turn in this process.
 """
 
 from __future__ import annotations
@@ -116,6 +116,9 @@ def pruned(case: Case, latency: bool) -> list[str]:
     torch.manual_seed(0)
     entry, params = parse_component("model", case.model, "model")
     model = construct(entry.component.create(params), case.model, case.shape, 10).eval()
+    for module in model.modules():  # some begin with residual branches switched off
+        if isinstance(module, nn.BatchNorm2d) and not module.weight.any():
+            nn.init.ones_(module.weight)
     masks = _masks(case, model)
     images = torch.randn(64, *case.shape)
     found: Shrunk = shrink(model, images[:4], masks=masks)
