@@ -11,6 +11,7 @@ import numpy
 from numpy.typing import NDArray
 
 from dsd_bench.compress.counts import Classes
+from dsd_bench.export import wilson
 
 Z = 1.959963984540054
 """Of intervals of 95 %."""
@@ -98,10 +99,7 @@ class Outcome:
 
 def share(right: int, n: int) -> Share:
     """Return a share with its interval (Wilson, 1927); ``n`` is at least 1."""
-    value, z2 = right / n, Z * Z
-    middle = (value + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z * math.sqrt(value * (1 - value) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    return Share(value, max(0.0, middle - half), min(1.0, middle + half), right, n)
+    return Share(right / n, *wilson(right / n, n), right, n)
 
 
 def change(lost: int, won: int, n: int) -> Change:
