@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from dsd_bench.compress.starting import Asked
-from dsd_bench.config.run import RunConfig
 from dsd_bench.costs.counting import Sizes
 from dsd_bench.costs.timing import Pace
 from dsd_bench.errors import UsageError
@@ -123,11 +122,6 @@ def fit(asked: Asked, kind: str, paces: Paces) -> Lengths:
         f"about {duration(needed)} here; think of a smaller --size or --model, a GPU (--device), "
         "or a longer --budget"
     )
-
-
-def batch_of(config: RunConfig) -> int:
-    """Return the samples a step of a run."""
-    return config.protocol.batch_size
 
 
 def remembered(told: Mapping[str, Any]) -> Lengths | None:

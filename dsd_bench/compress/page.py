@@ -183,7 +183,7 @@ def _speed(result: Result) -> Markup | None:
         items = [el("li", words) for words in shipped.left]
         parts.append(el("details", el("summary", "what stayed whole"), el("ul", items)))
     parts += [el("p", f"But: {words}.", class_="but") for words in shipped.problems]
-    return section("speed", "Size and speed", *parts)
+    return section("speed", "Size and speed" if shipped.timings else "Size", *parts)
 
 
 def _again(result: Result) -> Markup:
