@@ -23,7 +23,7 @@ from dsd_bench.store.runs import load_run
 
 Command = Callable[..., tuple[int, str, str]]
 
-SHORT = ("--model", "mlp:hidden=16x8", "--executor", "inline", "--batch-size", "16")
+SHORT = ("--model", "mlp:hidden=16x8", "--executor", "inline", "--batch-size", "16", "--no-latency")
 LENGTHS = ("--dense-epochs", "4", "--retrain-epochs", "1", "--rounds", "3")
 
 
@@ -81,6 +81,25 @@ def test_from_the_command_to_the_page(command: Command, photos: Path, tmp_path: 
     for words in ("In short", "The choice, and why", "Which classes changed", "Caution", "bee"):
         assert words in page
     assert "http" not in page.replace("http-equiv", "")
+
+
+def test_how_fast_it_is_is_measured_once(
+    command: Command, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dsd_bench.compress.shipping.SECONDS", 0.01)
+    words = ("photos", *(word for word in SHORT if word != "--no-latency"), *LENGTHS)
+    first = done(command, *words)
+    batches = [one["batch"] for one in first["shipped"]["timings"]]
+    assert batches == [1, 32]
+    page = (tmp_path / "compressed/report.html").read_bytes()
+    assert b"PyTorch eager" in page
+    measured = (tmp_path / "compressed/latency.json").read_bytes()
+    assert done(command, *words) == first
+    assert (tmp_path / "compressed/latency.json").read_bytes() == measured
+    assert (tmp_path / "compressed/report.html").read_bytes() == page
+    other = done(command, *words, "--fraction", "0.5")  # another network: measured anew
+    assert (tmp_path / "compressed/latency.json").read_bytes() != measured
+    assert other["shipped"]["timings"] != first["shipped"]["timings"]
 
 
 def test_it_makes_ordinary_runs(command: Command, photos: Path) -> None:

@@ -20,6 +20,7 @@ NAVIGATION = {
         "commands/index",
         "Python API <api/index>",
         "Export <export>",
+        "Latency <latency>",
         "formats",
         "data",
         "Models <models>",

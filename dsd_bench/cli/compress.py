@@ -171,12 +171,26 @@ def _length(*names: str, **kwargs: Any) -> Callable[[Command], Command]:
     heading="How it is run",
     help="Write the network as ONNX too (pip install 'dsd-bench[onnx]').",
 )
+@click.option(
+    "--latency/--no-latency",
+    default=True,
+    show_default=True,
+    cls=Option,
+    heading="How it is run",
+    help="Time the original and the smaller network side by side, half a minute at most.",
+)
 @how_options
 @how("--force", is_flag=True, help="Begin both runs anew.")
 @how("--dry-run", is_flag=True, help="Say what would be run and what it takes; train nothing.")
 @how("--json", "as_json", is_flag=True, help="Print the outcome as JSON alone on stdout.")
 def compress(
-    output: Path, onnx: bool, force: bool, dry_run: bool, as_json: bool, **given: Any
+    output: Path,
+    onnx: bool,
+    latency: bool,
+    force: bool,
+    dry_run: bool,
+    as_json: bool,
+    **given: Any,
 ) -> int:
     """Make a network smaller for one's own images: prune it, choose, export, and say what it cost.
 
@@ -212,7 +226,7 @@ def compress(
     second, code = carry.out(config)
     if second is None:
         return code
-    result = _result(ready, first, second, (words, layer, places), output, onnx)
+    result = _result(ready, first, second, (words, layer, places), output, onnx, latency)
     _write(result)
     if as_json:
         say_json(result.to_json() | {"page": str(output / PAGE)})
@@ -286,6 +300,7 @@ def _result(
     told: tuple[list[str], Mapping[str, Any], Mapping[str, Path]],
     output: Path,
     onnx: bool,
+    latency: bool,
 ) -> Result:
     from dsd_bench.compress import result
     from dsd_bench.compress.shipping import ship
@@ -305,7 +320,7 @@ def _result(
         chosen=at,
         choosers=tuple(result.choices(curve, ready.asked.choose)),
         outcome=result.outcome(original, curve, at, ready.classes),
-        shipped=ship(curve, places["data_dir"], output, onnx),
+        shipped=ship(curve, places["data_dir"], output, onnx, latency),
         commands=commands,
         output=output,
     )

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dsd_bench.costs import macs_word
-from dsd_bench.errors import RunError
+from dsd_bench.errors import RunError, UsageError
 from dsd_bench.export import Exported, export_run
+from dsd_bench.latency import DENSE, measure, of_run, read_latency
 from dsd_bench.reports.words import size_word
+from dsd_bench.store.files import write_atomic
 from dsd_bench.store.runs import StoredRun
 
 MODEL = "model.safetensors"
 """In the output folder: the chosen network without what is dead in it."""
+LATENCY = "latency.json"
+"""In the output folder: what ``dsd-bench latency`` measures of it."""
+BATCHES, SECONDS = (1, 32), 20.0
+"""Images at once, and how long is measured at most."""
 ONNX = "model.onnx"
 """The same for other runtimes, with ``--onnx``."""
 
@@ -125,7 +132,56 @@ def _times(before: int, after: int) -> str:
     return f"{before / after:.2f} x fewer" if after else "nothing left"
 
 
-def ship(curve: StoredRun, data_dir: Path, output: Path, onnx: bool = False) -> Shipped:
+def timed(curve: StoredRun, data_dir: Path, output: Path) -> tuple[tuple[Timing, ...], str]:
+    """Return how fast the chosen network is beside the dense one, and under which conditions.
+
+    It is measured once: what was measured is kept beside the file, so that the same command gives
+    the same page. Without a file of this run's it is measured.
+
+    Args:
+        curve: the finished run.
+        data_dir: where the data set lies.
+        output: the folder.
+    """
+    path = output / LATENCY
+    try:
+        found = read_latency(path)
+    except UsageError:
+        found = None
+    if found is None or curve.run_id not in found.title:
+        subject = of_run(str(curve.path), "best", curve.path.parent, data_dir)
+        found = measure(subject, ("eager",), BATCHES, budget=SECONDS)
+        text = json.dumps(found.model_dump(mode="json"), indent=1, allow_nan=False) + "\n"
+        write_atomic(path, text.encode())
+    timings = []
+    for one in found.settings:
+        times = {timing.name: timing for timing in one.timings}
+        if "shrunk" not in times:
+            continue
+        dense, shrunk = times[DENSE], times["shrunk"]
+        timings.append(
+            Timing(
+                runtime=f"PyTorch {one.backend}",
+                batch=one.batch,
+                dense=1000 * dense.median,
+                shrunk=1000 * shrunk.median,
+                ratio=shrunk.faster,
+                low=shrunk.low,
+                high=shrunk.high,
+            )
+        )
+    machine = found.machine
+    told = (
+        f"Timed in turns on {machine.device} ({machine.chip}) with {machine.threads} of "
+        f"{machine.cores} cores, torch {machine.torch}: medians, and the 95 % interval of the "
+        "ratio's median. Other machines give other numbers."
+    )
+    return tuple(timings), " ".join([told, *(f"Beware: {text}." for text in found.warnings())])
+
+
+def ship(
+    curve: StoredRun, data_dir: Path, output: Path, onnx: bool = False, latency: bool = True
+) -> Shipped:
     """Write the network that a run returns without what is dead in it.
 
     What cannot be written is told among the problems: all else that was found still counts.
@@ -135,6 +191,7 @@ def ship(curve: StoredRun, data_dir: Path, output: Path, onnx: bool = False) -> 
         data_dir: where the data set lies.
         output: the folder.
         onnx: whether to write an ONNX file too.
+        latency: whether to measure how fast it is.
     """
     problems: list[str] = []
     told: Exported | None = None
@@ -151,7 +208,10 @@ def ship(curve: StoredRun, data_dir: Path, output: Path, onnx: bool = False) -> 
         files |= {path.name: path.stat().st_size for path in (made.path, made.card)}
     if told is None:
         return Shipped(files, 0, 0, problems=tuple(problems))
+    timings, conditions = timed(curve, data_dir, output) if latency else ((), "")
     return Shipped(
+        timings=timings,
+        conditions=conditions,
         files=dict(sorted(files.items())),
         parameters_dense=told.parameters_dense,
         parameters_shrunk=told.parameters_shrunk,

@@ -109,7 +109,12 @@ def open_round(
     context = device.make_context("cpu", 1, False, "fp32")
     with remembering(path):
         model = build_model(
-            config.model, 0, (channels, height, width), prepared.classes, context, download
+            config.model.unfetched(),
+            0,
+            (channels, height, width),
+            prepared.classes,
+            context,
+            download,
         )
     load_kept_weights(model, tensors, str(path))
     return Opened(
