@@ -327,3 +327,33 @@ def test_the_site_builds_without_warnings_and_its_links_lead_somewhere(tmp_path:
     for page in pages:
         text = page.read_text("utf-8")
         assert str(ROOT) not in text, f"{page}: tells where it was built"
+
+
+def test_tables_of_real_images_are_those_of_the_recorded_runs(monkeypatch: Any) -> None:
+    from benchmarks.paper_page import BLOCK, PAGE, fill
+
+    monkeypatch.chdir(ROOT)
+    blocks = [b for b in BLOCK.finditer(PAGE.read_text("utf-8")) if b[2] == "table" and b[4]]
+    assert len(blocks) >= 3
+    for block in blocks:
+        assert fill(block, Path("runs"), "cpu") == block[0], (
+            f"{block[3]}: run benchmarks/paper_page.py"
+        )
+
+
+def test_runs_are_recorded_once_and_never_overwritten(tiny_run: Any, tmp_path: Path) -> None:
+    from benchmarks.record_runs import TEXTS, record
+    from dsd_bench.store.runs import load_run
+
+    (told,) = tiny_run()["runs"]
+    run, place = tmp_path / "runs" / told["run_id"], tmp_path / "recorded"
+    assert record(run, place)
+    assert not record(run, place)
+    assert sorted(path.name for path in (place / run.name).iterdir()) == sorted(TEXTS)
+    assert load_run(place / run.name).rows == load_run(run).rows
+    (place / run.name / "rounds.jsonl").write_text("")
+    with pytest.raises(SystemExit, match="holds other rounds"):
+        record(run, place)
+    (run / "result.json").unlink()
+    with pytest.raises(SystemExit, match="not finished"):
+        record(run, place)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 Panels = dict[str, dict[str, list[Sequence[Row]]]]
 """Panel title -> line label -> the rows of each seed."""
 
+LETTER = 1.3
+"""Millimetres of a letter of the sentence above a figure."""
 WIDEST = 4
 """Panels side by side where they are not stacked."""
 
@@ -124,5 +127,6 @@ def draw(suite: Suite, results: Sequence[Result], path: Path) -> None:
             legend(fig, named, columns=2 if columns < 3 else None)
         shared = [run for result in results for run in result.runs]
         words = setting_sentence(shared, catalogue().find)
+        words = textwrap.fill(words, max(40, round(width / LETTER)))
         fig.suptitle(words, x=0.01, ha="left", fontsize=7, color=GREY)
         save(fig, path)
