@@ -49,6 +49,7 @@ TEACHERS = ["kd", "kd:teacher=dense", "kd:alpha=0.5,temperature=4"]
 OPTIMIZERS = ["sgd", "adam", "adamw"]
 SCHEDULES = ["step", "cosine", "cosine:0.1,every=step", "one-cycle", "early-bird"]
 STOPS = ["never", "target:0.3", "patience:tolerance=0", "entropy-gate:drop=0,tolerance=0"]
+STOPS += ["interpolation-gate:drop=0,tolerance=0"]
 CHOOSERS = ["best", "one-se", "max-drop:0.05"]
 NOISES = {
     "none": 0.0,
@@ -246,11 +247,13 @@ def last_round(word: str, rows: tuple[dict[str, Any], ...]) -> int:
     """Return the round after which the rule ``word`` of STOPS ends this curve."""
     if word == "target:0.3":
         return next(row["round"] for row in rows if row["sparsity"] >= 0.3)
-    allowed, best = word.startswith("patience"), -1.0
+    allowed, best, fitted = word.startswith("patience"), -1.0, -1.0
     for row in rows if word != "never" else ():
         if allowed and row["val_accuracy"] < best:
             return int(row["round"])
-        allowed = allowed or row["entropy"] < rows[0]["entropy"]
+        fitted = max(fitted, row["train_accuracy"])
+        fell = row["entropy"] < rows[0]["entropy"]
+        allowed |= row["train_accuracy"] < fitted if word.startswith("interp") else fell
         best = max(best, row["val_accuracy"]) if allowed else -1.0
     return int(rows[-1]["round"])
 
