@@ -273,13 +273,13 @@ def test_choosers(word: str, tiny_run: TinyRun) -> None:
 
 @pytest.mark.parametrize("word", STOPS)
 def test_stop_criteria(word: str, tiny_run: TinyRun) -> None:
-    whole = only(tiny_run("--rounds", "8"))
-    run = only(tiny_run("--rounds", "8", "--stop", word, "--runs-dir", "elsewhere"))
+    whole = only(tiny_run("--rounds", "10"))
+    run = only(tiny_run("--rounds", "10", "--stop", word, "--runs-dir", "elsewhere"))
     last = last_round(word, whole.rows)
     assert run.result is not None
     assert run.rows == whole.rows[: last + 1]
-    assert run.result["stopped_by"] == ("rounds" if last == 8 else word.partition(":")[0])
-    assert (last == 8) == (word == "never")
+    assert run.result["stopped_by"] == ("rounds" if last == 10 else word.partition(":")[0])
+    assert (last == 10) == (word == "never")
 
 
 @pytest.mark.parametrize("word", NOISES)
