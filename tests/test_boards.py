@@ -21,6 +21,7 @@ from dsd_bench.analysis import Spread
 from dsd_bench.boards.cells import amount
 from dsd_bench.boards.check import check, generate, write
 from dsd_bench.boards.files import _absurd, encode, odd, parse, read_row
+from dsd_bench.boards.methods import method_of
 from dsd_bench.boards.places import row_path, track_slug
 from dsd_bench.boards.ranking import rank
 from dsd_bench.boards.rows import submit
@@ -164,6 +165,12 @@ def test_a_students_stop_rule_is_not_expected_of_its_teacher(make, boards):
     stop = part("patience", tolerance=0.0, patience=1)
     (path,) = submit([make(config(0, [kd(0)], stop=stop))], boards)
     assert read_row(path).method.regularizers[0].teacher.differs == {}
+
+
+def test_a_chooser_is_the_students_alone(make, boards):
+    chooser = {"name": "max-drop", "version": 1, "params": {"drop": 0.01}}
+    configuration = config(0, regularizers=[kd(0)], chooser=chooser)
+    assert method_of(configuration).regularizers[0].teacher.differs == {}
 
 
 @pytest.mark.parametrize(

@@ -84,9 +84,12 @@ def _own_trainings(config: RunConfig, weights: str) -> int | None:
 
 
 def _differences(teacher: RunConfig, student: RunConfig) -> dict[str, Any]:
-    """Return what of a teacher is not the student's; stop ``never`` is no difference."""
+    """Return what of a teacher is not the student's.
+
+    Stop ``never`` and the chooser ``best`` are no differences: no teacher has others.
+    """
     plain = tuple(part for part in student.regularizers if part.teacher is None)
-    expected = _parts(student.model_copy(update={"regularizers": plain}))
+    expected = _parts(student.model_copy(update={"regularizers": plain, "chooser": None}))
     if teacher.stop.name == "never":
         expected["stop"] = teacher.stop.model_dump(mode="json")
     found = _parts(teacher)
