@@ -360,6 +360,37 @@ def test_a_run_is_timed_dense_masked_and_shrunk(
     assert "small.safetensors" in [one["name"] for one in json.loads(out)["settings"][0]["timings"]]
 
 
+def test_a_measurement_goes_into_report_and_card(
+    tiny_run: Any, command: Any, tmp_path: Path
+) -> None:
+    (run,) = tiny_run()["runs"]
+    found = measure(subject(), ["eager"], [3], blocks=6).model_dump(mode="json")
+    found["title"] = "<b>|run"
+    (tmp_path / "lat.json").write_text(json.dumps(found))
+    code, _, err = command("report", run["run_id"], "-o", "a.html", "--latency", "lat.json")
+    assert code == 0, err
+    page = (tmp_path / "a.html").read_text()
+    assert '<section id="speed">' in page
+    assert "<b>|run" not in page
+    assert "dense again" in page
+    code, _, err = command("export", run["run_id"], "-o", "s.safetensors", "--latency", "lat.json")
+    assert code == 0, err
+    card = (tmp_path / "s.safetensors.md").read_text()
+    speed = card.partition("## Speed")[2]
+    assert speed.count("| eager | 3 |") == 3
+    assert "<b>" not in card
+    assert "timed in turns" in speed
+    for words in (
+        ("report", run["run_id"], "-o", "b.html"),
+        ("export", run["run_id"], "-o", "t.onnx"),
+    ):
+        code, _, err = command(*words, "--latency", "none.json")
+        assert code == 2
+        assert "none.json: no such file" in err
+    assert not (tmp_path / "b.html").exists()
+    assert not (tmp_path / "t.onnx").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -10,6 +10,7 @@ import click
 from dsd_bench.cli import reading
 from dsd_bench.cli.saying import say, say_json
 from dsd_bench.errors import UsageError
+from dsd_bench.store.files import write_atomic
 
 if TYPE_CHECKING:
     from dsd_bench.export import Exported
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
     help="Replace ReLUs that no training image switches: measured, not exact for other images.",
 )  # fmt: skip
 @click.option("--licence", default="", metavar="TEXT", help="Of the weights, for the model card.")
+@click.option(
+    "--latency", "timed", type=click.Path(path_type=Path), metavar="FILE",
+    help="Also put into the model card what `dsd-bench latency RUN -o FILE` measured.",
+)  # fmt: skip
 @click.option("--download", is_flag=True, help="Allow downloading the data.")
 @click.option(
     "--data-dir", default="data", type=click.Path(path_type=Path),
@@ -42,7 +47,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: counts, bytes, differences.")
 def export(
     run: str, output: Path, which: str, sparse: bool, fold_bn: bool, assume_data: bool,
-    licence: str, download: bool, data_dir: Path, runs_dir: Path, as_json: bool,
+    licence: str, timed: Path | None, download: bool, data_dir: Path, runs_dir: Path, as_json: bool,
 ) -> None:  # fmt: skip
     """Write a round of RUN as a really smaller network: what is dead in it is removed, exactly.
 
@@ -55,15 +60,31 @@ def export(
                          "--assume-data")  # fmt: skip
     from dsd_bench.export import export_run
 
+    speed = "" if timed is None else _speed(timed)
     told = export_run(
         run, output, _round(which), runs_dir=runs_dir, data_dir=data_dir, download=download,
         sparse=sparse, fold_bn=fold_bn, assume_data=assume_data, licence=licence,
     )  # fmt: skip
+    if speed:
+        write_atomic(told.card, (told.card.read_text("utf-8").rstrip() + speed).encode())
     if as_json:
         say_json(told.to_json())
         return
     for line in lines(told):
         say(line)
+
+
+def _speed(path: Path) -> str:
+    """Return a section of a model card on what was measured."""
+    from dsd_bench.boards.words import escape
+    from dsd_bench.latency import read_latency
+    from dsd_bench.latency.shown import NAMES, cells, conditions
+
+    found = read_latency(path)
+    lines = [NAMES, ("---", "---:", "---", "---:", "---:", "---:"), *cells(found)]
+    rows = [f"| {' | '.join(cell if cell[:3] == '---' else escape(cell) for cell in line)} |"
+            for line in lines]  # fmt: skip
+    return "\n".join(["", "", "## Speed", "", *rows, "", escape(conditions(found)), ""])
 
 
 def _round(word: str) -> Any:

@@ -15,6 +15,7 @@ from dsd_bench.errors import UsageError
 from dsd_bench.plugins import catalogue
 
 if TYPE_CHECKING:
+    from dsd_bench.pages.markup import Markup
     from dsd_bench.pages.subject import Subject
 
 
@@ -25,12 +26,16 @@ if TYPE_CHECKING:
     metavar="FILE", help="The page, an .html file.",
 )  # fmt: skip
 @click.option("--title", metavar="TEXT", help="Its heading (default: says what it is about).")
+@click.option(
+    "--latency", "timed", type=click.Path(path_type=Path), metavar="FILE",
+    help="Also show what `dsd-bench latency RUN -o FILE` measured.",
+)  # fmt: skip
 @reading.cell_options
 @reading.runs_dir
 @click.option("--json", "as_json", is_flag=True, help="Print the file's name as JSON.")
 def report(
-    words: tuple[str, ...], output: Path, title: str | None, scale: str, only: tuple[str, ...],
-    seeds: str | None, runs_dir: Path, as_json: bool,
+    words: tuple[str, ...], output: Path, title: str | None, timed: Path | None, scale: str,
+    only: tuple[str, ...], seeds: str | None, runs_dir: Path, as_json: bool,
 ) -> None:  # fmt: skip
     """Write one HTML page on finished RUN..., a SUITE's runs, or a BOARD's folder.
 
@@ -47,7 +52,8 @@ def report(
     if output.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"--output '{output}': the name must end in .html")
     subject = _subject(words, runs_dir, scale, only, seeds)
-    text = page(replace(subject, title=title) if title else subject)
+    more = [] if timed is None else [_speed(timed)]
+    text = page(replace(subject, title=title) if title else subject, more)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -57,6 +63,19 @@ def report(
         say_json({"path": str(output), "bytes": len(text.encode())})
     else:
         say(output, err=True)
+
+
+def _speed(path: Path) -> Markup:
+    """Return a section on what was measured."""
+    from dsd_bench.latency import read_latency
+    from dsd_bench.latency.shown import NAMES, cells, conditions
+    from dsd_bench.pages.markup import el
+    from dsd_bench.pages.sections import section
+    from dsd_bench.pages.sections import table as html_table
+
+    found = read_latency(path)
+    note = el("p", conditions(found), class_="note")
+    return section("speed", "Speed", html_table(NAMES, cells(found), 3, class_="wide"), note)
 
 
 def _subject(

@@ -31,8 +31,13 @@ def _hash(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def page(subject: Subject) -> str:
-    """Return the whole page; the same subject gives the same text."""
+def page(subject: Subject, more: Sequence[Markup] = ()) -> str:
+    """Return the whole page; the same subject gives the same text.
+
+    Args:
+        subject: what it is about.
+        more: further sections, before the table of rounds.
+    """
     drawn, curves = {}, sections.figures(subject)
     parts: list[Markup | None] = [sections.summary(subject), curves[0]]
     drawn.update(curves[1])
@@ -40,7 +45,7 @@ def page(subject: Subject) -> str:
         parts.append(made)
         drawn.update(figures)
     parts.append(sections.rules(replayed(subject.every)))
-    parts += [sections.rounds(subject), sections.origin(subject)]
+    parts += [*more, sections.rounds(subject), sections.origin(subject)]
     return assemble(subject.title, _header(subject), parts, drawn)
 
 
