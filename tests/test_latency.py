@@ -51,6 +51,21 @@ def test_the_interval_holds_under_noise_that_lasts(blocks: int) -> None:
     assert inside / tries >= 0.945
 
 
+@pytest.mark.parametrize(("alike", "blocks", "least"), [(0.3, 40, 0.93), (0.6, 240, 0.925)])
+def test_the_interval_allows_for_ratios_that_are_like_their_neighbours(
+    alike: float, blocks: int, least: float
+) -> None:
+    random = numpy.random.default_rng(blocks)
+    inside, tries = 0, 1500
+    for _ in range(tries):
+        logs = [random.normal()]
+        for step in random.normal(0, (1 - alike**2) ** 0.5, blocks - 1):
+            logs.append(alike * logs[-1] + step)
+        found = ratio((2 * numpy.exp(0.1 * numpy.array(logs))).tolist(), [1.0] * blocks)
+        inside += found.low <= 2.0 <= found.high
+    assert inside / tries >= least
+
+
 # -- timing
 
 

@@ -6,8 +6,12 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 LEVEL = 0.95
+GROUPS = 12
+"""Groups of neighbouring blocks that an interval is made of: the third lowest and the third highest
+median enclose the true one in 96.1 %, if groups are independent."""
 LEAST_BLOCKS = 6
 """With fewer values no two of them enclose the median in 95 % of cases."""
 
@@ -44,8 +48,19 @@ def ratio(reference: Sequence[float], times: Sequence[float]) -> Ratio:
         times: seconds of the same blocks, at least :data:`LEAST_BLOCKS`.
     """
     ratios = [one / other for one, other in zip(reference, times, strict=True)]
-    low, high = median_interval(ratios)
-    return Ratio(statistics.median(ratios), low, high, len(ratios))
+    median = statistics.median(ratios)
+    low, high = median_interval(grouped(ratios))
+    return Ratio(median, min(low, median), max(high, median), len(ratios))
+
+
+def grouped(ratios: Sequence[float]) -> list[float]:
+    """Return the medians of at most :data:`GROUPS` groups of neighbours.
+
+    What slows down one network alone for several blocks makes neighbours alike; groups are less so.
+    """
+    count = min(GROUPS, len(ratios))
+    edges = [len(ratios) * place // count for place in range(count + 1)]
+    return [statistics.median(ratios[begin:end]) for begin, end in pairwise(edges)]
 
 
 def median_interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, float]:
