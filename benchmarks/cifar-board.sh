@@ -2,8 +2,9 @@
 # Makes the boards of real images on two cores: CIFAR-10 with 20 % symmetric noise and CIFAR-10N's
 # worse labels, both at 16 x 16 pixels with 5,000 train images. Run it from the top of the
 # repository, with CIFAR (and CIFAR-10_human.pt) in ./data and the distributions of plugins/
-# installed; finished runs in ./runs are reused, so it can be interrupted. About 12 core-hours a
-# board on two cores of an AMD EPYC with AVX512-BF16; SEEDS=0 takes a fifth.
+# installed; finished runs in ./runs are reused, so it can be interrupted. Eleven of the methods
+# train a curve of their own, which took six to seven minutes a seed for magnitude on one core of an
+# AMD EPYC with AVX512-BF16: some six core-hours a board, not run as a whole yet.
 set -euo pipefail
 
 size="size=16,train_size=5000,val_size=500,transform=none"

@@ -10,10 +10,10 @@ are; other numbers under the same id are refused.
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from pathlib import Path
 
+from dsd_bench.store.files import write_atomic
 from dsd_bench.store.runs import finished, load_run
 
 RECORDED = Path("docs/recorded/runs")
@@ -38,7 +38,7 @@ def record(run: Path, folder: Path) -> bool:
     place.mkdir(parents=True, exist_ok=True)
     for name in TEXTS:
         if (run / name).exists():
-            shutil.copyfile(run / name, place / name)
+            write_atomic(place / name, (run / name).read_bytes())
     return True
 
 

@@ -1,13 +1,14 @@
 """Which stop rule is safe? Rules replayed over every curve at hand: numbers, no training.
 
     python benchmarks/stop_study.py [--boards leaderboards] [--runs LABEL=RUN,RUN...]...
+        [--rule WORD]...
 
 Each rule stops each curve; *lost* is the test accuracy that the whole curve's choice by validation
 has more than the choice among the rounds that the rule trains. Curves are those of the boards' rows
 that no stop rule ended, apart by whether their method's mean curve shows double descent, and those
 of run folders. The drop of each gate is tuned on the seeds of ``--tune`` (0-2): the one that loses
 least in the mean over all groups, of equals (to 0.05 points) the one that saves most. What is
-printed is of the other seeds.
+printed is of the other seeds; with ``--rule`` nothing is tuned, and it is of all seeds.
 """
 
 from __future__ import annotations
@@ -142,11 +143,15 @@ def main() -> int:
     parser.add_argument("--boards", type=Path, default=Path("leaderboards"))
     parser.add_argument("--runs", action="append", default=[], metavar="LABEL=RUN,RUN...")
     parser.add_argument("--tune", default="0-2", help="seeds that choose the drops")
+    parser.add_argument("--rule", action="append", default=[], help="only this one, all seeds")
     given = parser.parse_args()
     curves = board_curves(given.boards)
     for told in given.runs:
         label, _, words = told.partition("=")
         curves += run_curves(label, words.split(","))
+    if given.rule:
+        print(table([rule(word) for word in given.rule], grouped(curves, (), False)), end="")
+        return 0
     seeds = parse_seeds(given.tune)
     before, after = (grouped(curves, seeds, within) for within in (True, False))
     gates = [tuned(name, before) for name in DROPS]

@@ -13,9 +13,17 @@ import torch
 from torch import nn
 
 from dsd_bench.errors import UsageError
-from dsd_bench.latency import AGAIN, Subject, measure, median_interval, ratio, read_latency
+from dsd_bench.latency import (
+    AGAIN,
+    BACKENDS,
+    Subject,
+    measure,
+    median_interval,
+    ratio,
+    read_latency,
+)
 from dsd_bench.latency import backends as backends_module
-from dsd_bench.latency.backends import Ready, Skipped, ready
+from dsd_bench.latency.backends import Skipped, ready
 from dsd_bench.latency.energy import NOT_MEASURED, Meter, Nvml, Rapl, counter_of
 from dsd_bench.latency.timing import cpu_clock, interleave
 
@@ -34,7 +42,6 @@ def test_the_interval_is_that_of_order_statistics() -> None:
 def test_a_ratio_says_how_many_times_faster() -> None:
     found = ratio([2.0] * 8, [1.0, 1.0, 0.5, 1.0, 1.0, 1.0, 1.0, 2.0])
     assert (found.median, found.low, found.high, found.blocks) == (2.0, 1.0, 4.0, 8)
-    assert found.half == 1.0
 
 
 @pytest.mark.parametrize("blocks", [6, 12, 40])
@@ -51,9 +58,12 @@ def test_the_interval_holds_under_noise_that_lasts(blocks: int) -> None:
     assert inside / tries >= 0.945
 
 
-@pytest.mark.parametrize(("alike", "blocks", "least"), [(0.3, 40, 0.93), (0.6, 240, 0.925)])
+@pytest.mark.parametrize(
+    ("alike", "blocks", "told"),
+    [(0.3, 40, 0.95), (0.6, 40, 0.90), (0.6, 240, 0.94), (0.9, 40, 0.66), (0.9, 240, 0.92)],
+)
 def test_the_interval_allows_for_ratios_that_are_like_their_neighbours(
-    alike: float, blocks: int, least: float
+    alike: float, blocks: int, told: float
 ) -> None:
     random = numpy.random.default_rng(blocks)
     inside, tries = 0, 1500
@@ -63,7 +73,7 @@ def test_the_interval_allows_for_ratios_that_are_like_their_neighbours(
             logs.append(alike * logs[-1] + step)
         found = ratio((2 * numpy.exp(0.1 * numpy.array(logs))).tolist(), [1.0] * blocks)
         inside += found.low <= 2.0 <= found.high
-    assert inside / tries >= least
+    assert inside / tries == pytest.approx(told, abs=0.025)  # as docs/latency.md says
 
 
 # -- timing
@@ -434,6 +444,7 @@ def test_a_gpu_that_is_not_there_is_said(command: Any) -> None:
     assert "no NVIDIA GPU" in err
 
 
-def test_a_ready_network_keeps_its_layout() -> None:
-    one = Ready(lambda: None, IMAGES, "nhwc")
-    assert one.layout == "nhwc"
+def test_the_command_offers_what_there_is() -> None:
+    from dsd_bench.cli.latency import BACKENDS as offered
+
+    assert offered == BACKENDS

@@ -60,8 +60,10 @@ def _events(place: int, run: StoredRun) -> list[Event]:
 def _gate(run: StoredRun) -> int | None:
     """Return the round that opened the run's own gate, None without one."""
     stop: dict[str, Any] = run.config["stop"]
-    column, opens = GATES.get(stop["name"], (None, gate_opened))
-    values = [row.get(column) for row in run.rows] if column else []
+    if stop["name"] not in GATES:
+        return None
+    column, opens = GATES[stop["name"]]
+    values = [row.get(column) for row in run.rows]
     if not values or None in values:
         return None
     drop = stop["params"].get("drop")

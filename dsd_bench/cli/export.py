@@ -62,7 +62,7 @@ def export(
 
     speed = "" if timed is None else _speed(timed)
     told = export_run(
-        run, output, _round(which), runs_dir=runs_dir, data_dir=data_dir, download=download,
+        run, output, round_of(which), runs_dir=runs_dir, data_dir=data_dir, download=download,
         sparse=sparse, fold_bn=fold_bn, assume_data=assume_data, licence=licence,
     )  # fmt: skip
     if speed:
@@ -87,7 +87,7 @@ def _speed(path: Path) -> str:
     return "\n".join(["", "", "## Speed", "", *rows, "", escape(conditions(found)), ""])
 
 
-def _round(word: str) -> Any:
+def round_of(word: str) -> Any:
     """Return what ``--round`` means.
 
     Raises:

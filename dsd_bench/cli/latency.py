@@ -111,7 +111,7 @@ def _check_device(device: str) -> None:
 
 
 def _subject(words: tuple[str, ...], which: str, runs_dir: Path, data_dir: Path) -> Subject:
-    from dsd_bench.cli.export import _round
+    from dsd_bench.cli.export import round_of
     from dsd_bench.latency import of_files, of_run
 
     files = [Path(word) for word in words if Path(word).suffix in FILES]
@@ -120,7 +120,7 @@ def _subject(words: tuple[str, ...], which: str, runs_dir: Path, data_dir: Path)
         raise UsageError(f"{', '.join(runs)}: give one run, and files beside it")
     if not runs:
         return of_files(files)
-    return of_run(runs[0], _round(which), runs_dir, data_dir, files)
+    return of_run(runs[0], round_of(which), runs_dir, data_dir, files)
 
 
 def _write(path: Path, text: str) -> None:

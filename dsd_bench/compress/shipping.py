@@ -12,6 +12,7 @@ from dsd_bench.costs import macs_word
 from dsd_bench.errors import RunError, UsageError
 from dsd_bench.export import Exported, export_run
 from dsd_bench.latency import DENSE, measure, of_run, read_latency
+from dsd_bench.latency.shown import conditions
 from dsd_bench.reports.words import size_word
 from dsd_bench.store.files import write_atomic
 from dsd_bench.store.runs import StoredRun
@@ -146,7 +147,7 @@ def timed(curve: StoredRun, data_dir: Path, output: Path) -> tuple[tuple[Timing,
     path = output / LATENCY
     try:
         found = read_latency(path)
-    except UsageError:
+    except UsageError:  # none yet, or damaged: it is measured anew
         found = None
     if found is None or curve.run_id not in found.title:
         subject = of_run(str(curve.path), "best", curve.path.parent, data_dir)
@@ -170,13 +171,7 @@ def timed(curve: StoredRun, data_dir: Path, output: Path) -> tuple[tuple[Timing,
                 high=shrunk.high,
             )
         )
-    machine = found.machine
-    told = (
-        f"Timed in turns on {machine.device} ({machine.chip}) with {machine.threads} of "
-        f"{machine.cores} cores, torch {machine.torch}: medians, and the 95 % interval of the "
-        "ratio's median. Other machines give other numbers."
-    )
-    return tuple(timings), " ".join([told, *(f"Beware: {text}." for text in found.warnings())])
+    return tuple(timings), conditions(found)
 
 
 def ship(
@@ -208,10 +203,10 @@ def ship(
         files |= {path.name: path.stat().st_size for path in (made.path, made.card)}
     if told is None:
         return Shipped(files, 0, 0, problems=tuple(problems))
-    timings, conditions = timed(curve, data_dir, output) if latency else ((), "")
+    timings, told_of = timed(curve, data_dir, output) if latency else ((), "")
     return Shipped(
         timings=timings,
-        conditions=conditions,
+        conditions=told_of,
         files=dict(sorted(files.items())),
         parameters_dense=told.parameters_dense,
         parameters_shrunk=told.parameters_shrunk,

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from dsd_bench.latency.timing import Call, Clock, repetitions
 from dsd_bench.models.building import in_one_line
+from dsd_bench.training.step import out_of_memory
 
 BACKENDS = ("eager", "compile", "onnxruntime", "openvino")
 LAYOUTS = {"nchw": torch.contiguous_format, "nhwc": torch.channels_last}
@@ -65,16 +66,10 @@ def ready(
             return makers[backend](model, images, threads, clock)
     except (Skipped, MemoryError, KeyboardInterrupt):
         raise
-    except Exception as error:
-        if _is_memory(error):
+    except Exception as error:  # whatever a backend raises for a network that it cannot take
+        if out_of_memory(error):
             raise MemoryError(in_one_line(error)) from error
         raise Skipped(in_one_line(error)) from error
-
-
-def _is_memory(error: Exception) -> bool:
-    text = str(error)
-    told = ("not enough memory", "can't allocate memory", "out of memory", "bad allocation")
-    return isinstance(error, torch.OutOfMemoryError) or any(word in text for word in told)
 
 
 def _eager(model: nn.Module, images: Tensor, threads: int, clock: Clock) -> Ready:

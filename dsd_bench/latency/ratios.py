@@ -31,11 +31,6 @@ class Ratio:
     high: float
     blocks: int
 
-    @property
-    def half(self) -> float:
-        """How far the interval reaches from the median, as a share of it."""
-        return max(self.high - self.median, self.median - self.low) / self.median
-
 
 def ratio(reference: Sequence[float], times: Sequence[float]) -> Ratio:
     """Return how many times faster ``times`` are than ``reference``, block by block.

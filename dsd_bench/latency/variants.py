@@ -9,10 +9,15 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from dsd_bench.api import load_model
 from dsd_bench.errors import DsdError, UsageError
 from dsd_bench.export import check, load_exported, masked_copy, open_round, shrink
 from dsd_bench.export.opening import Round
 
+Model = nn.Module | Path
+"""A network in eval mode on the CPU, or an .onnx file."""
+Shape = tuple[int, ...]
+"""Of one image: ``(C, H, W)``."""
 DENSE, AGAIN = "dense", "dense again"
 """The reference, and its copy: how far two equal networks come out apart."""
 
@@ -29,7 +34,7 @@ class Subject:
     """
 
     title: str
-    models: dict[str, nn.Module | Path]
+    models: dict[str, Model]
     images: Tensor
     notes: tuple[str, ...] = ()
 
@@ -58,17 +63,17 @@ def of_run(
         f"on {checked.images} test images"
     ]
     try:
-        dense = open_round(run, 0, runs_dir=runs_dir, data_dir=data_dir).model
+        dense = load_model(opened.run.path, "dense", data_dir=data_dir)
     except DsdError:
         dense = masked_copy(opened.model, None)
         notes.append("the dense round's weights were not kept: another round's stand for them")
     notes += [f"left whole: {left.where}: {left.why}" for left in made.left[:3]]
-    models: dict[str, nn.Module | Path] = {
+    models: dict[str, Model] = {
         DENSE: dense.eval().requires_grad_(False),
         "masked": masked,
         "shrunk": made.model.eval().requires_grad_(False),
     }
-    models |= _files(files, tuple(images.shape[1:]))
+    models |= _files(files, tuple(images.shape[1:]))[0]
     title = f"run {opened.run.run_id}, round {opened.round} ({opened.how})"
     return Subject(title, models, images, tuple(notes))
 
@@ -79,30 +84,30 @@ def of_files(files: Sequence[Path]) -> Subject:
     Raises:
         UsageError: for other files than ``.safetensors`` and ``.onnx``, or other images.
     """
-    shape = _shape(files[0])
-    models = _files(files, shape)
+    models, shape = _files(files, None)
     images = torch.randn(64, *shape, generator=torch.Generator().manual_seed(0))
     notes = ("the images are random: the times of these networks do not depend on them",)
     return Subject(", ".join(models), models, images, notes)
 
 
-def _files(files: Sequence[Path], shape: tuple[int, ...]) -> dict[str, nn.Module | Path]:
-    found: dict[str, nn.Module | Path] = {}
+def _files(files: Sequence[Path], shape: Shape | None) -> tuple[dict[str, Model], Shape]:
+    """Return the networks in files by name, and what images all take: ``shape`` if it is given."""
+    found: dict[str, Model] = {}
     for file in files:
-        own = _shape(file)
+        model, own = _opened(file)
+        shape = own if shape is None else shape
         if own != shape:
             raise UsageError(f"{file}: takes images {_word(own)}, the others {_word(shape)}")
-        name = file.name if file.name not in found else str(file)
-        found[name] = file if file.suffix == ".onnx" else load_exported(file)
-    return found
+        found[file.name if file.name not in found else str(file)] = model
+    return found, shape or ()
 
 
-def _word(shape: tuple[int, ...]) -> str:
+def _word(shape: Shape) -> str:
     return "x".join(map(str, shape))
 
 
-def _shape(file: Path) -> tuple[int, ...]:
-    """Return the shape of one image that a file takes.
+def _opened(file: Path) -> tuple[Model, Shape]:
+    """Return the network in a file, and the shape of one image that it takes.
 
     Raises:
         UsageError: if it is of a kind that is not loaded, missing or damaged.
@@ -114,13 +119,14 @@ def _shape(file: Path) -> tuple[int, ...]:
     if not file.is_file():
         raise UsageError(f"{file}: no such file")
     if file.suffix == ".safetensors":
-        return tuple(load_exported(file).graph.shape)
+        model = load_exported(file)
+        return model, tuple(model.graph.shape)
     if file.suffix != ".onnx":
         raise UsageError(f"{file}: is neither .safetensors nor .onnx, nor a run")
-    return _onnx_shape(file)
+    return file, _onnx_shape(file)
 
 
-def _onnx_shape(file: Path) -> tuple[int, ...]:
+def _onnx_shape(file: Path) -> Shape:
     try:
         import onnxruntime
     except ImportError:

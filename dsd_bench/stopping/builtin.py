@@ -28,7 +28,21 @@ class PatienceParams(Params):
     patience: int = param(1, help="stop after this many bad rounds in a row", ge=1, unit="rounds")
 
 
-class EntropyGateParams(Params):
+class GateParams(Params):
+    """What stop rules take that allow an early stop only once a gate has opened."""
+
+    drop: float
+    tolerance: float = param(
+        0.05,
+        help="a round is bad if its accuracy is below the best since the gate opened by more",
+        ge=0,
+        le=1,
+        unit="accuracy, 0..1",
+    )
+    patience: int = param(1, help="stop after this many bad rounds in a row", ge=1, unit="rounds")
+
+
+class EntropyGateParams(GateParams):
     """Parameters of ``entropy-gate``."""
 
     drop: float = param(
@@ -39,17 +53,9 @@ class EntropyGateParams(Params):
         unit="fraction of the dense model's entropy",
         main=True,
     )
-    tolerance: float = param(
-        0.05,
-        help="a round is bad if its accuracy is below the best since the gate opened by more",
-        ge=0,
-        le=1,
-        unit="accuracy, 0..1",
-    )
-    patience: int = param(1, help="stop after this many bad rounds in a row", ge=1, unit="rounds")
 
 
-class InterpolationGateParams(Params):
+class InterpolationGateParams(GateParams):
     """Parameters of ``interpolation-gate``."""
 
     drop: float = param(
@@ -60,14 +66,6 @@ class InterpolationGateParams(Params):
         unit="accuracy, 0..1",
         main=True,
     )
-    tolerance: float = param(
-        0.05,
-        help="a round is bad if its accuracy is below the best since the gate opened by more",
-        ge=0,
-        le=1,
-        unit="accuracy, 0..1",
-    )
-    patience: int = param(1, help="stop after this many bad rounds in a row", ge=1, unit="rounds")
 
 
 @hookimpl

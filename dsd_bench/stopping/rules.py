@@ -13,6 +13,7 @@ from dsd_bench.rounds import Rounds, column
 from dsd_bench.stopping import StopCriterion, below
 from dsd_bench.stopping.builtin import (
     EntropyGateParams,
+    GateParams,
     InterpolationGateParams,
     PatienceParams,
     TargetParams,
@@ -70,7 +71,7 @@ class _Gate(StopCriterion):
     the light phase before the dip, the rule would stop at the dip's bottom.
     """
 
-    params: EntropyGateParams | InterpolationGateParams
+    params: GateParams
     name: ClassVar[str]
     gate: ClassVar[str]
 
@@ -165,10 +166,7 @@ def _early_stop(scores: Sequence[float], tolerance: float, patience: int, name: 
     return f"{name} was below its best of {best:.4f}{margin} for {rounds} (last {scores[-1]:.4f})"
 
 
-def _first_stop(
-    scores: Sequence[float],
-    params: PatienceParams | EntropyGateParams | InterpolationGateParams,
-) -> int | None:
+def _first_stop(scores: Sequence[float], params: PatienceParams | GateParams) -> int | None:
     """Return where the usual early stop ends ``scores``, None if nowhere."""
     bad = enumerate(_bad_in_a_row(scores, params.tolerance))
     return next((place for place, count in bad if count >= params.patience), None)
