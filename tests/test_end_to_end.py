@@ -82,7 +82,7 @@ DATASETS = {
     "imagefolder:.": (2, [3, 6, 5], (18, 2, 6)),
 }
 """Classes, one image's shape, and samples to train, validate and test on, as faked."""
-METRICS = ["classification", "entropy", "sparsity", "macs"]
+METRICS = ["classification", "entropy", "sparsity", "macs", "ece:bins=9"]
 EXECUTORS = ["inline", "local", "slurm:workers=1"]
 REPORTERS = ["terminal:height=6", "csv"]
 COVERED = {

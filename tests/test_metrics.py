@@ -16,7 +16,7 @@ from torch.nn import functional
 from dsd_bench.errors import Diverged, RunError
 from dsd_bench.masks import Masks
 from dsd_bench.metrics import MeasureView, Outputs
-from dsd_bench.metrics.builtin import register_metrics
+from dsd_bench.metrics.builtin import CalibrationParams, register_metrics
 from dsd_bench.metrics.entropy import entropy_bits
 from dsd_bench.metrics.macs import count_macs
 from dsd_bench.metrics.passes import forward_pass
@@ -467,3 +467,66 @@ def test_macs_of_known_networks(name, billions):
         total, layers = count_macs(model, torch.zeros(1, 3, 224, 224))
     assert total / 1e9 == pytest.approx(billions, abs=5e-4)
     assert sum(layers.values()) <= total
+
+
+# --- calibration ----------------------------------------------------------------------------
+
+
+def reference_ece(logits, labels, bins):
+    """Guo et al., equations (1) to (3), sample by sample in exact fractions of the confidences."""
+    members = {}
+    for row, label in zip(logits, labels):
+        powers = [math.exp(value - max(row)) for value in row]
+        confidence = max(powers) / sum(powers)
+        place = next(m for m in range(1, bins + 1) if confidence <= m / bins)
+        members.setdefault(place, []).append((confidence, row.index(max(row)) == label))
+    error = 0.0
+    for found in members.values():
+        accuracy = sum(right for _, right in found) / len(found)
+        confidence = sum(value for value, _ in found) / len(found)
+        error += len(found) / len(labels) * abs(accuracy - confidence)
+    return error
+
+
+def ece(bins=15):
+    component = next(c for c in register_metrics() if c.name == "ece")
+    return component.create(CalibrationParams(bins=bins))
+
+
+@given(
+    st.lists(
+        st.tuples(st.tuples(*[st.integers(-40, 40)] * 3), st.integers(0, 2)),
+        min_size=1,
+        max_size=30,
+    ),
+    st.integers(1, 20),
+)
+def test_the_calibration_error_is_that_of_its_definition(samples, bins):
+    logits = [[value / 8 for value in row] for row, _ in samples]
+    labels = [label for _, label in samples]
+    found = ece(bins).measure(view({"test": part(logits, labels)}))
+    assert found["test_ece"] == pytest.approx(reference_ece(logits, labels, bins), abs=1e-12)
+
+
+def test_calibration_by_hand():
+    even, sure = math.log(3), math.log(9)  # confidences 3/4 and 9/10
+    logits = [[even, 0.0], [even, 0.0], [0.0, sure], [0.0, sure]]
+    found = ece(10).measure(view({"val": part(logits, [0, 1, 1, 1])}))
+    assert found["val_ece"] == pytest.approx((2 * 0.25 + 2 * 0.1) / 4)
+    assert found["val_confidence"] == pytest.approx((0.75 + 0.9) / 2)
+    assert found["train_ece"] is None
+    assert found["test_confidence"] is None
+
+
+def test_a_confidence_on_an_edge_belongs_to_the_bin_below():
+    logits = [[0.0, 0.0], [math.log(3), 0.0]]  # 1/2 and 3/4: bins (0, 1/2] and (1/2, 1]
+    found = ece(2).measure(view({"test": part(logits, [0, 1])}))
+    assert found["test_ece"] == pytest.approx((0.5 + 0.75) / 2)
+
+
+def test_samples_beyond_a_piece_count(monkeypatch):
+    monkeypatch.setattr("dsd_bench.metrics.calibration._AT_ONCE", 3)
+    logits = [[value / 4, 0.0] for value in range(-5, 6)]
+    labels = [0, 1] * 5 + [0]
+    found = ece().measure(view({"train": part(logits, labels)}))
+    assert found["train_ece"] == pytest.approx(reference_ece(logits, labels, 15), abs=1e-12)
