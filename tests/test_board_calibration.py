@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,13 @@ from dsd_bench.boards.files import read_row
 from dsd_bench.boards.rows import submit
 from dsd_bench.boards.schema import CheckedRow, CheckedSeed
 from dsd_bench.errors import UsageError
+from dsd_bench.figures import column_name
+from dsd_bench.figures.compared import Options
+from dsd_bench.figures.curves import factor
+from dsd_bench.reports.pictures import check_rows, draw_runs
 from dsd_bench.store import load_run
+from dsd_bench.store.further import further_metrics, measured_rows
+from dsd_bench.suites.quantities import NOTHING, QUANTITIES, Quantity
 
 ECE = [0.1, 0.2, 0.3, 0.04, 0.5]
 
@@ -149,3 +156,75 @@ def test_a_false_measurement_is_refused(make, boards, change, key):
     with pytest.raises(UsageError) as error:
         read_row(path)
     assert key in str(error.value) or "control" in str(error.value)
+
+
+# --- the shipped metric's values in tables and figures -----------------------------------------
+
+
+def shipped(run: Any, values: list[float]) -> Any:
+    """Give a run what ``--metric ece`` says."""
+    (run.path / "metrics").mkdir(exist_ok=True)
+    lines = [
+        {"round": place, "test_ece": value, "test_confidence": 1 - value}
+        for place, value in enumerate(values)
+    ]
+    write_lines(run.path / "metrics" / "ece.jsonl", lines)
+    return load_run(run.path)
+
+
+def test_tables_show_the_error_of_the_dense_and_the_selected_round(
+    make: Callable[..., Any],
+) -> None:
+    run = shipped(make(), ECE)
+    selected = run.result["best_round"]
+    dense, ece = QUANTITIES["dense_ece"], QUANTITIES["ece"]
+    assert isinstance(dense, Quantity)
+    assert isinstance(ece, Quantity)
+    assert (dense.of(run), ece.of(run)) == (ECE[0], ECE[selected])
+    loss = QUANTITIES["loss"]
+    assert isinstance(loss, Quantity)
+    assert loss.of(run) == run.rows[selected]["test_loss"]
+
+
+def test_tables_have_a_dash_where_nobody_measured(make: Callable[..., Any]) -> None:
+    assert QUANTITIES["ece"].say([make()]) == NOTHING
+
+
+def test_rows_know_what_further_metrics_said(make: Callable[..., Any]) -> None:
+    run = shipped(make(), ECE[:3])
+    rows = measured_rows(run)
+    assert [row.get("ece.test_ece") for row in rows[:4]] == [*ECE[:3], None]
+    assert [{k: v for k, v in row.items() if "." not in k} for row in rows] == list(run.rows)
+    assert "ece.test_ece" not in run.rows[0]
+
+
+def test_a_line_of_a_round_that_is_not_there_is_left_out(make: Callable[..., Any]) -> None:
+    run = shipped(make(), ECE)
+    write_lines(
+        run.path / "metrics" / "ece.jsonl",
+        [{"round": at, "test_ece": 0.5} for at in (-1, len(run.rows), "0", None)],
+    )
+    assert further_metrics(run) == {"ece": {}}
+
+
+@pytest.mark.parametrize(
+    ("column", "name", "times"),
+    [
+        ("ece.test_ece", "test ECE, %", 100),
+        ("ece+bins-9.val_ece", "validation ECE, %", 100),
+        ("ece.train_confidence", "train confidence, %", 100),
+        ("other.test_ece", "other.test ece", 1),
+        ("ece.test_ece_of_mine", "ece.test ece of mine", 1),
+    ],
+)
+def test_figures_name_it_with_its_unit(column: str, name: str, times: float) -> None:
+    assert (column_name(column), factor(column)) == (name, times)
+
+
+def test_curves_of_the_error_are_drawn(make: Callable[..., Any], tmp_path: Path) -> None:
+    run = shipped(make(), ECE)
+    figure = tmp_path / "ece.svg"
+    draw_runs([run], figure, Options(rows=["test_accuracy", "ece.test_ece"]))
+    assert "test ECE, %" in re.sub(r"<!--\s*|\s*-->", "", figure.read_text())
+    with pytest.raises(UsageError, match=r"'ece\.test_ec'.*did you mean 'ece\.test_ece'"):
+        check_rows(["ece.test_ec"], [run])

@@ -82,7 +82,8 @@ DATASETS = {
     "imagefolder:.": (2, [3, 6, 5], (18, 2, 6)),
 }
 """Classes, one image's shape, and samples to train, validate and test on, as faked."""
-METRICS = ["classification", "entropy", "sparsity", "macs", "ece:bins=9"]
+METRICS = ["classification", "entropy", "sparsity", "macs"]
+FURTHER = ["ece:bins=9"]
 EXECUTORS = ["inline", "local", "slurm:workers=1"]
 REPORTERS = ["terminal:height=6", "csv"]
 COVERED = {
@@ -97,7 +98,7 @@ COVERED = {
     "model": MODELS,
     "dataset": DATASETS,
     "noise": NOISES,
-    "metric": METRICS,
+    "metric": [*METRICS, *FURTHER],
     "executor": EXECUTORS,
     "reporter": REPORTERS,
 }
@@ -345,6 +346,19 @@ def test_metrics(word: str, tiny_run: TinyRun, plain: StoredRun) -> None:
     values = [json.loads(line) for line in lines]
     assert len(values[0]) > 1
     assert values == [{key: row[key] for key in values[0]} for row in plain.rows]
+
+
+def test_further_metrics(tiny_run: TinyRun, plain: StoredRun) -> None:
+    """They come in a file alone, and change nothing else."""
+    run = only(tiny_run("--metric", "ece:bins=9"))
+    assert (run.run_id, run.rows) == (plain.run_id, plain.rows)
+    lines = (run.path / "metrics" / "ece+bins-9.jsonl").read_text().splitlines()
+    values = [json.loads(line) for line in lines]
+    assert [line["round"] for line in values] == [row["round"] for row in run.rows]
+    for line, row in zip(values, run.rows):
+        for part in ("train", "val", "test"):  # no bin is farther off than the mean over all
+            gap = abs(line[f"{part}_confidence"] - row[f"{part}_accuracy"])
+            assert gap - 1e-9 <= line[f"{part}_ece"] <= 1
 
 
 @pytest.mark.parametrize("word", EXECUTORS)

@@ -1,4 +1,4 @@
-"""The calibration errors that a run's further metric ``ece`` recorded, for its row."""
+"""The calibration errors that a run's metric ``ece`` recorded, for its row."""
 
 from __future__ import annotations
 

@@ -25,6 +25,7 @@ Groups = Mapping[str, Sequence[Sequence[Row]]]
 Band = Literal["std", "range"]
 
 _PERCENT = ("accuracy", "sparsity")
+_CALIBRATION = re.compile(r"ece(?:\+[^.]*)?\.(train|val|test)_(ece|confidence)")
 _NAMES = {
     "test_accuracy": "test accuracy, %",
     "val_accuracy": "validation accuracy, %",
@@ -39,13 +40,17 @@ _NAMES = {
 
 
 def column_name(column: str) -> str:
-    """Return how a column of ``rounds.jsonl`` is named on an axis, with its unit."""
+    """Return how a column of a run's rows is named on an axis, with its unit where known."""
+    if found := _CALIBRATION.fullmatch(column):
+        part = {"val": "validation"}.get(found[1], found[1])
+        return f"{part} {'ECE' if found[2] == 'ece' else 'confidence'}, %"
     return _NAMES.get(column, column.replace("_", " "))
 
 
 def factor(column: str) -> float:
     """Return what a column is multiplied with to be drawn: 100 for fractions, else 1."""
-    return 100.0 if any(word in column for word in _PERCENT) else 1.0
+    fraction = any(word in column for word in _PERCENT) or _CALIBRATION.fullmatch(column)
+    return 100.0 if fraction else 1.0
 
 
 def curves(

@@ -11,7 +11,7 @@ from dsd_bench.costs.ledger import read_ledger
 from dsd_bench.errors import UsageError
 from dsd_bench.replay import Curve
 from dsd_bench.store.correct import read_bits
-from dsd_bench.store.reading import read_rows
+from dsd_bench.store.further import further_metrics
 from dsd_bench.store.runs import StoredRun, finished
 
 WHOLE = ("rounds", "target-sparsity", "nothing-left")
@@ -76,10 +76,7 @@ def rows_with_metrics(run: StoredRun) -> list[dict[str, Any]]:
         {**row, **({"correct": bits[row["round"]]} if row["round"] in bits else {})}
         for row in run.rows
     ]
-    for path in sorted((run.path / "metrics").glob("*.jsonl")):
-        for measured in read_rows(path):
-            index = measured.get("round")
-            if isinstance(index, int) and 0 <= index < len(rows):
-                values = {key: value for key, value in measured.items() if key != "round"}
-                rows[index].setdefault("metrics", {})[path.stem] = values
+    for name, lines in further_metrics(run).items():
+        for index, values in lines.items():
+            rows[index].setdefault("metrics", {})[name] = values
     return rows

@@ -12,6 +12,7 @@ from dsd_bench.config.naming import Lookup, setting_words
 from dsd_bench.errors import UsageError, plain, suggest
 from dsd_bench.reports.methods import Method, methods_of
 from dsd_bench.reports.words import plural
+from dsd_bench.store.further import measured_rows
 from dsd_bench.store.runs import StoredRun
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def drawn(method: Method, label: str) -> Drawn:
     """Return a method as it is drawn."""
     from dsd_bench.figures.compared import Drawn
 
-    return Drawn(label, [run.rows for run in method.runs], events(method.runs))
+    return Drawn(label, [measured_rows(run) for run in method.runs], events(method.runs))
 
 
 def check_rows(rows: Sequence[str], runs: Iterable[StoredRun]) -> None:
@@ -80,7 +81,7 @@ def check_rows(rows: Sequence[str], runs: Iterable[StoredRun]) -> None:
     numbers = {
         key
         for run in runs
-        for row in run.rows
+        for row in measured_rows(run)
         for key, value in row.items()
         if isinstance(value, int | float) and key != "round"
     }

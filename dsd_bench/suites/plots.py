@@ -11,6 +11,7 @@ from dsd_bench.errors import UsageError, suggest
 from dsd_bench.plugins import catalogue
 from dsd_bench.reports.pictures import setting_sentence
 from dsd_bench.store.checkpoint import Row
+from dsd_bench.store.further import measured_rows
 from dsd_bench.store.runs import StoredRun
 from dsd_bench.suites.cells import SEPARATOR
 from dsd_bench.suites.results import Result
@@ -39,7 +40,7 @@ def panels(suite: Suite, results: Sequence[Result]) -> Panels:
         lines.append(SEPARATOR.join(inner.values()))
     found: Panels = {title: {line: [] for line in dict.fromkeys(lines)} for title in titles}
     for result, title, line in zip(results, titles, lines):
-        found[title][line] += [run.rows for run in result.runs]
+        found[title][line] += [measured_rows(run) for run in result.runs]
     return found
 
 
@@ -95,9 +96,8 @@ def draw(suite: Suite, results: Sequence[Result], path: Path) -> None:
     from dsd_bench.figures import GREY, figure, legend, panel_curves, save, stacked
 
     found, measures = panels(suite, results), suite.plot.rows
-    _check_measured(
-        measures, [row for result in results for run in result.runs for row in run.rows]
-    )
+    drawn_rows = [row for groups in found.values() for seeds in groups.values() for row in seeds]
+    _check_measured(measures, [row for rows in drawn_rows for row in rows])
     chosen = _runs(suite, results)
     many = len(measures) > 1
     columns = len(found) if many else min(WIDEST, len(found))

@@ -19,6 +19,7 @@ from dsd_bench.analysis import (
 )
 from dsd_bench.costs import macs_word
 from dsd_bench.reports.fairness import fairness_of
+from dsd_bench.store.further import further_metrics
 from dsd_bench.store.runs import StoredRun
 
 if TYPE_CHECKING:
@@ -172,6 +173,17 @@ def _percent(title: str, of: Callable[[StoredRun], float | None], digits: int = 
     return Quantity(f"{title} %", of, 100.0, digits)
 
 
+def _calibration(pick: Callable[[StoredRun], Row]) -> Callable[[StoredRun], float | None]:
+    """Return the expected calibration error on test of a round, where the metric measured it."""
+
+    def found(run: StoredRun) -> float | None:
+        index = pick(run).get("round")
+        values = further_metrics(run).get("ece", {}).get(-1 if index is None else index, {})
+        return values.get("test_ece")
+
+    return found
+
+
 QUANTITIES: dict[str, Quantity | Statement] = {
     "dense": _percent("dense test", _value(_first, "test_accuracy")),
     "best": _percent("best test of the curve", _value(_oracle, "test_accuracy")),
@@ -185,6 +197,10 @@ QUANTITIES: dict[str, Quantity | Statement] = {
     "depth": _percent("D of a seed", _depth),
     "mean_depth": Statement("D of the mean (threshold) %", _mean_depth),
     "verdict": Statement("verdict", _verdict),
+    "dense_loss": Quantity("dense test loss, nats", _value(_first, "test_loss"), digits=2),
+    "loss": Quantity("selected test loss, nats", _value(_selected, "test_loss"), digits=2),
+    "dense_ece": _percent("dense ECE", _calibration(_first)),
+    "ece": _percent("selected ECE", _calibration(_selected)),
     "best_phase": Statement("phase of the best", _best_phase),
     "macs": Quantity("MACs", _macs, words=macs_word),
     "macs_effective": Quantity("effective MACs", _macs_effective, words=macs_word),

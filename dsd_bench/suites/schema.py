@@ -57,7 +57,8 @@ class PlotSpec(_Part):
 
     Attributes:
         panels: axes whose entries get a column of panels each; the other axes are lines.
-        rows: the measures that are stacked, as columns of ``rounds.jsonl``.
+        rows: the measures that are stacked, as columns of ``rounds.jsonl`` or, of a further
+            metric, ``METRIC.NAME``.
         phases: whether the phases of a panel with a single line are shaded.
     """
 
