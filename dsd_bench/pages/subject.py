@@ -121,6 +121,14 @@ def of_cells(
     return Subject(title, question, of_methods(methods, lookup), command, again, notes)
 
 
+LEAN = (
+    "rows hold neither the layers of each round nor which validation images it gets right, so a "
+    "board's page has no maps of layers and does not replay the chooser one-se; a report of the "
+    "runs themselves has both"
+)
+"""What only run folders say."""
+
+
 def of_board(folder: Path, command: str, lookup: Lookup | None = None) -> Subject:
     """Return the subject of a track's folder: its rows as if their runs lay here.
 
@@ -150,6 +158,7 @@ def of_board(folder: Path, command: str, lookup: Lookup | None = None) -> Subjec
     }
     old = [line.label for line in lines if not isinstance(line.row, CheckedRow)]
     notes = [f"rows of schema 1 are left out: {', '.join(map(plain, old))}"] if old else []
+    notes.append(LEAN)
     asked = "Which method keeps the highest test accuracy as weights are pruned away?"
     title = f"Board: {track_title(rows[0].track)}"
     return Subject(title, asked, found, command, notes=notes)
