@@ -27,7 +27,8 @@ from dsd_bench.boards.ranking import rank
 from dsd_bench.boards.replayed import WHOLE, methods_of
 from dsd_bench.choosers.rules import best_of
 from dsd_bench.config.layers import parse_seeds
-from dsd_bench.replay import Rule, rule
+from dsd_bench.replay import rule
+from dsd_bench.replay.rules import Rule
 from dsd_bench.store.runs import find_run, load_run
 
 DROPS = {
@@ -90,7 +91,7 @@ def effect(one: Rule, curves: Sequence[Curve]) -> Effect:
     """Replay a rule."""
     lost, saved = [], []
     for curve in curves:
-        end = one.criterion.first(list(curve.rows), curve.score)
+        end = one.built.first(list(curve.rows), curve.score)
         count = len(curve.rows) if end is None else end + 1
         scores = [row[curve.score] for row in curve.rows]
         tests = [row["test_accuracy"] for row in curve.rows]

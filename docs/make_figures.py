@@ -286,7 +286,7 @@ def draw_gate(path: Path) -> None:
 
 def kept_by(word: str, rows: list[dict[str, Any]]) -> Mapping[str, Any]:
     """Return the round that a run with a stop rule would have kept: the best on validation."""
-    criterion = rule(word).criterion
+    criterion = rule(word).built
     count = 1
     while count < len(rows) and criterion.stop(rows[:count], "val_accuracy") is None:
         count += 1

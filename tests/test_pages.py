@@ -365,7 +365,7 @@ def tab() -> Iterator[chromium.Tab]:
 def test_a_browser_finds_no_fault_and_asks_nobody(page: Path, tab: chromium.Tab) -> None:
     tab.size(1000, 800)
     tab.open(page)
-    assert tab.evaluate("getComputedStyle(document.body).maxWidth") == "960px"
+    assert tab.evaluate("getComputedStyle(document.body).maxWidth") == "1152px"
     for scheme, light in (("light", True), ("dark", False)):
         tab.media(scheme=scheme)
         colour = tab.evaluate("getComputedStyle(document.body).backgroundColor")

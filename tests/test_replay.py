@@ -17,8 +17,9 @@ from dsd_bench import Params, configure, run
 from dsd_bench.config.run import ComponentConfig
 from dsd_bench.costs.ledger import read_ledger
 from dsd_bench.errors import RunError, UsageError
-from dsd_bench.replay import Curve, Rule, outcome, replay, rule, varied
+from dsd_bench.replay import Curve, outcome, replay, rule, varied
 from dsd_bench.replay.curves import read_curve, rows_with_metrics
+from dsd_bench.replay.rules import Rule
 from dsd_bench.stopping import StopCriterion
 from dsd_bench.store.runs import load_run
 
@@ -146,9 +147,9 @@ def test_means_and_spreads_over_seeds():
 
 def test_a_grid_of_rules():
     found = varied("entropy-gate:0.1", {"tolerance": ["0.01", "0.02"], "patience": [1, 3]})
-    told = [(one.criterion.params.tolerance, one.criterion.params.patience) for one in found]  # type: ignore[attr-defined]
+    told = [(one.built.params.tolerance, one.built.params.patience) for one in found]
     assert told == [(0.01, 1), (0.01, 3), (0.02, 1), (0.02, 3)]
-    assert {one.criterion.params.drop for one in found} == {0.1}  # type: ignore[attr-defined]
+    assert {one.built.params.drop for one in found} == {0.1}
     assert found[0].word == "entropy-gate:0.1,tolerance=0.01"
 
 

@@ -15,8 +15,9 @@ from dsd_bench import configure, run
 from dsd_bench.choosers import Chooser
 from dsd_bench.errors import RunError, UsageError
 from dsd_bench.params import Params
-from dsd_bench.replay.choices import Way, choose, summaries, way, ways
+from dsd_bench.replay.choices import choose, summaries, way, ways
 from dsd_bench.replay.curves import read_rounds
+from dsd_bench.replay.rules import Rule
 from dsd_bench.store import StoredRun
 
 Command = Callable[..., tuple[int, str, str]]
@@ -113,10 +114,10 @@ def test_what_cannot_be_chosen_names_the_run() -> None:
     config, curve = configure(rounds=1), rows([0.5, 0.6])
     with pytest.raises(UsageError, match=f"run {config.run_id}: the chooser 'one-se' needs"):
         choose(config, curve, way("one-se"))
-    broken = Way("raises", way("best").config, Raises(Params()))
+    broken = Rule("raises", way("best").config, Raises(Params()))
     with pytest.raises(RunError, match=r"chooser 'raises' failed on run .*ValueError: no idea"):
         choose(config, curve, broken)
-    reads = Way("reads", way("best").config, way("best").chooser, ("sparkle",))
+    reads = Rule("reads", way("best").config, way("best").built, ("sparkle",))
     with pytest.raises(UsageError, match=r"'reads' reads sparkle, which run .*--metric sparkle"):
         choose(config, curve, reads)
 

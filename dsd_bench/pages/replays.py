@@ -54,6 +54,10 @@ FAMILIES = (
         "entropy-gate", "tolerance", (0.0, 0.01, 0.02, 0.05, 0.1, 0.2),
         "once the gate is open, stop if accuracy falls below its best since by more than this",
     ),
+    Family(
+        "interpolation-gate", "drop", (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4),
+        "early stop only once train accuracy is so far (0..1) below its highest",
+    ),
 )  # fmt: skip
 """Stop rules that are replayed."""
 

@@ -8,37 +8,22 @@ protocol's own :func:`dsd_bench.experiment.ending.ended` round by round; reading
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import product
-from typing import Any
+from functools import partial
 
 from dsd_bench.analysis import Spread, spread
-from dsd_bench.config.metrics import needed_keys
-from dsd_bench.config.run import ComponentConfig, RunConfig
+from dsd_bench.config.run import RunConfig
 from dsd_bench.errors import DsdError, RunError, UsageError
 from dsd_bench.experiment.choosing import choice_of
 from dsd_bench.experiment.ending import ended
-from dsd_bench.replay.rules import check_metrics, named
-from dsd_bench.stopping import StopCriterion
+from dsd_bench.replay.rules import Rule, check_metrics, grid, rule_of
 from dsd_bench.store.checkpoint import Row
 
-
-@dataclass(frozen=True)
-class Rule:
-    """A stop criterion with its parameters.
-
-    Attributes:
-        word: as one types it, parameters at their default left out.
-        config: as a run's configuration has it.
-        criterion: the built component.
-        metrics: keys of the further metrics it reads, as rows have them.
-    """
-
-    word: str
-    config: ComponentConfig
-    criterion: StopCriterion
-    metrics: tuple[str, ...] = ()
+rule = partial(rule_of, "stop")
+"""Return the stop rule that a word names."""
+varied = partial(grid, "stop")
+"""Return the stop rules of a grid: a word with every combination of values."""
 
 
 @dataclass(frozen=True)
@@ -112,30 +97,6 @@ class Replay:
         return self.whole_accuracy - self.accuracy
 
 
-def rule(word: str, values: Mapping[str, Any] | None = None) -> Rule:
-    """Return the rule that ``word`` names (``name:key=value,...``).
-
-    Args:
-        word: any installed stop criterion.
-        values: parameters that replace those of ``word``.
-
-    Raises:
-        UsageError: for an unknown name, key or value.
-    """
-    found = named("stop", word, values)
-    return Rule(found.word, found.config, found.built, needed_keys(found.component.metrics))
-
-
-def varied(word: str, values: Mapping[str, Sequence[Any]]) -> list[Rule]:
-    """Return the rules of a grid: ``word`` with every combination of ``values``.
-
-    Args:
-        word: the rule whose parameters are varied.
-        values: for each parameter the values to try.
-    """
-    return [rule(word, dict(zip(values, choice))) for choice in product(*values.values())]
-
-
 def replay(curve: Curve, rule: Rule) -> Replay:
     """Return what a run with ``rule`` would have done; trains nothing.
 
@@ -177,7 +138,7 @@ def _end(curve: Curve, config: RunConfig, rule: Rule) -> tuple[int, tuple[str, s
     """Return the number of rounds that are trained, what ends them and why."""
     for count in range(1, len(curve.rows) + 1):
         try:
-            end = ended(config, rule.criterion, curve.rows[:count])
+            end = ended(config, rule.built, curve.rows[:count])
         except DsdError as error:
             raise UsageError(f"run {curve.config.run_id}: {error}") from None
         except Exception as error:  # a plugin's rule

@@ -6,36 +6,22 @@ that of ``best``, which runs have unless told otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import product
-from typing import Any
+from functools import partial
 
 from dsd_bench.analysis import Spread, spread
-from dsd_bench.config.metrics import needed_keys
-from dsd_bench.config.run import ComponentConfig, RunConfig
+from dsd_bench.config.run import RunConfig
 from dsd_bench.errors import DsdError, RunError, UsageError
 from dsd_bench.experiment.choosing import Choice
 from dsd_bench.experiment.ending import best_round
-from dsd_bench.replay.rules import check_metrics, named
+from dsd_bench.replay.rules import Rule, check_metrics, grid, rule_of
 from dsd_bench.store.checkpoint import Row
 
-
-@dataclass(frozen=True)
-class Way:
-    """A chooser with its parameters.
-
-    Attributes:
-        word: as one types it, parameters at their default left out.
-        config: as a run's configuration has it.
-        chooser: the built component.
-        metrics: keys of the further metrics it reads, as rows have them.
-    """
-
-    word: str
-    config: ComponentConfig
-    chooser: Any
-    metrics: tuple[str, ...] = ()
+way = partial(rule_of, "choose")
+"""Return the chooser that a word names."""
+ways = partial(grid, "choose")
+"""Return the choosers of a grid: a word with every combination of values."""
 
 
 @dataclass(frozen=True)
@@ -80,53 +66,34 @@ class Chosen:
         return self.best_accuracy - self.accuracy
 
 
-def way(word: str, values: Mapping[str, Any] | None = None) -> Way:
-    """Return the chooser that ``word`` names (``name:key=value,...``).
-
-    Args:
-        word: any installed chooser.
-        values: parameters that replace those of ``word``.
-
-    Raises:
-        UsageError: for an unknown name, key or value.
-    """
-    found = named("choose", word, values)
-    return Way(found.word, found.config, found.built, needed_keys(found.component.metrics))
-
-
-def ways(word: str, values: Mapping[str, Sequence[Any]]) -> list[Way]:
-    """Return the choosers of a grid: ``word`` with every combination of ``values``."""
-    return [way(word, dict(zip(values, choice))) for choice in product(*values.values())]
-
-
-def choose(config: RunConfig, rows: Sequence[Row], way: Way) -> Chosen:
+def choose(config: RunConfig, rows: Sequence[Row], rule: Rule) -> Chosen:
     """Return what a run with this chooser would have returned; trains nothing.
 
     Args:
         config: the run.
         rows: of all its rounds, further metrics' values under ``metrics``, bits under ``correct``.
-        way: the chooser.
+        rule: the chooser.
 
     Raises:
         UsageError: if the rows lack what the chooser reads.
         RunError: if a plugin's chooser fails.
     """
-    check_metrics(config.run_id, rows, f"the chooser '{way.word}'", way.metrics)
+    check_metrics(config.run_id, rows, f"the chooser '{rule.word}'", rule.metrics)
     score = config.score
     try:
-        place = Choice(way.config.name, way.chooser, score).of(rows)
+        place = Choice(rule.config.name, rule.built, score).of(rows)
     except DsdError as error:
         raise UsageError(f"run {config.run_id}: {error}") from None
     except Exception as error:  # a plugin's chooser
         raise RunError(
-            f"the chooser '{way.word}' failed on run {config.run_id}: "
+            f"the chooser '{rule.word}' failed on run {config.run_id}: "
             f"{type(error).__name__}: {error}"
         ) from error
     column = "test_accuracy" if rows[0].get("test_accuracy") is not None else score
     accuracies = [float(row[column]) for row in rows]
     best, oracle = best_round(rows, score), best_round(rows, column)
     return Chosen(
-        chooser=way.word,
+        chooser=rule.word,
         run_id=config.run_id,
         seed=config.seed,
         round=place,
@@ -177,7 +144,7 @@ def summary(choices: Sequence[Chosen]) -> MethodChoice:
 
 
 def summaries(
-    curves: Sequence[tuple[RunConfig, Sequence[Row]]], tried: Iterable[Way]
+    curves: Sequence[tuple[RunConfig, Sequence[Row]]], tried: Iterable[Rule]
 ) -> list[MethodChoice]:
     """Return what each chooser chooses of the curves of one configuration (at least one)."""
     return [summary([choose(config, rows, one) for config, rows in curves]) for one in tried]

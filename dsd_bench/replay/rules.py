@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
-from dsd_bench.components import Component, kind_of
-from dsd_bench.config.metrics import word_of
+from dsd_bench.components import kind_of
+from dsd_bench.config.metrics import needed_keys, word_of
 from dsd_bench.config.naming import component_word
 from dsd_bench.config.run import ComponentConfig
 from dsd_bench.config.words import parse_component
@@ -18,28 +19,28 @@ from dsd_bench.store.checkpoint import Row
 
 
 @dataclass(frozen=True)
-class Named:
-    """A component that a word names.
+class Rule:
+    """A stop criterion or a chooser, with its parameters.
 
     Attributes:
-        component: as it is registered.
         word: as one types it, parameters at their default left out.
         config: as a run's configuration has it.
         built: the component itself.
+        metrics: keys of the further metrics it reads, as rows have them.
     """
 
-    component: Component
     word: str
     config: ComponentConfig
     built: Any
+    metrics: tuple[str, ...] = ()
 
 
-def named(option: str, word: str, values: Mapping[str, Any] | None = None) -> Named:
-    """Return the component that ``word`` names.
+def rule_of(option: str, word: str, values: Mapping[str, Any] | None = None) -> Rule:
+    """Return the rule that ``word`` names.
 
     Args:
         option: ``stop`` or ``choose``.
-        word: ``name:key=value,...``.
+        word: ``name:key=value,...`` of any installed one.
         values: parameters that replace those of ``word``.
 
     Raises:
@@ -57,7 +58,23 @@ def named(option: str, word: str, values: Mapping[str, Any] | None = None) -> Na
         name=component.name, version=component.version, params=params.model_dump(mode="json")
     )
     text = component_word(kind, config.model_dump(), catalogue().find)
-    return Named(component, text, config, component.create(params))
+    return Rule(text, config, component.create(params), needed_keys(component.metrics))
+
+
+def grid(option: str, word: str, values: Mapping[str, Sequence[Any]]) -> list[Rule]:
+    """Return ``word`` with every combination of ``values``.
+
+    Args:
+        option: ``stop`` or ``choose``.
+        word: the rule whose parameters are varied.
+        values: for each parameter the values to try.
+
+    Raises:
+        UsageError: for an unknown name, key or value.
+    """
+    return [
+        rule_of(option, word, dict(zip(values, chosen))) for chosen in product(*values.values())
+    ]
 
 
 def check_metrics(run_id: str, rows: Sequence[Row], who: str, wanted: Sequence[str]) -> None:
