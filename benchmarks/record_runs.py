@@ -4,7 +4,7 @@
 
 Everything that reads runs reads these: ``dsd-bench table fig1 --scale cpu --runs-dir
 docs/recorded/runs``, ``replay``, ``analyze``, ``report``. Runs that are there already stay as they
-are; other numbers under the same id are refused.
+are, unless the same rounds come with more metrics; other numbers under the same id are refused.
 """
 
 from __future__ import annotations
@@ -17,12 +17,11 @@ from dsd_bench.store.files import write_atomic
 from dsd_bench.store.runs import finished, load_run
 
 RECORDED = Path("docs/recorded/runs")
-TEXTS = ("config.json", "rounds.jsonl", "correct.jsonl", "provenance.jsonl", "result.json")
-"""``result.json`` comes last: with it a run counts as finished."""
+TEXTS = ("config.json", "rounds.jsonl", "correct.jsonl", "provenance.jsonl")
 
 
 def record(run: Path, folder: Path) -> bool:
-    """Copy one run and return whether it was new.
+    """Copy one run and return whether it, or a metric of it, was new.
 
     Raises:
         SystemExit: if it is not finished, damaged, or recorded with other rounds.
@@ -34,12 +33,22 @@ def record(run: Path, folder: Path) -> bool:
     if finished(place):
         if (place / "rounds.jsonl").read_bytes() != (run / "rounds.jsonl").read_bytes():
             raise SystemExit(f"{place}: holds other rounds; remove it to take those of {run}")
-        return False
-    place.mkdir(parents=True, exist_ok=True)
-    for name in TEXTS:
+        if not measured(run) > measured(place):
+            return False
+        (place / "result.json").unlink()
+    (place / "metrics").mkdir(parents=True, exist_ok=True)
+    names = [*TEXTS, *sorted(measured(run)), "result.json"]  # with this a run counts as finished
+    for name in names:
         if (run / name).exists():
             write_atomic(place / name, (run / name).read_bytes())
+    if not measured(place):
+        (place / "metrics").rmdir()
     return True
+
+
+def measured(run: Path) -> set[str]:
+    """Return the files of a run's further metrics."""
+    return {f"metrics/{path.name}" for path in (run / "metrics").glob("*.jsonl")}
 
 
 def main() -> int:

@@ -349,8 +349,15 @@ def test_runs_are_recorded_once_and_never_overwritten(tiny_run: Any, tmp_path: P
     run, place = tmp_path / "runs" / told["run_id"], tmp_path / "recorded"
     assert record(run, place)
     assert not record(run, place)
-    assert sorted(path.name for path in (place / run.name).iterdir()) == sorted(TEXTS)
+    texts = {*TEXTS, "result.json"}
+    assert {path.name for path in (place / run.name).iterdir()} == texts
     assert load_run(place / run.name).rows == load_run(run).rows
+    tiny_run("--metric", "ece", "--force")  # the same rounds, with more metrics: taken
+    assert record(run, place)
+    assert {path.name for path in (place / run.name).iterdir()} == {*texts, "metrics"}
+    assert load_run(place / run.name).config["metrics"] == ["ece"]
+    tiny_run("--force")  # with fewer: left
+    assert not record(run, place)
     (place / run.name / "rounds.jsonl").write_text("")
     with pytest.raises(SystemExit, match="holds other rounds"):
         record(run, place)
