@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dsd_bench.boards import check, files, known, ties
+from dsd_bench.boards.conditions import differing
 from dsd_bench.boards.files import parse, read_row
 from dsd_bench.boards.known import Known
 from dsd_bench.boards.rows import submit
 from dsd_bench.boards.schema import CheckedRow
+from dsd_bench.boards.verify import problems
 from dsd_bench.errors import UsageError
-from dsd_bench.store.reading import parse_object
+from dsd_bench.store.reading import large, parse_object
 
 ROOT = Path(__file__).parent.parent
 SHIPPED = sorted((ROOT / "leaderboards").glob("*/rows/*.json"))
@@ -98,6 +101,30 @@ def test_one_byte_makes_another_row(boards: Path) -> None:
     path.write_text(path.read_text() + " ")
     with pytest.raises(UsageError):
         read_row(path, Known())
+
+
+@pytest.mark.parametrize("bad", [[0], [3], [0, 1], [1, 3, 4], [0, 1, 2, 3, 4]])
+def test_seeds_that_are_alike_are_all_told(boards: Path, bad: list[int]) -> None:
+    """What is told of machines is looked at once where seeds share it, and never overlooked."""
+    told = json.loads(next(boards.glob("*/rows/*.json")).read_text())
+    for place in bad:
+        told["seeds"][place]["hardware"]["cpu"] = "<b>"
+        told["seeds"][place]["code"][0]["versions"]["torch"] = "`2`"
+    found = problems(CheckedRow.model_validate(told))
+    assert [text for text in found if "markup" in text] == [
+        f"seeds.{place}.{key}: {value} is no short text without markup"
+        for place in bad
+        for key, value in (("hardware.cpu", "'<b>'"), ("code.0.versions.torch", "'`2`'"))
+    ]
+
+
+@pytest.mark.parametrize("values", [(1, 1.0), (1, True), (0, False), (0, None)])
+def test_equal_values_of_other_types_are_other_conditions(boards: Path, values: Any) -> None:
+    told = json.loads(next(boards.glob("*/rows/*.json")).read_text())
+    for place, value in enumerate(values):
+        told["seeds"][place]["plan"][0]["micro_batch"] = value
+    entries = CheckedRow.model_validate(told).seeds[: len(values)]
+    assert differing(entries) == ["micro_batch"]
 
 
 def test_a_bad_row_is_never_known(boards: Path, cache: Path) -> None:
@@ -179,6 +206,29 @@ def test_no_number_is_too_long_to_be_refused(number: str) -> None:
 @given(st.floats(allow_nan=False, allow_infinity=False), st.integers(-(10**19) + 1, 10**19 - 1))
 def test_numbers_are_those_of_json(one: float, other: int) -> None:
     assert parse_object(json.dumps({"a": one, "b": other})) == {"a": one, "b": other}
+
+
+NUMBERS = r"-?(0|[1-9][0-9]{0,45})(\.[0-9]{1,30})?([eE][+-]?[0-9]{1,5})?"
+
+
+@given(st.from_regex(NUMBERS, fullmatch=True), st.sampled_from(["", " ", "\n", ', "e1234"']))
+def test_quick_reading_overlooks_no_number(number: str, after: str) -> None:
+    whole = number.lstrip("-").isdigit()
+    refused = len(number.lstrip("-")) > 19 if whole else not math.isfinite(float(number))
+    text = f'{{"1e999x": [{number}{after}], "{"9" * 40}": "E+500"}}'
+    if refused:
+        with pytest.raises(ValueError, match="out of range"):
+            parse_object(text)
+    else:
+        assert parse_object(text)["1e999x"][0] == json.loads(number)
+
+
+def test_digests_and_bits_look_like_no_numbers() -> None:
+    """Else every row would be read slowly: a digest has an e before three digits."""
+    assert not large('{"a": "5e123f", "b": "+e1000/==", "c": 0.1234567890123456789}', 20, 3)
+    assert large('{"a": 5e123}', 20, 3)
+    assert large('{"a": 5E+0400\n}', 20, 3)
+    assert large(f'{{"a": {"7" * 20}.5}}', 20, 3)
 
 
 @pytest.mark.parametrize("depth", [59, 60, 61, 200])

@@ -9,6 +9,7 @@ plugin, or of another version, would choose is not checked.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from pydantic import ValidationError
@@ -17,6 +18,7 @@ from dsd_bench.boards.schema import CheckedSeed, SeedResult
 from dsd_bench.choosers import Chooser
 from dsd_bench.choosers.builtin import register_choosers
 from dsd_bench.choosers.rules import best_of, bits_of, within
+from dsd_bench.components import Component
 from dsd_bench.config.run import LATER, ComponentConfig
 from dsd_bench.params import Params
 
@@ -52,16 +54,19 @@ def wrong(chosen: ComponentConfig | None, entry: SeedResult, score: str) -> str 
 
 def _builtin(chosen: ComponentConfig) -> Chooser | None:
     """Return a built-in chooser of the version that is installed, None for any other."""
-    for component in register_choosers():
-        if (component.name, component.version) == (chosen.name, chosen.version):
-            if component.name in LATER["chooser"]:
-                return None
-            try:
-                params: Params = component.params.model_validate(chosen.params)
-            except ValidationError:
-                return None
-            return component.create(params)  # type: ignore[no-any-return]
-    return None
+    component = _choosers().get((chosen.name, chosen.version))
+    if component is None or component.name in LATER["chooser"]:
+        return None
+    try:
+        params: Params = component.params.model_validate(chosen.params)
+    except ValidationError:
+        return None
+    return component.create(params)  # type: ignore[no-any-return]
+
+
+@cache
+def _choosers() -> dict[tuple[str, int], Component]:
+    return {(one.name, one.version): one for one in register_choosers()}
 
 
 def _not_within(entry: SeedResult, scores: Sequence[float], part: str) -> str | None:

@@ -50,10 +50,12 @@ def _told(values: set[str] | None) -> str:
 
 def _values(entries: Sequence[SeedResult]) -> dict[str, set[str]]:
     """Return every condition's values as JSON; a key that only some plans have counts as null."""
-    found = [part for entry in entries for part in _conditions(entry)]
+    found = {
+        (kind, canonical(part)): part for entry in entries for kind, part in _conditions(entry)
+    }
     groups: dict[str, set[str]] = {}
     for kind in {kind for kind, _ in found}:
-        parts = [part for other, part in found if other == kind]
+        parts = [part for (other, _), part in found.items() if other == kind]
         for name in {name for part in parts for name in part}:
             groups.setdefault(name, set()).update(canonical(part.get(name)) for part in parts)
     return groups

@@ -8,7 +8,6 @@ two things at once nor lie on the board of another track.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -20,11 +19,11 @@ from dsd_bench.boards.known import Known
 from dsd_bench.boards.schema import OLD_SCHEMA, SCHEMA, BoardRow, CheckedRow
 from dsd_bench.boards.verify import problems
 from dsd_bench.errors import UsageError, collect, plain
-from dsd_bench.store.reading import parse_object, read_text
+from dsd_bench.store.reading import large, parse_object, read_text
 
 MOST_NUMBER = 1e38
 """About the largest that fp32 knows; nothing that is measured or configured is beyond it."""
-_LARGE = re.compile(r"[eE]\+?[0-9]{2,}[,\s\]}]|[0-9]{29}")
+_FLAT = frozenset((str, int, float, bool, type(None)))
 
 
 def odd(text: str) -> bool:
@@ -34,7 +33,7 @@ def odd(text: str) -> bool:
     refused, and of few others.
     """
     ascii = text.isascii() and text.replace("\n", "").isprintable()
-    return not ascii or "\\" in text or _LARGE.search(text) is not None
+    return not ascii or "\\" in text or large(text, 29, 2)
 
 
 def parse(value: str | Mapping[str, Any], where: str) -> BoardRow:
@@ -119,19 +118,21 @@ def encode(contents: BaseModel) -> str:
 def _text(value: Any, depth: int) -> str:
     """Return ``json.dumps(value, sort_keys=True, indent=1, allow_nan=False)``, many times faster.
 
-    Python's encoder in C knows no indentation, but lists of numbers and texts need none: what
-    separates them has it.
+    Python's encoder in C knows no indentation, but lists and objects that hold no others need none:
+    what separates their items has it.
     """
     if not value or not isinstance(value, dict | list):
         return _flat(0).encode(value)
     gap = "\n" + " " * depth
+    items = value.values() if isinstance(value, dict) else value
+    if _FLAT.issuperset(map(type, items)):
+        text = _flat(depth).encode(value)
+        return f"{text[0]}{gap}{text[1:-1]}{gap[:-1]}{text[-1]}"
     if isinstance(value, dict):
         inner = [f"{_key(key)}: {_text(value[key], depth + 1)}" for key in sorted(value)]
         return f"{{{gap}{f',{gap}'.join(inner)}{gap[:-1]}}}"
-    if any(isinstance(item, dict | list) for item in value):
-        inner = [_text(item, depth + 1) for item in value]
-        return f"[{gap}{f',{gap}'.join(inner)}{gap[:-1]}]"
-    return f"[{gap}{_flat(depth).encode(value)[1:-1]}{gap[:-1]}]"
+    inner = [_text(item, depth + 1) for item in value]
+    return f"[{gap}{f',{gap}'.join(inner)}{gap[:-1]}]"
 
 
 _key = json.encoder.encode_basestring_ascii
@@ -139,9 +140,9 @@ _key = json.encoder.encode_basestring_ascii
 
 @cache
 def _flat(depth: int) -> json.JSONEncoder:
-    """Return an encoder of values without lists and objects, or of lists of such."""
+    """Return an encoder of values without lists and objects, or of lists and objects of such."""
     gap = "\n" + " " * depth
-    return json.JSONEncoder(allow_nan=False, separators=(f",{gap}", ": "))
+    return json.JSONEncoder(allow_nan=False, sort_keys=True, separators=(f",{gap}", ": "))
 
 
 def refuse_links(path: Path) -> None:

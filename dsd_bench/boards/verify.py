@@ -10,16 +10,18 @@ import base64
 import binascii
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from dsd_bench.boards.chosen import wrong
 from dsd_bench.boards.conditions import differing
 from dsd_bench.boards.holders import held, used_names
 from dsd_bench.boards.methods import method_of, reseeded, teacher_ids, track_of, whole
 from dsd_bench.boards.schema import BoardRow, CheckedRow, CheckedSeed, MethodConfig, SeedResult
+from dsd_bench.components import Component
 from dsd_bench.config.run import ComponentConfig, RunConfig, canonical
 from dsd_bench.errors import DsdError
 from dsd_bench.params import NAME, Params
@@ -58,12 +60,25 @@ def _told(row: BoardRow) -> Iterator[str]:
     told = row.model_dump(mode="json", include={"track", "method"}) | {"config": config}
     yield from _names(told, "")
     used = set(used_names(config))
+    plain: dict[str, Any] = {}
     for place, entry in enumerate(row.seeds):
         for text in held(entry, used):
             yield f"seeds.{place}.{text}"
-        free = entry.model_dump(mode="json", include={"plan", "versions", "hardware", "code"})
-        for name, value in free.items():
-            yield from _short(value, f"seeds.{place}.{name}", 0)
+        for name in ("plan", "versions", "hardware", "code"):
+            value = getattr(entry, name, None)
+            if name in plain and plain[name] == value:  # seeds seldom differ in them
+                continue
+            found = list(_short(_json(value), f"seeds.{place}.{name}", 0))
+            if not found:
+                plain[name] = value
+            yield from found
+
+
+def _json(value: Any) -> Any:
+    """Return JSON values as they are, models among them as JSON."""
+    if isinstance(value, list):
+        return [_json(item) for item in value]
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
 
 
 def _names(value: Any, at: str) -> Iterator[str]:
@@ -221,16 +236,19 @@ def _schedule_end(method: MethodConfig, last: int, sparsity: float) -> str:
 
 def _rule(stop: ComponentConfig) -> StopCriterion | None:
     """Return a built-in stop rule of the version that is installed, None for any other."""
-    for component in register_stop_criteria():
-        if (component.name, component.version) == (stop.name, stop.version):
-            if component.metrics:
-                return None
-            try:
-                params: Params = component.params.model_validate(stop.params)
-            except ValidationError:
-                return None
-            return component.create(params)  # type: ignore[no-any-return]
-    return None
+    component = _stop_criteria().get((stop.name, stop.version))
+    if component is None or component.metrics:
+        return None
+    try:
+        params: Params = component.params.model_validate(stop.params)
+    except ValidationError:
+        return None
+    return component.create(params)  # type: ignore[no-any-return]
+
+
+@cache
+def _stop_criteria() -> dict[tuple[str, int], Component]:
+    return {(one.name, one.version): one for one in register_stop_criteria()}
 
 
 def _first_stop(rule: StopCriterion, row: BoardRow, entry: SeedResult) -> int | None:
@@ -279,16 +297,17 @@ def _counts(entry: CheckedSeed) -> Iterator[str]:
         "val_accuracy": samples.val,
         "test_accuracy": samples.test,
     }
-    wrong = False
+    wrong, right = False, dict[str, list[int | None]]()
     for column, images in parts.items():
-        for place, value in enumerate(getattr(rounds, column)):
-            if _right(value, images) is None:
+        right[column] = [_right(value, images) for value in getattr(rounds, column)]
+        for place, count in enumerate(right[column]):
+            if count is None:
                 wrong = True
+                value = getattr(rounds, column)[place]
                 yield f"rounds.{column}.{place}: {value} is no number of {images} images"
     if wrong:
         return
-    for place in range(len(rounds.sparsity)):
-        every, clean, noisy = (_right(getattr(rounds, c)[place], parts[c]) for c in list(parts)[:3])
+    for place, (every, clean, noisy) in enumerate(zip(*list(right.values())[:3])):
         if every != (clean or 0) + (noisy or 0):
             yield (
                 f"rounds.train_accuracy.{place}: {every} images right, but {clean} with clean "

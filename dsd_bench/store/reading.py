@@ -14,6 +14,7 @@ import re
 import stat
 import tomllib
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,8 @@ MOST_DIGITS = 19
 MOST_ROW_NUMBER = 1e100
 """Largest number in a row: its square, and sums of squares, are finite."""
 
-_LONG = re.compile(r"(?<![0-9.])[0-9]{20}|[eE]\+?[0-9]{3}")
-"""Stands in every text with a whole number that is too long, or a number that is not finite."""
+_ALIKE = bytes.maketrans(b"123456789E", b"000000000e")
+_CONTAINERS = (dict, list)
 
 OPENED = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 
@@ -147,7 +148,7 @@ def parse_object(text: str, most: float = math.inf) -> dict[str, Any]:
         return value
 
     # hooks are slow, and most texts hold nothing that they could refuse
-    fast = most == math.inf and not _LONG.search(text)
+    fast = most == math.inf and not large(text, MOST_DIGITS + 1, 3)
     try:
         value = json.loads(
             text,
@@ -164,6 +165,28 @@ def parse_object(text: str, most: float = math.inf) -> dict[str, Any]:
     if text.count("{") + text.count("[") > MOST_DEPTH:
         check_depth(value)
     return value
+
+
+def large(text: str, digits: int, exponent: int) -> bool:
+    """Whether a JSON text may hold a number that is large; False: it surely does not.
+
+    Args:
+        text: JSON, or anything.
+        digits: how many digits before the point make a number large.
+        exponent: how many digits of a positive exponent do.
+    """
+    # numbers of one length look alike, so that two searches for constants will do
+    zeros = text.encode("utf-8", "surrogatepass").translate(_ALIKE, b"+")
+    return any(pattern.search(zeros) for pattern in _large(digits, exponent))
+
+
+@cache
+def _large(digits: int, exponent: int) -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
+    ends = rb"(?=[\s,\]}]|\Z)"
+    return (
+        re.compile(b"e" + b"0" * exponent + b"0*" + ends),
+        re.compile(b"0" * digits + rb"0*(?:[.e]|" + ends + b")"),
+    )
 
 
 def _parse_int(digits: str) -> int:
@@ -190,7 +213,7 @@ def check_depth(value: Any) -> None:
     level = [value]
     for _ in range(MOST_DEPTH + 1):
         level = [
-            inner for item in level for inner in _inside(item) if isinstance(inner, dict | list)
+            inner for item in level for inner in _inside(item) if isinstance(inner, _CONTAINERS)
         ]
         if not level:
             return
