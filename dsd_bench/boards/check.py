@@ -10,9 +10,10 @@ from pathlib import Path, PurePosixPath
 
 from dsd_bench.boards import verified
 from dsd_bench.boards.agreement import Outcome
+from dsd_bench.boards.ahead import Ahead
 from dsd_bench.boards.figure import NAME as FIGURE
 from dsd_bench.boards.figure import figure
-from dsd_bench.boards.files import read_plain, read_row, refuse_links
+from dsd_bench.boards.files import read_plain, read_row, refuse_links, row_files
 from dsd_bench.boards.known import Known
 from dsd_bench.boards.places import row_path
 from dsd_bench.boards.ranking import Ranking, rank
@@ -73,17 +74,25 @@ def _without_collecting() -> Iterator[None]:
 
 def _read(leaderboards_dir: Path, found: Found, known: Known) -> None:
     """Add every row file below a folder."""
-    for path in row_files(leaderboards_dir):
-        slug = path.relative_to(leaderboards_dir).parts[0]
-        rows = found.rows.setdefault(slug, [])
-        try:
-            row = _usable(path, leaderboards_dir, rows, known)
-            rows.append(row)
-            if isinstance(row, CheckedRow) and (told := _outcome(path, row)):
-                found.outcomes[row_path(row)] = told
-        except UsageError as error:
-            found.problems.append(str(error))
-            found.broken.add(slug)
+    paths = list(row_files(leaderboards_dir))
+    with Ahead(leaderboards_dir, known) as ahead:
+        for place, path in enumerate(paths):
+            ahead.go_on(len(paths) - place)
+            _add(path, leaderboards_dir, found, known)
+
+
+def _add(path: Path, leaderboards_dir: Path, found: Found, known: Known) -> None:
+    """Add one row file, or what is wrong with it."""
+    slug = path.relative_to(leaderboards_dir).parts[0]
+    rows = found.rows.setdefault(slug, [])
+    try:
+        row = _usable(path, leaderboards_dir, rows, known)
+        rows.append(row)
+        if isinstance(row, CheckedRow) and (told := _outcome(path, row)):
+            found.outcomes[row_path(row)] = told
+    except UsageError as error:
+        found.problems.append(str(error))
+        found.broken.add(slug)
 
 
 def _outcome(path: Path, row: CheckedRow) -> Outcome | None:
@@ -100,21 +109,6 @@ def _without_row(leaderboards_dir: Path) -> list[str]:
     files = sorted(leaderboards_dir.glob(f"*/{verified.FOLDER}/*"))
     strays = [path for path in files if not verified.row_file(path).exists()]
     return [f"{path}: there is no such row; delete it" for path in strays]
-
-
-def row_files(leaderboards_dir: Path) -> Iterator[Path]:
-    """Yield what lies where row files lie, and links in their way, which are not followed."""
-    try:
-        tracks = sorted(leaderboards_dir.iterdir())
-    except OSError as error:
-        raise UsageError(f"{leaderboards_dir}: cannot be listed: {error.strerror}") from None
-    for track in tracks:
-        for folder in (track, track / "rows"):
-            if folder.is_symlink():
-                yield folder
-                break
-        else:
-            yield from sorted((track / "rows").glob("*.json"))
 
 
 def _usable(

@@ -100,13 +100,19 @@ def read_row(path: Path, known: Known | None = None) -> BoardRow:
     text = read_plain(path)
     if known is not None and text in known:
         return CheckedRow.model_validate_json(text)
+    row = check_text(text, path)
+    if known is not None and isinstance(row, CheckedRow):
+        known.add(text)
+    return row
+
+
+def check_text(text: str, path: Path) -> BoardRow:
+    """Build the row of a file's text, which must be what ``submit`` writes; raises UsageError."""
     row = parse(text, str(path))
     if encode(row) != text:
         raise UsageError(
             f"{path}: not as `dsd-bench submit` writes it (changed by hand?); submit its runs again"
         )
-    if known is not None and isinstance(row, CheckedRow):
-        known.add(text)
     return row
 
 
@@ -143,6 +149,21 @@ def _flat(depth: int) -> json.JSONEncoder:
     """Return an encoder of values without lists and objects, or of lists and objects of such."""
     gap = "\n" + " " * depth
     return json.JSONEncoder(allow_nan=False, sort_keys=True, separators=(f",{gap}", ": "))
+
+
+def row_files(leaderboards_dir: Path) -> Iterator[Path]:
+    """Yield what lies where row files lie, and links in their way, which are not followed."""
+    try:
+        tracks = sorted(leaderboards_dir.iterdir())
+    except OSError as error:
+        raise UsageError(f"{leaderboards_dir}: cannot be listed: {error.strerror}") from None
+    for track in tracks:
+        for folder in (track, track / "rows"):
+            if folder.is_symlink():
+                yield folder
+                break
+        else:
+            yield from sorted((track / "rows").glob("*.json"))
 
 
 def refuse_links(path: Path) -> None:

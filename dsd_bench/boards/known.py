@@ -27,21 +27,36 @@ _LINE = re.compile(r"[0-9a-f]{64}\Z")
 
 
 class Known:
-    """The rows of one command: those that are known, and those that were found valid."""
+    """The rows of one command: those that are known, and those that were found valid.
+
+    Attributes:
+        missed: how often it was asked of a row that it did not know.
+    """
 
     def __init__(self) -> None:
         self._before = _read(_file())
+        self._learnt: set[str] = set()
         self._met: set[str] = set()
+        self.missed = 0
 
     def __contains__(self, text: str) -> bool:
         found = _sha256(text)
-        if found in self._before:
+        if found in self._before or found in self._learnt:
             self._met.add(found)
-        return found in self._before
+            return True
+        self.missed += 1
+        return False
 
-    def add(self, text: str) -> None:
-        """Note that a row of this text is valid."""
-        self._met.add(_sha256(text))
+    def add(self, text: str) -> str:
+        """Note that a row of this text is valid, and return its SHA-256."""
+        found = _sha256(text)
+        self._met.add(found)
+        return found
+
+    def learn(self, found: str) -> None:
+        """Note that a row of this SHA-256 is valid; what is none is passed over."""
+        if _LINE.match(found):
+            self._learnt.add(found)
 
     def keep(self) -> None:
         """Remember what was found; where that cannot be written, it is found again."""

@@ -16,8 +16,7 @@ from rich.text import Text
 from dsd_bench import api
 from dsd_bench.boards import verified
 from dsd_bench.boards.agreement import Outcome, first_difference
-from dsd_bench.boards.check import row_files
-from dsd_bench.boards.files import read_row
+from dsd_bench.boards.files import read_row, row_files
 from dsd_bench.boards.places import row_path
 from dsd_bench.boards.reruns import claimed, configurations, row_of_run, seed_of
 from dsd_bench.boards.schema import CheckedRow
