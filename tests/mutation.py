@@ -69,6 +69,8 @@ TESTS = {
     "boards/replayed": ["board_rules"],
     "regularizers/distillation": ["regularizers"],
     "noise/labels": ["store_edges", "noise"],
+    "boards/ahead": ["board_ahead"],
+    "boards/known": ["board_scale", "board_ahead"],
     "boards/check": ["boards", "board_checks", "board_edges"],
     "boards/conditions": ["boards", "board_checks", "board_edges"],
     "boards/files": ["boards", "board_checks", "board_edges"],

@@ -194,16 +194,19 @@ def _free(x: float, y: float, width: float, taken: Sequence[Box]) -> Box:
         for dx, left in ((8, False), (-8, True))
     ]
     inside = [box for box in sides if box[0] >= LEFT and box[0] + width <= WIDTH - 4] or sides[:1]
-    around = _around(inside)
-    near = [other for other in taken if _covered(around, other)]  # of a thousand points a few are
+    near = _near(inside, taken)
     return min(inside, key=lambda box: sum(_covered(box, other) for other in near))
 
 
-def _around(boxes: Sequence[Box]) -> Box:
-    """Return the least box that holds all of ``boxes``, at least one."""
-    left, top = min(box[0] for box in boxes), min(box[1] for box in boxes)
-    right, bottom = max(box[0] + box[2] for box in boxes), max(box[1] + box[3] for box in boxes)
-    return left, top, right - left, bottom - top
+def _near(boxes: Sequence[Box], taken: Sequence[Box]) -> list[Box]:
+    """Return what of ``taken`` any of ``boxes`` may cover: of a thousand points a few."""
+    left, right = min(box[0] for box in boxes), max(box[0] + box[2] for box in boxes)
+    top, bottom = min(box[1] for box in boxes), max(box[1] + box[3] for box in boxes)
+    return [
+        (x, y, width, height)
+        for x, y, width, height in taken
+        if x < right and y < bottom and x + width > left and y + height > top
+    ]
 
 
 def _covered(one: Box, other: Box) -> float:
