@@ -40,6 +40,8 @@ RunId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Loss = Annotated[float, Field(ge=0, le=1e38)]
 _Bits = Annotated[float, Field(ge=0, le=1 + 1e-9)]
+_ECE = r"^ece(\+[0-9a-f]{8}|(\+[A-Za-z_][A-Za-z0-9_]*-[A-Za-z0-9_.-]{1,40})*)$"
+"""The name of a metric's file (:func:`dsd_bench.config.metrics.metric_key`) that is called ece."""
 _Macs = Annotated[int | float, Field(ge=0, le=1e18)]
 
 
@@ -272,7 +274,7 @@ class Calibration(_Value):
         test: one value a round.
     """
 
-    metric: Annotated[str, Field(pattern=r"^ece(\+[\w.+-]{1,100})?$")]
+    metric: Annotated[str, Field(pattern=_ECE, max_length=100)]
     test: list[Fraction]
 
 

@@ -16,9 +16,10 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from dsd_bench.boards.built_in import misstated
 from dsd_bench.boards.chosen import wrong
 from dsd_bench.boards.conditions import differing
-from dsd_bench.boards.holders import held, used_names
+from dsd_bench.boards.holders import held, used_components
 from dsd_bench.boards.methods import method_of, reseeded, teacher_ids, track_of, whole
 from dsd_bench.boards.schema import BoardRow, CheckedRow, CheckedSeed, MethodConfig, SeedResult
 from dsd_bench.components import Component
@@ -59,7 +60,7 @@ def _told(row: BoardRow) -> Iterator[str]:
     config = row.config if isinstance(row, CheckedRow) else {}
     told = row.model_dump(mode="json", include={"track", "method"}) | {"config": config}
     yield from _names(told, "")
-    used = set(used_names(config))
+    used = set(used_components(config))
     plain: dict[str, Any] = {}
     for place, entry in enumerate(row.seeds):
         for text in held(entry, used):
@@ -381,6 +382,7 @@ def _identity(row: CheckedRow) -> Iterator[str]:
             yield "track: not that of the configuration"
         if method_of(config) != row.method:
             yield "method: not that of the configuration"
+        yield from misstated(config)
         yield from _ids(row, config)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
