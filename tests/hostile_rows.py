@@ -25,11 +25,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dsd_bench.boards.built_in import built_in
 from dsd_bench.boards.check import write
 from dsd_bench.boards.files import parse
 from dsd_bench.boards.methods import method_of, reseeded, teacher_ids, track_of, whole
 from dsd_bench.boards.places import row_path
-from dsd_bench.config.run import RunConfig
+from dsd_bench.config.layers import SINGLE
+from dsd_bench.config.run import LATER, RunConfig
 from dsd_bench.errors import UsageError
 
 ROOT = Path(__file__).parent.parent
@@ -411,6 +413,210 @@ def records(row: Row, draw: random.Random) -> Row:
     return row
 
 
+# -- what newer rows tell
+
+
+def told(row: Row) -> Row:
+    """Let every seed tell all that newer releases do, as it can be."""
+    row["tried"] = {"configurations": 7}
+    parts = [(kind, row["config"].get(kind)) for kind in (*SINGLE, *LATER)]
+    parts += [("regularizer", part) for part in row["config"]["regularizers"]]
+    for entry in row["seeds"]:
+        rounds = len(entry["rounds"]["sparsity"])
+        entry["ece"] = {"metric": "ece+bins-9", "test": [0.25] * rounds}
+        for code in entry["code"]:
+            code["core"] = {"version": "0.1.0", "sha256": "5e" * 32, "state": "release"}
+            for plugin in code["plugins"].values():
+                plugin["state"] = "dirty"
+            if code["plugins"]:
+                (holder,) = code["plugins"]
+                ours = [(k, p["name"]) for k, p in parts if p and not built_in(k, p["name"])]
+                code["components"] = {kind: {name: holder} for kind, name in ours}
+    return row
+
+
+def a_code(row: Row, draw: random.Random) -> Row:
+    return draw.choice(a_seed(row, draw)["code"])
+
+
+@kind
+def tried(row: Row, draw: random.Random) -> Row:
+    """No count of configurations."""
+    told(row)
+    bad = [0, -1, 10**6 + 1, 2**63, 1.0, 1.5, True, "3", None, [], {}, [3], math.nan, "\u202e3"]
+    act = draw.randrange(4)
+    if act < 2:
+        row["tried"]["configurations"] = draw.choice(bad)
+    elif act == 2:
+        row["tried"] = draw.choice([3, None, [], {}, "7", [{"configurations": 7}]])
+    else:
+        row["tried"][draw.choice(["extra", "configurations ", "__class__", "\u200b"])] = 7
+    return row
+
+
+BAD_DIGESTS = (
+    *("", "5e", "5E" * 32, "5e" * 32 + "5", "5e" * 31 + "5", "xy" * 32, " " + "5e" * 31 + "5"),
+    *("sha256:" + "5e" * 32, "5e" * 32 + "\n", "5e" * 31 + "5\u0435", 5, 5.5, True, [], {}),
+)
+BAD_STATES = ("", "released", "Release", "clean", "dirty ", "dirty\u202e", 1, True, [], {}, None)
+BAD_TEXTS = (5, None, True, [], {}, "<b>", "a | b", "x" * 501, "1\u202e", "1\x1b[2J", "\ud800")
+
+
+@kind
+def codes(row: Row, draw: random.Random) -> Row:
+    """Digests that are none, states that nothing has, versions that are no texts."""
+    code = a_code(told(row), draw)
+    plugins = list(code["plugins"].values())
+    one = draw.choice([code["core"], *plugins])
+    act = draw.randrange(6)
+    if act < 3:
+        name, bad = (("sha256", BAD_DIGESTS), ("state", BAD_STATES), ("version", BAD_TEXTS))[act]
+        one[name] = draw.choice(bad)
+    elif act == 3:
+        del one[draw.choice(["sha256", "version"])]
+    elif act == 4:
+        one[draw.choice(["extra", "Version", "__proto__", "state "])] = "release"
+    else:
+        key = draw.choice(["core", "plugins", "versions", "components"])
+        code[key] = draw.choice(["5e" * 32, 5, True, [], [{}], None, {"a": 1}, {"\u202e": {}}])
+    return row
+
+
+@kind
+def holders(row: Row, draw: random.Random) -> Row:
+    """Components that the run does not have, or that nobody or somebody else brought."""
+    code = a_code(told(row), draw)
+    holder = draw.choice([*code["plugins"], "dsd-bench", "nobody", ""])
+    names = code.setdefault("components", {})
+    used = row["config"]["pruner"]["name"]
+    act = draw.randrange(7)
+    if act == 0:
+        no_kind = draw.choice(["pruners", "", "params", "config", "x" * 200, "\u202e"])
+        names[no_kind] = {used: holder}
+    elif act == 1:
+        unused = draw.choice(["mine", "", "../x", "a b", "A", "x" * 200, "<b>", "\u200b"])
+        names[draw.choice(["pruner", "stop", "model"])] = {unused: holder}
+    elif act == 2:
+        names.setdefault("dataset", {})[row["config"]["dataset"]["name"]] = holder  # built in
+    elif act == 3:
+        names["perturber" if names.get("pruner") else "updater"] = {used: holder}  # another kind
+    elif act == 4:
+        names["metric"] = draw.choice([{"mine": "nobody"}, {}, {"mine": None}, {"a b": holder}, []])
+    elif act == 5 and code["plugins"]:
+        del code["components"]
+    else:
+        code["plugins"]["another"] = {"version": "1", "sha256": None}
+        row["mixed"] = sorted({*row["mixed"], "plugins"})
+    return row
+
+
+@kind
+def calibrations(row: Row, draw: random.Random) -> Row:
+    """Calibration errors of other rounds, beyond 0 to 1, or of metrics that have no such name."""
+    ece = a_seed(told(row), draw)["ece"]
+    act = draw.randrange(5)
+    if act == 0:
+        bad = ["", "ECE", "ece+", "ece++", "ece+bins", "ece+..-..", "ece+../x", "ece+\u0430-1"]
+        bad += ["ece+bins-9\n", "ece+bins-\u200d", "ece" + "+b-1" * 40, "brier", "ece bins"]
+        bad += ["ece+5e5e5e5", "ece+bins-" + "9" * 41]
+        ece["metric"] = draw.choice([*bad, None, 1, ["ece"]])
+    elif act == 1:
+        ece["test"] = draw.choice([ece["test"][:-1], [*ece["test"], 0.25], [], [0.25], 0.25, None])
+    elif act == 2:
+        values = [-0.01, 1.01, math.nan, math.inf, -math.inf, None, True, "0.25", [0.25], 1e38, 0]
+        ece["test"][draw.randrange(len(ece["test"]))] = draw.choice(values)
+    elif act == 3:
+        del ece[draw.choice(["metric", "test"])]
+    else:
+        name = draw.choice(["val", "metric ", "__class__", "\u202e"])
+        ece[name] = draw.choice([[0.25], "ece", 1])
+    return row
+
+
+# -- configurations that no run has, with ids that fit them
+
+
+def select(entry: Row, place: int) -> None:
+    """Say that another round was selected, with bits of as many images as it gets right."""
+    entry["best_round"] = place
+    for part in ("val", "test"):
+        images = entry["samples"][part]
+        right = round(entry["rounds"][f"{part}_accuracy"][place] * images)
+        size = -(-images // 8)
+        packed = (((1 << right) - 1) << (8 * size - right)).to_bytes(size, "big")
+        entry["correct"]["selected"][part] = base64.b64encode(packed).decode()
+
+
+def max_drop(**params: Any) -> Row:
+    return {"name": "max-drop", "version": 1, "params": params}
+
+
+NO_CHOOSERS: tuple[Row, ...] = (
+    *({"name": "best", "version": version, "params": {}} for version in (1, 2)),
+    *(max_drop(drop=drop) for drop in (-0.01, 1.01, 7, 0, 1e38, "0.01", None, True, [0.01])),
+    *(max_drop(drip=0.01), max_drop(drop=0.01, more=1)),
+    {"name": "one-se", "version": 1, "params": {"drop": 0.01}},
+    *({**max_drop(drop=0.01), "version": version} for version in (0, -1)),
+    *({**max_drop(), "name": name} for name in ("", "Max-Drop", "../x", "a b", "x" * 200, "<b>")),
+    {"name": "mine\u202e", "version": 1, "params": {}},
+)
+"""What no configuration says of a chooser, whatever it would choose."""
+
+
+@kind
+def choosers(row: Row, draw: random.Random) -> Row:
+    """Choosers that nobody has, or that choose another round; or of which the ids do not tell."""
+    act, entry = draw.randrange(4), a_seed(row, draw)
+    if act == 0:  # one that may be, but the ids are without
+        names = [draw.choice(["config", "method"])] if draw.random() < 0.5 else ["config", "method"]
+        chooser = draw.choice([max_drop(drop=0.5), {**max_drop(), "name": "mine"}])
+        for name in names:
+            row[name]["chooser"] = chooser
+        return row
+    row["config"]["chooser"] = draw.choice(NO_CHOOSERS)
+    if act == 1:  # one that there is, and another round than it chooses
+        row["config"]["chooser"] = max_drop(drop=draw.choice([0.0, 0.01, 0.05]))
+    row = consistent(row)
+    scores = entry["rounds"][f"{row['track']['selection']}_accuracy"]
+    chosen = 0
+    if act == 1:
+        limit = max(scores) - row["config"]["chooser"]["params"]["drop"]
+        within = [place for place, score in enumerate(scores) if score >= limit - 1e-9]
+        chosen = draw.choice([n for n in range(len(scores)) if n != within[-1]])
+    select(entry, chosen)
+    return row
+
+
+@kind
+def built_ins(row: Row, draw: random.Random) -> Row:
+    """Built-in components with parameters that they cannot have."""
+    config = row["config"]
+    act = draw.randrange(5)
+    if act == 0:
+        kind_, name = draw.choice([(kind, name) for kind in LATER for name in LATER[kind]])
+        config[kind_] = {"name": name, "version": draw.choice([1, 2]), "params": {}}
+    elif act == 1:
+        config[draw.choice(["noise", "model", "dataset", "pruner", "stop"])]["version"] = 0
+    elif act == 2:
+        part = draw.choice([config[name] for name in ("noise", "model", "dataset", "perturber")])
+        part["params"][draw.choice(["extra", "Rate", "__class__"])] = draw.choice([1, "x", None])
+    elif act == 3:
+        config["stop"] = draw.choice(
+            [
+                {"name": "patience", "version": 2, "params": {"patience": 0}},
+                {"name": "patience", "version": 2, "params": {"tolerance": -0.1}},
+                {"name": "target", "version": 2, "params": {"sparsity": 2.0}},
+                {"name": "never", "version": 1, "params": {"x": 1}},
+                {"name": "entropy-gate", "version": 2, "params": {"drop": "0.5"}},
+            ]
+        )
+        for entry in row["seeds"]:
+            entry["stopped_by"] = config["stop"]["name"]
+    else:
+        config["noise"] = {"name": "symmetric", "version": 1, "params": {"rate": 7.0}}
+    return consistent(row)
+
+
 # -- where a row lies
 
 
@@ -555,6 +761,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1000)
     with tempfile.TemporaryDirectory() as folder:
+        os.environ["XDG_CACHE_HOME"] = folder  # no row is known beforehand, or remembered
         verdicts = campaign(parser.parse_args().rows, Path(folder) / "boards")
     tried, wrong = Counter(one.kind for one in verdicts), [v for v in verdicts if v.problem]
     print("| kind | rows | refused |\n| --- | --- | --- |")

@@ -266,7 +266,12 @@ def refused(folder: Path, best: int, test: Sequence[float], **changes: Any) -> s
         (None, (0.8, 0.9, 0.9), 1, None),
         ({"name": "plugin", "version": 1, "params": {}}, (0.8, 0.9, 0.1), 2, None),
         ({**max_drop(0.0), "version": 9}, (0.8, 0.9, 0.1), 2, None),
-        ({**max_drop(0.0), "params": {"drip": 1}}, (0.8, 0.9, 0.1), 2, None),
+        (
+            {**max_drop(0.0), "params": {"drip": 1}},
+            (0.8, 0.9, 0.1),
+            2,
+            "chooser.params.drip: Extra",
+        ),
         # 90 right of 100: 87 may be within (up to 3 + 2 * 10 images differ), 84 cannot
         (ONE_SE, (0.8, 0.9, 0.87, 0.5), 2, None),
         (ONE_SE, (0.8, 0.9, 0.87, 0.5), 1, None),

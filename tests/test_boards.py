@@ -108,7 +108,7 @@ def test_seeds_of_one_method_share_a_file_and_methods_a_track(study, boards):
 
 def test_an_optimiser_and_a_schedule_belong_to_the_method(make, boards):
     sam = {"optimizer": part("sam", rho=0.05)}
-    cycle = {"schedule": part("one-cycle", rise=0.3)}
+    cycle = {"schedule": part("one-cycle", pct_start=0.3)}
     runs = [make(config(0, **changes)) for changes in ({}, sam, cycle, {**sam, **cycle})]
     paths = submit(runs, boards)
     assert len({path.parent for path in paths}) == 1
@@ -124,7 +124,7 @@ def test_an_optimiser_and_a_schedule_belong_to_the_method(make, boards):
     assert "optimizer" not in json.loads(paths[0].read_text())["method"]
     board = board_of(boards)
     assert line(board, "[magnitude, sam, one-cycle]")
-    assert "optimizer sam:rho=0.05; schedule one-cycle:rise=0.3; regularizers none" in board
+    assert "optimizer sam:rho=0.05; schedule one-cycle:pct_start=0.3; regularizers none" in board
 
 
 def test_only_the_usual_training_says_whether_the_dense_network_interpolates(make, boards):
@@ -571,7 +571,7 @@ def test_what_is_not_ranked_goes_by_mean(make, boards):
 
 
 def test_methods_without_the_seeds_of_most_are_not_ranked(make, boards):
-    runs = [make(config(seed, [part("l1", weight=one)])) for one in (1, 2) for seed in range(6)]
+    runs = [make(config(seed, [part("l1", weight=one)])) for one in (1.0, 2.0) for seed in range(6)]
     runs += [make(config(seed), shift(DIP, 5)) for seed in (0, 1, 4)]
     runs += [make(config(seed, [kd(seed)]), shift(DIP, -5)) for seed in range(1, 8)]
     submit(runs, boards)

@@ -208,7 +208,7 @@ def test_too_few_seeds_are_drawn_and_not_judged(tmp_path: Path) -> None:
 def test_text_of_rows_does_nothing_in_the_figure(tmp_path: Path) -> None:
     evil = '</title><script>alert(1)</script>"&'
     runs = [
-        write_run(tmp_path / "runs", config(seed, pruner=part("magnitude", fraction=f, scope=evil)))
+        write_run(tmp_path / "runs", config(seed, [part("mine", weight=f, note=evil)]))
         for seed in range(SEEDS)
         for f in (0.2, 0.3)
     ]
