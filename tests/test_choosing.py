@@ -24,9 +24,18 @@ from dsd_bench.params import validate
 from dsd_bench.plugins import catalogue
 from dsd_bench.replay.curves import rows_with_metrics
 from dsd_bench.store import StoredRun
+from dsd_bench.store.checkpoint import weights_name
 from dsd_bench.store.correct import pack, read_correct
 from dsd_bench.store.runs import load_run
 from dsd_bench.store.weights import kept_rounds
+
+
+class Third(Chooser):
+    """The end of the first third: its choice goes back to one that it had passed over."""
+
+    def choose(self, rounds: Any, score: str) -> int:
+        return len(rounds) // 3
+
 
 COMPONENTS = {component.name: component for component in register_choosers()}
 Make = Callable[..., RunConfig]
@@ -174,6 +183,63 @@ def test_an_answer_that_is_no_round_is_refused(answer: Any) -> None:
 
     with pytest.raises(RunError, match=r"chooser 'odd' answers .* none of the rounds 0 to 1"):
         Choice("odd", Odd(Params()), "val_accuracy").of(scored(0.5, 0.6))
+
+
+# --- which weights are held -----------------------------------------------------------------
+
+SCORES = st.lists(st.sampled_from([0.5, 0.6, 0.69, 0.7, 0.71]), min_size=1, max_size=9)
+
+
+def records(scores: list[float]) -> list[int]:
+    """Return the rounds that beat all before them, the first included."""
+    return [n for n, score in enumerate(scores) if all(score > one for one in scores[:n])]
+
+
+def last_within(scores: list[float], drop: float) -> int:
+    return max(n for n, score in enumerate(scores) if score > max(scores) - drop - 1e-6)
+
+
+@given(SCORES)
+def test_records_and_what_may_be_chosen_are_held(scores: list[float]) -> None:
+    rows, ends = scored(*scores), range(1, len(scores) + 1)
+    for name, drop in (("best", None), ("max-drop", 0.01), ("max-drop", 0.1)):
+        made = chooser(name) if drop is None else chooser(name, drop=drop)
+        choice = Choice(name, made, "val_accuracy")
+        chosen = {last_within(scores[:n], drop) for n in ends} if drop else set()
+        held = [n - 1 for n in ends if choice.holds(rows[:n])]
+        assert held == sorted({*records(scores), *chosen})
+
+
+def test_a_chooser_that_may_go_back_holds_every_round() -> None:
+    choice, rows = Choice("third", Third(Params()), "val_accuracy"), scored(0.9, 0.5, 0.4, 0.3)
+    assert [choice.holds(rows[:n]) for n in range(1, 5)] == [True] * 4
+    kept = ("other", *map(weights_name, (0, 1, 3)))
+    assert choice.needed(rows, kept, False) == kept
+    assert choice.needed(rows, kept, True) == kept[:3]  # 4 // 3 is 1
+    names = [weights_name(number) for number in (0, 1)]
+    assert choice.missing(rows, names, False) == [2, 3]
+    assert choice.missing(rows, names, True) == []
+    assert choice.missing(rows, names[:1], True) == [1]
+    assert choice.missing(rows, [], False) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_of_a_steady_chooser_the_dense_and_the_chosen_weights_are_needed(ended: bool) -> None:
+    choice = Choice("max-drop", chooser("max-drop", drop=0.2), "val_accuracy")
+    rows, names = scored(0.8, 0.9, 0.85, 0.75, 0.5), [weights_name(number) for number in range(5)]
+    kept = ("other", *names)
+    assert choice.needed(rows, kept, ended) == ("other", names[0], names[3])
+    assert choice.missing(rows, names[:3], ended) == [3]
+    assert choice.missing(rows, names[3:], ended) == []
+    # before the first round nothing was chosen
+    assert choice.needed([], kept, ended) == ("other", names[0])
+
+
+def test_of_no_rounds_no_chooser_is_asked() -> None:
+    choice = Choice("third", Third(Params()), "val_accuracy")
+    names = ("other", *(weights_name(number) for number in range(2)))
+    assert choice.needed([], names, False) == names[:2]
+    assert choice.missing([], [], False) == []
 
 
 # --- ids ------------------------------------------------------------------------------------
@@ -330,13 +396,6 @@ def test_where_the_weights_were_not_kept_it_says_so_and_trains(
         made = run(tiny(**LONG, choose="one-se"), runs_dir=tmp_path)
     same(made, whole)
     assert "training the curve anew" in (made.path / "log.txt").read_text()
-
-
-class Third(Chooser):
-    """The end of the first third: its choice goes back to one that it had passed over."""
-
-    def choose(self, rounds: Any, score: str) -> int:
-        return len(rounds) // 3
 
 
 class Plugin:

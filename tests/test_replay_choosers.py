@@ -15,7 +15,8 @@ from dsd_bench import configure, run
 from dsd_bench.choosers import Chooser
 from dsd_bench.errors import RunError, UsageError
 from dsd_bench.params import Params
-from dsd_bench.replay.choices import choose, summaries, way, ways
+from dsd_bench.replay import choices
+from dsd_bench.replay.choices import Chosen, choose, summaries, way, ways
 from dsd_bench.replay.curves import read_rounds
 from dsd_bench.replay.rules import Rule
 from dsd_bench.store import StoredRun
@@ -88,6 +89,53 @@ def test_what_is_saved_and_what_it_costs() -> None:
     assert dropped.fewer.mean == pytest.approx(0.25)
     assert dropped.fewer.std == pytest.approx(0.25 * 2**0.5)
     assert (dropped.round.mean, dropped.sparsity.mean) == (1, 0.375)
+
+
+def test_all_that_is_told_of_a_choice() -> None:
+    """Round 2 is chosen, round 1 is best on validation, and round 3 on test."""
+    config = configure(rounds=3, seed=4)
+    curve = rows([0.90, 0.92, 0.91, 0.5], [0.80, 0.85, 0.82, 0.9])
+    assert choose(config, curve, way("max-drop:0.01")) == Chosen(
+        chooser="max-drop",
+        run_id=config.run_id,
+        seed=4,
+        round=2,
+        sparsity=0.75,
+        nonzero=16,
+        accuracy=0.82,
+        best_round=1,
+        best_nonzero=32,
+        best_accuracy=0.85,
+        oracle_round=3,
+        oracle_accuracy=0.9,
+    )
+
+
+def test_without_a_test_part_it_tells_by_validation() -> None:
+    curve = [{**row, "test_accuracy": None} for row in rows([0.90, 0.92, 0.91, 0.5])]
+    found = choose(configure(rounds=3), curve, way("max-drop:0.01"))
+    assert (found.accuracy, found.best_accuracy, found.oracle_round) == (0.91, 0.92, 1)
+
+
+def test_spreads_are_those_of_a_sample() -> None:
+    """Three seeds that lose 0, 1 and 5 points: mean 2, and a deviation of the root of 7."""
+    curves = [
+        (configure(rounds=1, seed=seed), rows([0.9, 0.9], [0.8, 0.8 - lost]))
+        for seed, lost in enumerate((0.0, 0.01, 0.05))
+    ]
+    (found,) = summaries(curves, [way("max-drop:0")])
+    assert found.lost.mean == pytest.approx(0.02)
+    assert found.lost.std == pytest.approx(0.07**0.5 / 10)
+    assert [one.seed for one in found.choices] == [0, 1, 2]
+    assert found.round.mean == 1
+
+
+def test_a_grid_has_every_combination(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choices, "way", lambda word, values: (word, values))
+    assert ways("x", {"a": [1, 2], "b": [3, 4]}) == [
+        ("x", {"a": a, "b": b}) for a, b in ((1, 3), (1, 4), (2, 3), (2, 4))
+    ]
+    assert ways("x", {}) == [("x", {})]
 
 
 def test_on_test_it_judges_and_tells_by_test() -> None:

@@ -1,0 +1,64 @@
+"""What rules have in common: comparing with a limit, and columns of rounds; by hand."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dsd_bench.errors import RunError
+from dsd_bench.rounds import MARGIN, below, column
+
+
+@pytest.mark.parametrize("images", [10, 597, 10_000, 50_000, 1_281_167])
+def test_one_image_less_is_below_and_none_is_not(images: int) -> None:
+    assert below((images // 2 - 1) / images, images // 2 / images)
+    assert not below(images // 2 / images, images // 2 / images)
+    assert not below(images // 2 / images, (images // 2 - 1) / images)
+
+
+@given(st.integers(0, 10_000), st.integers(0, 10_000), st.integers(0, 1000))
+def test_decimals_are_compared_as_on_paper(value: int, best: int, tolerance: int) -> None:
+    on_paper = Fraction(value, 10_000) < Fraction(best, 10_000) - Fraction(tolerance, 1000)
+    assert below(value / 10_000, best / 10_000 - tolerance / 1000) == on_paper
+
+
+def test_what_is_apart_by_the_margin_is_a_tie() -> None:
+    assert not below(1 - MARGIN, 1)
+    assert not below(1 - MARGIN / 2, 1)
+    assert below(1 - 2 * MARGIN, 1)
+
+
+def test_a_column_is_of_fractions_whatever_the_rows_hold() -> None:
+    found = column([{"a": 1, "b": None}, {"a": 0.5}, {"a": 0}], "a", "it")
+    assert found == [1.0, 0.5, 0.0]
+    assert [type(value) for value in found] == [float] * 3
+
+
+@pytest.mark.parametrize(
+    ("rows", "number"),
+    [
+        ([{"a": None}, {"a": 1}], 0),
+        ([{"a": 1}, {}, {"a": 2}, {}], 1),  # the first of them, and not only the last is looked at
+        ([{"round": 7, "a": 1}, {"round": 8}, {"round": 9}], 8),  # as the row calls itself
+        ([{}], 0),
+    ],
+)
+def test_the_first_round_that_lacks_a_column_is_named(
+    rows: list[dict[str, Any]], number: int
+) -> None:
+    with pytest.raises(RunError) as error:
+        column(rows, "a", "the stop rule 'x'")
+    assert str(error.value) == f"the stop rule 'x' needs 'a', which round {number} lacks"
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("entropy", "this model has none"), ("val_accuracy", "is there a validation part")],
+)
+def test_a_hint_says_why_a_column_may_be_absent(name: str, hint: str) -> None:
+    with pytest.raises(RunError, match=f"which round 0 lacks: .*{hint}"):
+        column([{}], name, "it")
