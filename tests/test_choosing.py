@@ -210,6 +210,21 @@ def test_records_and_what_may_be_chosen_are_held(scores: list[float]) -> None:
         assert held == sorted({*records(scores), *chosen})
 
 
+class Dense(Chooser):
+    """The dense network, whatever comes after it."""
+
+    steady = True
+
+    def choose(self, rounds: Any, score: str) -> int:
+        return 0
+
+
+def test_records_are_held_that_the_chooser_passes_over() -> None:
+    """A run of the same curve that chooses the best may go on from them."""
+    choice, rows = Choice("dense", Dense(Params()), "val_accuracy"), scored(0.5, 0.7, 0.6, 0.8)
+    assert [choice.holds(rows[:n]) for n in range(1, 5)] == [True, True, False, True]
+
+
 def test_a_chooser_that_may_go_back_holds_every_round() -> None:
     choice, rows = Choice("third", Third(Params()), "val_accuracy"), scored(0.9, 0.5, 0.4, 0.3)
     assert [choice.holds(rows[:n]) for n in range(1, 5)] == [True] * 4

@@ -179,6 +179,13 @@ def test_methods_that_differ_in_how_far_they_prune_are_two(tmp_path: Path) -> No
     assert len(methods_of(lines_of(tmp_path, {}, {"rounds": 3}))) == 2
 
 
+def test_epochs_are_those_of_the_schedule_and_of_the_method(tmp_path: Path) -> None:
+    """200 of the dense training, then 50 and 7 with all weights again."""
+    plain, redense = methods_of(lines_of(tmp_path, {}, {"redense_epochs": 7}))
+    told = {one.row.method.redense_epochs: one.curves[0].epochs for one in (plain, redense)}
+    assert told == {0: (200, 50), 7: (200, 57)}
+
+
 def with_seeds(row: BoardRow, change: Any) -> BoardRow:
     seeds = [change(place, entry) for place, entry in enumerate(row.seeds)]
     return row.model_copy(update={"seeds": seeds})
