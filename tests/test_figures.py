@@ -182,6 +182,27 @@ def test_other_scales() -> None:
         positions(curve, "sparsty")
 
 
+def test_an_axis_of_weights_is_shared_by_networks_of_several_sizes() -> None:
+    small, large = (
+        [{**row, "nonzero": round(size * (1 - row["sparsity"]))} for row in rows_of(DIPPING)]
+        for size in (12_800, 1_280_000)
+    )
+    assert positions(mean_curve([small]), "weights")[:3] == [12_800, 6_400, 3_200]
+    assert positions(mean_curve([small, small[:1]]), "weights")[0] == 12_800
+    with figure(90, 60) as (fig, [[axis]]):
+        panel_curves(axis, {"small": [small], "large": [large]}, x="weights")
+        fig.draw_without_rendering()
+        left, right = axis.get_xlim()
+        assert left > 1_280_000 > 50 > right
+        labels = [label.get_text() for label in axis.get_xticklabels()]
+        assert {"100", "1,000", "10,000", "100,000", "1,000,000"} <= set(labels)
+        assert axis.get_xlabel() == "weights left"
+
+
+def test_rows_that_do_not_count_their_weights_have_no_place_on_that_axis() -> None:
+    assert all(map(math.isnan, positions(mean_curve(GROUPS["other"]), "weights")))
+
+
 def test_a_net_without_weights_is_not_drawn() -> None:
     rows = [{"round": 0, "sparsity": 1.0, "test_accuracy": 0.1}]
     assert math.isnan(positions(mean_curve([rows]))[0])

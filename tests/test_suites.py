@@ -348,6 +348,19 @@ def test_phases_are_shaded_where_a_panel_has_one_line(
     assert shaded.count("#d55e00") >= 2
 
 
+def test_a_suite_draws_over_the_number_of_weights(
+    command: Command, suite: Any, tmp_path: Path
+) -> None:
+    suite(METHODS + '\n[plot]\nx = "weights"\n')
+    suite(METHODS + '\n[plot]\nx = "weights"\nphases = true\n', "shaded")
+    sweep(command, "mine", "--seeds", "0")
+    assert command("plot", "mine", "--seeds", "0", "-o", "mine.svg")[0] == 0
+    assert "weights left" in (tmp_path / "mine.svg").read_text()
+    code, _, err = command("plot", "shaded")
+    assert code == 2
+    assert "plot: phases are drawn over sparsity" in err
+
+
 def test_calibrating_tells_the_time_of_a_run(
     command: Command, suite: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -481,6 +494,29 @@ def test_a_verdict_says_what_its_dense_net_is_and_which_trainings_are_short(plai
     assert "dense net" not in verdict.say([taught("none")], [[], [twin]])
     short = verdict.say([taught("rewind", retrain_epochs=1)], [[twin]])
     assert short.endswith(", stopped early")
+
+
+def test_weights_are_counted_where_a_seed_dips_and_recovers(plain: Any) -> None:
+    """The bottom and the best after it are the seed's own; without a dip there are none."""
+
+    def shown(name: str, *accuracies: float) -> Any:
+        rows = [
+            {**plain.rows[0], "round": place, "test_accuracy": value, "nonzero": 1000 - place}
+            for place, value in enumerate(accuracies)
+        ]
+        quantity = QUANTITIES[name]
+        return quantity.of(dataclasses.replace(plain, rows=tuple(rows)))  # type: ignore
+
+    dipping = 0.9, 0.8, 0.5, 0.6, 0.85, 0.85, 0.1
+    assert shown("best_weights", *dipping) == 1000
+    assert shown("bottom_weights", *dipping) == 998
+    assert (shown("sweet", *dipping), shown("sweet_weights", *dipping)) == (0.85, 996)
+    for name in ("bottom_weights", "sweet", "sweet_weights"):
+        assert shown(name, 0.5, 0.6, 0.6, 0.2) is None
+    selected = QUANTITIES["selected_weights"]
+    best = plain.result["best_round"]
+    assert selected.of(plain) == plain.rows[best]["nonzero"]  # type: ignore
+    assert QUANTITIES["best_weights"].say([]) == "–"
 
 
 def test_tables_and_plots_without_costs_load_without_torch() -> None:

@@ -31,6 +31,7 @@ NAVIGATION = {
     "Results": (
         "leaderboards/index",
         "The paper's claims <paper>",
+        "Open questions <questions>",
         "analysis",
         "Replay <replay>",
         "Ledger <ledger>",

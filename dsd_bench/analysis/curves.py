@@ -44,6 +44,7 @@ class Point:
         mean, std: of the quantity; ``std`` is the sample's, None for one seed.
         low, high: the smallest and the largest of the seeds.
         n: seeds that reached this round and measured the quantity.
+        weights: that are left, mean over the seeds; None where a row does not say.
     """
 
     round: int
@@ -53,6 +54,7 @@ class Point:
     low: float
     high: float
     n: int
+    weights: float | None = None
 
 
 def mean_curve(runs_rows: Iterable[Sequence[Row]], column: str = "test_accuracy") -> list[Point]:
@@ -73,6 +75,7 @@ def mean_curve(runs_rows: Iterable[Sequence[Row]], column: str = "test_accuracy"
 def _point(index: int, rows: Sequence[Row], column: str) -> Point:
     values = [float(row[column]) for row in rows]
     mean = statistics.fmean(values)
+    left = [row["nonzero"] for row in rows if "nonzero" in row]
     return Point(
         round=index,
         sparsity=statistics.fmean(row["sparsity"] for row in rows),
@@ -81,6 +84,7 @@ def _point(index: int, rows: Sequence[Row], column: str) -> Point:
         low=min(values),
         high=max(values),
         n=len(values),
+        weights=statistics.fmean(left) if len(left) == len(rows) else None,
     )
 
 

@@ -71,7 +71,8 @@ def curves(
         axis: the panel.
         groups: label -> for each seed its rows.
         column: a scalar column of ``rounds.jsonl``.
-        x: ``"sparsity"`` (logarithmic in the density), ``"round"`` or ``Epochs(dense, retrain)``.
+        x: ``"sparsity"`` (logarithmic in the density), ``"weights"`` (the number left, likewise),
+            ``"round"`` or ``Epochs(dense, retrain)``.
         band: ``"std"``: mean +- one sample standard deviation; ``"range"``: lowest to highest
             seed; None: no band. One seed has none.
         looks: of the groups; default: ``look(0)``, ``look(1)``, ...

@@ -1,4 +1,4 @@
-"""What figures have on their x axis: sparsity, rounds, or epochs trained."""
+"""What figures have on their x axis: sparsity, weights left, rounds, or epochs trained."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import numpy
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, Locator, MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullLocator
 
 from dsd_bench.analysis import Point
 from dsd_bench.errors import UsageError, suggest
 
 _DECADES = range(0, -8, -1)
+_WORDS = {"sparsity": "sparsity, %", "weights": "weights left", "round": "round (prunings)"}
 _STEPS = ((1, 5, 2), (1, 5), (1,))
 """Ticks of a decade of density, most first; the first that has room is taken."""
 
@@ -31,14 +32,14 @@ class Epochs:
 
 
 Scale = str | Epochs
-"""``"sparsity"``, ``"round"`` or :class:`Epochs`."""
+"""``"sparsity"``, ``"weights"``, ``"round"`` or :class:`Epochs`."""
 
 
 def positions(points: Sequence[Point], x: Scale = "sparsity") -> list[float]:
     """Return where the points of a mean curve lie on an axis that :func:`scale_x` made.
 
-    On the sparsity axis the position is the *density*, 1 - sparsity; a net without any weight
-    left has no place there and gives NaN, which is not drawn.
+    On the sparsity axis the position is the *density*, 1 - sparsity, and on that of weights their
+    number; a net without any weight left has no place there and gives NaN, which is not drawn.
 
     Raises:
         UsageError: for an unknown scale.
@@ -47,9 +48,11 @@ def positions(points: Sequence[Point], x: Scale = "sparsity") -> list[float]:
         return [x.dense + x.retrain * point.round for point in points]
     if x == "sparsity":
         return [density(point.sparsity) for point in points]
+    if x == "weights":
+        return [point.weights or float("nan") for point in points]
     if x == "round":
         return [float(point.round) for point in points]
-    raise UsageError(f"no x axis '{x}'{suggest(x, ('sparsity', 'round'))}, or give Epochs")
+    raise UsageError(f"no x axis '{x}'{suggest(x, tuple(_WORDS))}, or give Epochs")
 
 
 def density(sparsity: float) -> float:
@@ -61,7 +64,8 @@ def scale_x(axis: Axes, x: Scale = "sparsity", label: bool = True) -> None:
     """Prepare the x axis of a panel; call it once its curves are drawn, since it sets the range.
 
     The sparsity axis is logarithmic in the density: the dense net at the left, and every halving
-    of the weights equally far to the right; its ticks say the sparsity in %.
+    of the weights equally far to the right; its ticks say the sparsity in %. The axis of weights is
+    the same for networks of several sizes: many weights at the left, few at the right.
 
     Args:
         axis: the panel.
@@ -70,16 +74,31 @@ def scale_x(axis: Axes, x: Scale = "sparsity", label: bool = True) -> None:
     """
     if x == "sparsity":
         _sparsity(axis)
+    elif x == "weights":
+        _weights(axis)
     else:
         axis.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
     if label:
-        words = {"sparsity": "sparsity, %", "round": "round (prunings)"}
-        axis.set_xlabel("epochs trained" if isinstance(x, Epochs) else words[x])
+        axis.set_xlabel("epochs trained" if isinstance(x, Epochs) else _WORDS[x])
+
+
+def _places(axis: Axes) -> list[float]:
+    """Return where the points of the lines that are drawn lie, those that have a place."""
+    found = [numpy.asarray(line.get_xdata(), float) for line in axis.get_lines()]
+    return [float(value) for values in found for value in values if value > 0]
+
+
+def _weights(axis: Axes) -> None:
+    known = _places(axis) or [1.0]
+    axis.set_xscale("log")
+    axis.set_xlim(1.09 * max(known), min(known) / 1.09)
+    axis.xaxis.set_major_locator(LogLocator())
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:,.0f}"))
 
 
 def _sparsity(axis: Axes) -> None:
-    found = [numpy.asarray(line.get_xdata(), float) for line in axis.get_lines()]
-    known = [value for values in found for value in values if 0 < value <= 1]
+    known = [value for value in _places(axis) if value <= 1]
     lowest = min(known, default=0.001)
     axis.set_xscale("log")
     axis.set_xlim(1.09, lowest / 1.09)

@@ -111,14 +111,14 @@ def draw(suite: Suite, results: Sequence[Result], path: Path) -> None:
             first = place % columns == 0
             if many:
                 stack = [row[place] for row in axes]
-                drawn += stacked(stack, groups, measures, ylabel=first)
+                drawn += stacked(stack, groups, measures, suite.plot.x, ylabel=first)
                 stack[0].set_title(title, pad=14 if suite.plot.phases else None)
                 if suite.plot.phases:
                     stars += _shade(stack, chosen[title])
                 continue
             axis = axes[place // columns][place % columns]
-            lines = panel_curves(axis, groups, measures[0], title=title, ylabel=first)
-            drawn += lines
+            x = suite.plot.x
+            drawn += panel_curves(axis, groups, measures[0], x, title=title, ylabel=first)
         for place in range(len(found), 0 if many else rows * columns):
             axes[place // columns][place % columns].remove()
         several = any(len(groups) > 1 for groups in found.values())

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dsd_bench.analysis import (
+    Descent,
     Spread,
     descent,
     images_tested,
@@ -111,6 +112,24 @@ def _last(run: StoredRun) -> Row:
     return run.rows[-1]
 
 
+def _bottom(run: StoredRun) -> Row:
+    """Return the round at the bottom of the seed's own dip; empty where nothing dips."""
+    place = _dip(run).bottom
+    return {} if place is None else run.rows[place]
+
+
+def _sweet(run: StoredRun) -> Row:
+    """Return the round that is best after the bottom, the first of equals; empty without a dip."""
+    place = _dip(run).bottom
+    after = [] if place is None else run.rows[place + 1 :]
+    return max(after, key=lambda row: float(row["test_accuracy"]), default={})
+
+
+def _dip(run: StoredRun) -> Descent:
+    accuracies = [row["test_accuracy"] for row in run.rows]
+    return Descent() if None in accuracies else descent(accuracies)
+
+
 def _depth(run: StoredRun) -> float | None:
     accuracies = [row["test_accuracy"] for row in run.rows]
     return None if None in accuracies else descent(accuracies).depth
@@ -184,12 +203,21 @@ def _calibration(pick: Callable[[StoredRun], Row]) -> Callable[[StoredRun], floa
     return found
 
 
+def _count(number: float) -> str:
+    return f"{number:,.0f}"
+
+
 QUANTITIES: dict[str, Quantity | Statement] = {
     "dense": _percent("dense test", _value(_first, "test_accuracy")),
     "best": _percent("best test of the curve", _value(_oracle, "test_accuracy")),
     "best_sparsity": _percent("its sparsity", _value(_oracle, "sparsity"), 2),
+    "best_weights": Quantity("its weights", _value(_oracle, "nonzero"), words=_count),
+    "bottom_weights": Quantity("weights at the bottom", _value(_bottom, "nonzero"), words=_count),
+    "sweet": _percent("sweet spot", _value(_sweet, "test_accuracy")),
+    "sweet_weights": Quantity("weights there", _value(_sweet, "nonzero"), words=_count),
     "selected": _percent("selected test", _value(_selected, "test_accuracy")),
     "sparsity": _percent("selected sparsity", _value(_selected, "sparsity"), 2),
+    "selected_weights": Quantity("selected weights", _value(_selected, "nonzero"), words=_count),
     "last": _percent("last test", _value(_last, "test_accuracy")),
     "last_sparsity": _percent("last sparsity", _value(_last, "sparsity"), 2),
     "best_val": _percent("best validation", _best_validation),

@@ -60,11 +60,14 @@ class PlotSpec(_Part):
         rows: the measures that are stacked, as columns of ``rounds.jsonl`` or, of a further
             metric, ``METRIC.NAME``.
         phases: whether the phases of a panel with a single line are shaded.
+        x: what the curves are drawn over: ``sparsity``, or the number of ``weights`` that are left,
+            which networks of several sizes share.
     """
 
     panels: list[str] = []
     rows: list[str] = Field(default=["test_accuracy"], min_length=1)
     phases: bool = False
+    x: Literal["sparsity", "weights"] = "sparsity"
 
 
 class Axis(_Part):
@@ -207,6 +210,8 @@ def _problems(suite: Suite) -> list[str]:
             problems.append(str(error))
     used = [*suite.plot.panels, *([suite.table.across] if suite.table.across else [])]
     problems += [f"'{name}' is no axis{suggest(name, names)}" for name in used if name not in names]
+    if suite.plot.phases and suite.plot.x != "sparsity":
+        problems.append("plot: phases are drawn over sparsity; leave out phases, or x")
     known = {*QUANTITIES, *(f"{name}_std" for name in QUANTITIES)}
     wanted = [name for name in suite.table.columns if name not in QUANTITIES]
     problems += [f"table.columns: no quantity '{n}'{suggest(n, QUANTITIES)}" for n in wanted]
