@@ -413,8 +413,12 @@ def test_reported_numbers_fit_by_their_labels(suite: Any) -> None:
 # -- the suites that come with the project
 
 
-OF_PLUGINS = {"rivals": "label-smoothing"}
-"""Suites that need a distribution under plugins/, and a regularizer of it."""
+OF_PLUGINS = {
+    "rivals": ("regularizer", "label-smoothing"),
+    "ratios": ("pruner", "erk"),
+    "ratios-conv": ("pruner", "erk"),
+}
+"""Suites that need a distribution under plugins/, and a component of it."""
 
 
 @pytest.mark.parametrize("name", sorted(known_suites()))
@@ -424,9 +428,9 @@ def test_every_suite_of_the_project_resolves(name: str, scale: Any) -> None:
     if scale not in suite.scale:
         assert scale == "paper"  # the small one can always be tried
         return
-    missing = OF_PLUGINS.get(name)
-    if missing and catalogue().find("regularizer", missing) is None:
-        with pytest.raises(UsageError, match=f"there is no regularizer '{missing}'"):
+    kind, missing = OF_PLUGINS.get(name, ("pruner", "magnitude"))
+    if catalogue().find(kind, missing) is None:
+        with pytest.raises(UsageError, match=f"there is no {kind} '{missing}'"):
             cells(suite, scale)
         return
     made = cells(suite, scale)
