@@ -15,14 +15,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from scipy.stats import t
 
-from dsd_bench.analysis import Spread, spread
+from dsd_bench.analysis import spread
 from dsd_bench.boards.cells import table as markdown_table
 from dsd_bench.costs import macs_word
+from dsd_bench.figures import GREY, Look, figure, legend, look, save, scale_x
 from dsd_bench.replay.choices import Chosen, choose, way
 from dsd_bench.replay.curves import read_rounds
-from dsd_bench.replay.figure import draw as draw_tradeoff
 from dsd_bench.store.runs import StoredRun
 from dsd_bench.suites.quantities import NOTHING, QUANTITIES, Quantity
 from dsd_bench.suites.results import Result
@@ -172,15 +174,52 @@ def _told(found: Choices, rounds: Sequence[int]) -> list[str]:
 
 
 def choosers_figure(results: Sequence[Result], path: Path) -> None:
-    """Draw weights saved against points lost: a colour for each method, a number for each noise."""
+    """Draw accuracy over the weights left: from ``best``'s choice (hollow) to ``one-se``'s (full).
+
+    A panel for each noise, a colour for each method; thick between the means of the seeds, thin for
+    each seed.
+    """
     curves = _curves(results)
-    points: dict[str, list[tuple[Spread, Spread]]] = {}
-    for result in curves:
-        found = choices(result.runs)
-        fewer, lost = spread([c.fewer for _, c in found]), spread([c.lost for _, c in found])
-        assert fewer is not None
-        assert lost is not None
-        points.setdefault(result.cell.labels["method"], []).append((fewer, lost))
-    noises = dict.fromkeys(result.cell.labels["noise"] for result in curves)
-    words = ", ".join(f"{place}: {noise} noise" for place, noise in enumerate(noises, 1))
-    draw_tradeoff(points, path, "weights saved by one-se, %", "accuracy lost, points", words)
+    noises = list(dict.fromkeys(result.cell.labels["noise"] for result in curves))
+    methods = list(dict.fromkeys(result.cell.labels["method"] for result in curves))
+    with figure(190, 80, 1, len(noises), sharey=False) as (fig, [axes]):
+        lines: dict[str, Line2D] = {}
+        for result in curves:
+            place = methods.index(result.cell.labels["method"])
+            axis = axes[noises.index(result.cell.labels["noise"])]
+            lines[methods[place]] = _from_best(
+                axis, choices(result.runs), look(place), methods[place]
+            )
+        for axis, noise in zip(axes, noises):
+            axis.set_title(f"noise {noise}")
+            scale_x(axis, "weights")
+        ends = [end for axis in axes for end in axis.get_xlim()]
+        for axis in axes:
+            axis.set_xlim(max(ends), min(ends))
+        axes[0].set_ylabel("test accuracy, %")
+        legend(fig, [lines[method] for method in methods], columns=2)
+        words = (
+            "hollow: chosen by best, full: by one-se; thick: mean over the seeds, thin: one seed"
+        )
+        fig.suptitle(words, x=0.01, ha="left", fontsize=7, color=GREY)
+        save(fig, path)
+
+
+def _from_best(axis: Axes, found: Choices, chosen: Look, label: str) -> Line2D:
+    """Draw the choices of one method's seeds and return the line of their mean."""
+    pairs = [
+        ((c.best_nonzero, c.nonzero), (100 * c.best_accuracy, 100 * c.accuracy)) for _, c in found
+    ]
+    for weights, accuracies in pairs:
+        axis.plot(weights, accuracies, color=chosen.colour, linewidth=0.5, alpha=0.5)
+        axis.plot(*(weights[1], accuracies[1]), color=chosen.colour, marker=".", markersize=2)
+    weights = [statistics.geometric_mean(x[end] for x, _ in pairs) for end in (0, 1)]
+    accuracies = [statistics.fmean(y[end] for _, y in pairs) for end in (0, 1)]
+    (line,) = axis.plot(
+        weights, accuracies, color=chosen.colour, marker=chosen.mark, label=label, zorder=3
+    )
+    axis.plot(
+        weights[0], accuracies[0], color=chosen.colour, marker=chosen.mark,
+        markerfacecolor="white", linestyle="none", zorder=4,
+    )  # fmt: skip
+    return line

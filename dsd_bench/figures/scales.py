@@ -92,7 +92,8 @@ def _weights(axis: Axes) -> None:
     known = _places(axis) or [1.0]
     axis.set_xscale("log")
     axis.set_xlim(1.09 * max(known), min(known) / 1.09)
-    axis.xaxis.set_major_locator(LogLocator())
+    decades = max(known) / min(known) > 200
+    axis.xaxis.set_major_locator(LogLocator(subs=(1.0,) if decades else (1.0, 2.0, 5.0)))
     axis.xaxis.set_minor_locator(NullLocator())
     axis.xaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:,.0f}"))
 
