@@ -1,9 +1,10 @@
 """What docs/questions.md tells beyond a suite's table and plot: slopes, and another chooser.
 
-``benchmarks/paper_page.py --page questions`` writes both into the page:
+``benchmarks/paper_page.py --page questions`` writes them into the page:
 
 - how a number of weights that are left goes with the number at the start: a line through
   ln weights against ln start for each seed, and the mean of the seeds' slopes;
+- how many of each layer's weights are left at a dip's bottom, and which labels are still fitted;
 - what the chooser ``one-se`` would have returned instead of ``best``, of recorded runs.
 """
 
@@ -19,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from scipy.stats import t
 
-from dsd_bench.analysis import spread
+from dsd_bench.analysis import descent, mean_curve, spread
 from dsd_bench.boards.cells import table as markdown_table
 from dsd_bench.costs import macs_word
 from dsd_bench.figures import GREY, Look, figure, legend, look, save, scale_x
@@ -35,6 +36,12 @@ SIZES = {
     "best_weights": "best of the curve",
 }
 """The numbers of weights whose slope is asked, and what a row calls them."""
+
+FITS = {
+    "train_accuracy_noisy": "wrong labels fitted %",
+    "train_accuracy_clean": "right labels fitted %",
+}
+"""Columns of rows that say how much of the train labels a network has, and their headings."""
 
 LEVEL = 0.95
 """Of the intervals over the seeds."""
@@ -109,6 +116,30 @@ def _middle(result: Result, quantity: str) -> str:
     assert isinstance(told, Quantity)
     values = [value for run in result.runs if (value := told.of(run)) is not None]
     return f"{statistics.geometric_mean(values):,.0f}" if values else NOTHING
+
+
+def layers_table(results: Sequence[Result]) -> str:
+    """Lay out the share of each layer's weights that is left, and the fit of the labels as given.
+
+    All of the round at the bottom of the first cell's mean curve, means over the seeds.
+    """
+    place = descent([p.mean for p in mean_curve([run.rows for run in results[0].runs])]).bottom or 0
+    names = list(results[0].runs[0].rows[place]["sparsity_per_layer"])
+    axes = list(results[0].cell.labels)
+    body = []
+    for result in results:
+        rows = [run.rows[place] for run in result.runs]
+        lefts = [
+            1 - statistics.fmean(row["sparsity_per_layer"][name] for row in rows) for name in names
+        ]
+        fits = [statistics.fmean(row[key] for row in rows) for key in FITS]
+        shares = [f"{100 * share:.1f}" for share in [*lefts, *fits]]
+        body.append([*result.cell.labels.values(), result.n, *shares])
+    left = statistics.fmean(1 - run.rows[place]["sparsity"] for run in results[0].runs)
+    heads = [f"layer {number}: left %" for number in range(1, len(names) + 1)]
+    heads = [*axes, f"n (round {place}, {100 * left:.1f} % left)", *heads, *FITS.values()]
+    side = "l" * (len(axes) + 1) + "r" * (len(names) + len(FITS))
+    return "\n".join(markdown_table(heads, side, body)) + "\n"
 
 
 Choices = list[tuple[StoredRun, Chosen]]
