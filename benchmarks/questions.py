@@ -43,6 +43,13 @@ FITS = {
 }
 """Columns of rows that say how much of the train labels a network has, and their headings."""
 
+AGAINST = {
+    "depth": "D of a seed against the first",
+    "best": "best test against the first",
+    "last": "last test against the first",
+}
+"""Quantities whose differences from the first cell are told, in points, and their headings."""
+
 LEVEL = 0.95
 """Of the intervals over the seeds."""
 
@@ -119,27 +126,42 @@ def _middle(result: Result, quantity: str) -> str:
 
 
 def layers_table(results: Sequence[Result]) -> str:
-    """Lay out the share of each layer's weights that is left, and the fit of the labels as given.
+    """Lay out what is left of each layer, which labels are fitted, and differences of the curves.
 
-    All of the round at the bottom of the first cell's mean curve, means over the seeds.
+    The first two are of the round at the bottom of the first cell's mean curve. The differences
+    from that cell are those of the same seeds, with their interval.
     """
-    place = descent([p.mean for p in mean_curve([run.rows for run in results[0].runs])]).bottom or 0
-    names = list(results[0].runs[0].rows[place]["sparsity_per_layer"])
+    first = results[0].runs
+    place = descent([p.mean for p in mean_curve([run.rows for run in first])]).bottom or 0
+    names = list(first[0].rows[place]["sparsity_per_layer"])
     axes = list(results[0].cell.labels)
     body = []
-    for result in results:
+    for result in filter(lambda result: result.runs, results):
         rows = [run.rows[place] for run in result.runs]
-        lefts = [
-            1 - statistics.fmean(row["sparsity_per_layer"][name] for row in rows) for name in names
-        ]
+        gone = [statistics.fmean(row["sparsity_per_layer"][name] for row in rows) for name in names]
         fits = [statistics.fmean(row[key] for row in rows) for key in FITS]
-        shares = [f"{100 * share:.1f}" for share in [*lefts, *fits]]
-        body.append([*result.cell.labels.values(), result.n, *shares])
-    left = statistics.fmean(1 - run.rows[place]["sparsity"] for run in results[0].runs)
+        shares = [f"{100 * share:.1f}" for share in [*(1 - share for share in gone), *fits]]
+        differences = [_against(result.runs, first, quantity) for quantity in AGAINST]
+        body.append([*result.cell.labels.values(), result.n, *shares, *differences])
+    left = statistics.fmean(1 - run.rows[place]["sparsity"] for run in first)
     heads = [f"layer {number}: left %" for number in range(1, len(names) + 1)]
     heads = [*axes, f"n (round {place}, {100 * left:.1f} % left)", *heads, *FITS.values()]
-    side = "l" * (len(axes) + 1) + "r" * (len(names) + len(FITS))
+    heads += AGAINST.values()
+    side = "l" * (len(axes) + 1) + "r" * (len(heads) - len(axes) - 1)
     return "\n".join(markdown_table(heads, side, body)) + "\n"
+
+
+def _against(runs: Iterable[StoredRun], others: Iterable[StoredRun], quantity: str) -> str:
+    """Write how much more of a quantity, in its unit, runs have than others of the same seeds."""
+    told = QUANTITIES[quantity]
+    assert isinstance(told, Quantity)
+    base = {run.seed: told.of(run) for run in others}
+    pairs = [(told.of(run), base.get(run.seed)) for run in runs]
+    found = [told.scale * (x - y) for x, y in pairs if x is not None and y is not None]
+    if len(found) < 2 or not any(found):
+        return NOTHING
+    more = mean(found)
+    return f"{more.mean:+.1f} ({more.mean - more.half:.1f} to {more.mean + more.half:.1f})"
 
 
 Choices = list[tuple[StoredRun, Chosen]]

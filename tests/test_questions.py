@@ -75,21 +75,24 @@ def test_a_seed_that_does_not_dip_is_fitted_to_its_other_starts(plain: StoredRun
 
 
 def test_layers_are_told_at_the_bottom_of_the_first_cell(plain: StoredRun) -> None:
-    def pruned(seed: int, second: float, fit: float) -> StoredRun:
+    def pruned(seed: int, second: float, fit: float, best: float) -> StoredRun:
         run = curve(plain, seed, 1_000, 100)
         rows = [dict(row) for row in run.rows]
         rows[1]["sparsity_per_layer"] = {"a": 0.75, "b": second}
         rows[1] |= {"train_accuracy_noisy": fit, "train_accuracy_clean": 1.0}
+        rows[2]["test_accuracy"] = best
         return dataclasses.replace(run, rows=tuple(rows))
 
     cells = []
-    for label, second in (("one", 0.5), ("other", 0.25)):
-        runs = (pruned(0, second, 0.5), pruned(1, second + 0.1, 0.6))
+    for label, second, more in (("one", 0.5, 0.0), ("other", 0.25, 0.02)):
+        runs = (pruned(0, second, 0.5, 0.7 + more), pruned(1, second + 0.1, 0.6, 0.8 + more / 2))
         cells.append(Result(Cell({"pruner": label}, (None, None)), runs))  # type: ignore
     lines = [line.strip("| ").split(" | ") for line in questions.layers_table(cells).splitlines()]
     assert lines[0][1].startswith("n (round 1, ")
-    assert lines[2] == ["one", "2", "25.0", "45.0", "55.0", "100.0"]
-    assert lines[3] == ["other", "2", "25.0", "70.0", "55.0", "100.0"]
+    assert lines[2] == ["one", "2", "25.0", "45.0", "55.0", "100.0", "–", "–", "–"]
+    assert lines[3][:6] == ["other", "2", "25.0", "70.0", "55.0", "100.0"]
+    bound = ttest_1samp([2.0, 1.0], 0).confidence_interval(0.95)
+    assert lines[3][6:] == ["–", *[f"+1.5 ({bound.low:.1f} to {bound.high:.1f})"] * 2]
 
 
 def test_choices_are_those_of_runs_with_the_chooser(tiny_run: Any, tmp_path: Path) -> None:

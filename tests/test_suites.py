@@ -416,7 +416,6 @@ def test_reported_numbers_fit_by_their_labels(suite: Any) -> None:
 OF_PLUGINS = {
     "rivals": ("regularizer", "label-smoothing"),
     "ratios": ("pruner", "erk"),
-    "ratios-conv": ("pruner", "erk"),
 }
 """Suites that need a distribution under plugins/, and a component of it."""
 
