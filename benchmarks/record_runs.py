@@ -3,15 +3,10 @@
     python benchmarks/record_runs.py RUN... [--to docs/recorded/runs]
     python benchmarks/record_runs.py --suite one-se --only "* / best" [--runs-dir runs] --to FOLDER
 
-Everything that reads runs reads these: ``dsd-bench table fig1 --scale cpu --runs-dir
-docs/recorded/runs``, ``replay``, ``analyze``, ``report``. Runs that are there already stay as they
-are, unless the same rounds come with more metrics; other numbers under the same id are refused.
-
-
 The second records the finished runs of a suite's small scale, without their teachers. Everything
 that reads runs reads these: ``dsd-bench table fig1 --scale cpu --runs-dir docs/recorded/runs``,
-``replay``, ``analyze``, ``report``. Runs that are there already stay as they are; other numbers
-under the same id are refused.
+``replay``, ``analyze``, ``report``. Runs that are there already stay as they are, unless the same
+rounds come with more metrics; other numbers under the same id are refused.
 """
 
 from __future__ import annotations
