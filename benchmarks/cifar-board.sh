@@ -3,8 +3,9 @@
 # worse labels, both at 16 x 16 pixels with 5,000 train images. Run it from the top of the
 # repository, with CIFAR (and CIFAR-10_human.pt) in ./data and the distributions of plugins/
 # installed; finished runs in ./runs are reused, so it can be interrupted. Eleven of the methods
-# train a curve of their own, which took six to seven minutes a seed for magnitude on one core of an
-# AMD EPYC with AVX512-BF16: some six core-hours a board, not run as a whole yet.
+# train a curve of their own, which takes six to seven minutes a seed for magnitude on one core of an
+# AMD EPYC with AVX512-BF16 when nothing else runs: some six core-hours a board. The others share
+# those curves. Run so far: the methods that the boards have.
 set -euo pipefail
 
 size="size=16,train_size=5000,val_size=500,transform=none"
@@ -20,8 +21,11 @@ methods=(
   "--stop entropy-gate"
   "--stop interpolation-gate"
   "--reg kd --stop entropy-gate"
+  "--reg kd:teacher=dense --stop entropy-gate"
   "--choose one-se"
+  "--choose max-drop:0.01"
   "--reg kd --choose one-se"
+  "--reg kd:teacher=dense --choose one-se"
   "--pruner random"
   "--pruner gradient"
   "--pruner magnitude:scope=layer"
@@ -37,7 +41,7 @@ methods=(
 for board in "${boards[@]}"; do
   for method in "${methods[@]}"; do
     # shellcheck disable=SC2086 # the words are options
-    ids=$(dsd-bench run $board $method --precision bf16 --keep all --seeds "${SEEDS:-0-4}" --json |
+    ids=$(dsd-bench run $board $method --precision bf16 --keep all --metric ece --seeds "${SEEDS:-0-4}" --json |
       python3 -c 'import json, sys; print(*(run["run_id"] for run in json.load(sys.stdin)["runs"]))')
     # shellcheck disable=SC2086
     dsd-bench submit $ids "$@"
