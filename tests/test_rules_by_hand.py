@@ -14,6 +14,7 @@ from dsd_bench.boards.ranking import Line, rank
 from dsd_bench.boards.replayed import Curve, Method, Rule, chosen, methods_of, stopped
 from dsd_bench.boards.rows import submit
 from dsd_bench.boards.schema import BoardRow, Rounds, SeedResult
+from dsd_bench.errors import RunError
 
 DIPS = (0.70, 0.60, 0.40, 0.75, 0.80)
 """Light, then critical in rounds 1 and 2, then sweet."""
@@ -163,6 +164,24 @@ def test_seeds_are_averaged_first_and_methods_count_alike() -> None:
     assert found.curves == 4
 
 
+class Needs(After):
+    """A rule that cannot read short curves."""
+
+    def first(self, rounds: Any, score: str) -> int | None:
+        if len(rounds) < 5:
+            raise RunError("too short")
+        return self.last
+
+
+def test_curves_that_a_rule_cannot_read_do_not_count() -> None:
+    methods = (method(curve(DIPS), curve(DIPS[:3])), method(curve(DIPS[:3])))
+    found = stopped(Rule("it", Needs(1)), methods)
+    assert found.curves == 1
+    regret = found.values["regret"]
+    assert regret is not None
+    assert (regret.mean, regret.n) == (pytest.approx(0.1), 1)
+
+
 # --- which curves count ---------------------------------------------------------------------
 
 
@@ -189,6 +208,13 @@ def test_epochs_are_those_of_the_schedule_and_of_the_method(tmp_path: Path) -> N
 def with_seeds(row: BoardRow, change: Any) -> BoardRow:
     seeds = [change(place, entry) for place, entry in enumerate(row.seeds)]
     return row.model_copy(update={"seeds": seeds})
+
+
+def test_methods_with_a_rule_do_not_count_though_it_never_stopped_them(tmp_path: Path) -> None:
+    row = lines_of(tmp_path, {})[0].row
+    rule = row.method.stop.model_copy(update={"name": "patience", "version": 2})
+    with_rule = row.model_copy(update={"method": row.method.model_copy(update={"stop": rule})})
+    assert methods_of(rank([with_rule]).lines) == []
 
 
 def test_seeds_that_a_rule_ended_do_not_count(tmp_path: Path) -> None:
