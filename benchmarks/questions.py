@@ -263,9 +263,9 @@ def _from_best(axis: Axes, found: Choices, chosen: Look, label: str) -> Line2D:
     pairs = [
         ((c.best_nonzero, c.nonzero), (100 * c.best_accuracy, 100 * c.accuracy)) for _, c in found
     ]
-    for weights, accuracies in pairs:
-        axis.plot(weights, accuracies, color=chosen.colour, linewidth=0.5, alpha=0.5)
-        axis.plot(*(weights[1], accuracies[1]), color=chosen.colour, marker=".", markersize=2)
+    for x, y in pairs:
+        axis.plot(x, y, color=chosen.colour, linewidth=0.5, alpha=0.5)
+        axis.plot(x[1], y[1], color=chosen.colour, marker=".", markersize=2)
     weights = [statistics.geometric_mean(x[end] for x, _ in pairs) for end in (0, 1)]
     accuracies = [statistics.fmean(y[end] for _, y in pairs) for end in (0, 1)]
     (line,) = axis.plot(
