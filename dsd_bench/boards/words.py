@@ -63,7 +63,7 @@ def track_title(track: Track) -> str:
     Epochs are those of the dense training and of each round's.
     """
     kind, model = " ".join(short_words(track.noise)), " ".join(short_words(track.model))
-    noise = "no label noise" if track.noise.name == "none" else f"{kind} label noise"
+    noise = "no added label noise" if track.noise.name == "none" else f"{kind} label noise"
     dense, each = (track.schedule.get(key) for key in ("dense_epochs", "retrain_epochs"))
     return f"{track.dataset.name}, {noise}, {model}, {plain(dense)} + {plain(each)} epochs"
 

@@ -31,13 +31,13 @@ def settings(runs: Iterable[StoredRun], lookup: Lookup | None = None) -> dict[st
 
 
 def setting_sentence(runs: Iterable[StoredRun], lookup: Lookup | None = None) -> str:
-    """Say data, noise and model of runs: ``data: digits; label noise: none; model: mlp``.
+    """Say data, noise and model of runs: ``data: digits; label noise: none added; model: mlp``.
 
     What differs among them is left out.
     """
     told: dict[str, set[str]] = {}
     for run in runs:
-        words = {"dataset": "", "noise": "none", "model": "", **setting_words(run.config, lookup)}
+        words = {"dataset": "", "noise": "none added", "model": "", **setting_words(run.config, lookup)}
         for kind, word in words.items():
             told.setdefault(kind, set()).add(word)
     same = {kind: words.pop() for kind, words in told.items() if len(words) == 1}
