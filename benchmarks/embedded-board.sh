@@ -23,6 +23,7 @@ methods=(
   "--pruner structured-l1 --rounds 5"
   "--stop patience"
   "--stop entropy-gate"
+  "--stop interpolation-gate"
   "--reg kd --stop entropy-gate"
   "--reg kd --stop patience"
   "--schedule cosine"
