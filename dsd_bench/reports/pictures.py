@@ -37,7 +37,8 @@ def setting_sentence(runs: Iterable[StoredRun], lookup: Lookup | None = None) ->
     """
     told: dict[str, set[str]] = {}
     for run in runs:
-        words = {"dataset": "", "noise": "none added", "model": "", **setting_words(run.config, lookup)}
+        usual = {"dataset": "", "noise": "none added", "model": ""}
+        words = {**usual, **setting_words(run.config, lookup)}
         for kind, word in words.items():
             told.setdefault(kind, set()).add(word)
     same = {kind: words.pop() for kind, words in told.items() if len(words) == 1}
