@@ -166,7 +166,7 @@ def test_names_are_given_in_their_order(runs: Path, command: Command) -> None:
 def test_other_settings_get_panels_of_their_own(runs: Path, command: Command) -> None:
     write_run(runs, config(0, noise=part("none")))
     words = texts(Path("a.svg"), runs, [str(runs)])
-    for noise in ("symmetric:rate=0.4,validation=false", "none"):
+    for noise in ("symmetric:rate=0.4,validation=false", "none added"):
         assert f"transform=none; label noise: {noise}; model: mlp" in words
 
 

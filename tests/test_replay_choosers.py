@@ -15,7 +15,7 @@ from dsd_bench import configure, run
 from dsd_bench.choosers import Chooser
 from dsd_bench.errors import RunError, UsageError
 from dsd_bench.params import Params
-from dsd_bench.replay import choices
+from dsd_bench.replay import rules, varied
 from dsd_bench.replay.choices import Chosen, choose, summaries, way, ways
 from dsd_bench.replay.curves import read_rounds
 from dsd_bench.replay.rules import Rule
@@ -131,11 +131,11 @@ def test_spreads_are_those_of_a_sample() -> None:
 
 
 def test_a_grid_has_every_combination(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choices, "way", lambda word, values: (word, values))
+    monkeypatch.setattr(rules, "rule_of", lambda *asked: asked)
     assert ways("x", {"a": [1, 2], "b": [3, 4]}) == [
-        ("x", {"a": a, "b": b}) for a, b in ((1, 3), (1, 4), (2, 3), (2, 4))
+        ("choose", "x", {"a": a, "b": b}) for a, b in ((1, 3), (1, 4), (2, 3), (2, 4))
     ]
-    assert ways("x", {}) == [("x", {})]
+    assert varied("x", {}) == [("stop", "x", {})]
 
 
 def test_on_test_it_judges_and_tells_by_test() -> None:

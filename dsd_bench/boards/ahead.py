@@ -96,7 +96,7 @@ class Ahead:
 def main(words: Sequence[str]) -> None:
     """Check every ``words[2]``-th row file of the folder ``words[0]``, the last ones first.
 
-    It prints a line for each: a SHA-256, or nothing. So it ends soon after nobody listens any more.
+    It writes a line for each: a SHA-256, or nothing. So it ends soon after nobody listens any more.
     """
     folder, first, step = Path(words[0]), int(words[1]), int(words[2])
     known = Known()
@@ -106,7 +106,8 @@ def main(words: Sequence[str]) -> None:
             text = read_plain(path)
             if text not in known and isinstance(check_text(text, path), CheckedRow):
                 found = known.add(text)
-        print(found, flush=True)
+        sys.stdout.write(f"{found}\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":
