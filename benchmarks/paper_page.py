@@ -7,7 +7,7 @@ Between ``<!-- table NAME -->`` or ``<!-- plot NAME -->`` and ``<!-- end -->`` e
 generated; the words around it are written by people. ``NAME@cpu`` is of the suite's scale ``cpu``,
 whose runs take a night and are recorded (benchmarks/record_runs.py). docs/paper.md's small scale is
 made from ./runs; that of docs/questions.md is recorded too, and has further kinds of blocks:
-``slopes``, ``layers``, ``choosers`` and ``tradeoff`` (benchmarks/questions.py).
+``slopes``, ``layers``, ``sure``, ``choosers`` and ``tradeoff`` (benchmarks/questions.py).
 """
 
 from __future__ import annotations
@@ -19,7 +19,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from benchmarks.questions import choosers_figure, choosers_table, layers_table, slopes_table
+from benchmarks.questions import (
+    choosers_figure,
+    choosers_table,
+    layers_table,
+    slopes_table,
+    sure_table,
+)
 from dsd_bench.suites.cells import cells
 from dsd_bench.suites.plots import draw
 from dsd_bench.suites.results import Result, results
@@ -27,7 +33,12 @@ from dsd_bench.suites.schema import Scale, Suite, find_suite, read_suite
 from dsd_bench.suites.tables import make_table
 
 RECORDED = Path("docs/recorded/runs")
-STUDIES = {"slopes": slopes_table, "layers": layers_table, "choosers": choosers_table}
+STUDIES = {
+    "slopes": slopes_table,
+    "layers": layers_table,
+    "choosers": choosers_table,
+    "sure": sure_table,
+}
 TABLES, PICTURES = ("table", *STUDIES), ("plot", "tradeoff")
 BLOCK = re.compile(
     rf"(<!-- ({'|'.join(TABLES + PICTURES)}) ([a-z0-9-]+)(?:@(cpu))? -->\n).*?(<!-- end -->)",

@@ -5,6 +5,7 @@
 - how a number of weights that are left goes with the number at the start: a line through
   ln weights against ln start for each seed, and the mean of the seeds' slopes;
 - how many of each layer's weights are left at a dip's bottom, and which labels are still fitted;
+- what is right, how sure the network is of it, and the loss, round by round;
 - what the chooser ``one-se`` would have returned instead of ``best``, of recorded runs.
 """
 
@@ -24,8 +25,10 @@ from dsd_bench.analysis import descent, mean_curve, spread
 from dsd_bench.boards.cells import table as markdown_table
 from dsd_bench.costs import macs_word
 from dsd_bench.figures import GREY, Look, figure, legend, look, save, scale_x
+from dsd_bench.figures.curves import factor
 from dsd_bench.replay.choices import Chosen, choose, way
 from dsd_bench.replay.curves import read_rounds
+from dsd_bench.store.further import measured_rows
 from dsd_bench.store.runs import StoredRun
 from dsd_bench.suites.quantities import NOTHING, QUANTITIES, Quantity
 from dsd_bench.suites.results import Result
@@ -42,6 +45,14 @@ FITS = {
     "train_accuracy_clean": "right labels fitted %",
 }
 """Columns of rows that say how much of the train labels a network has, and their headings."""
+
+SURE = {
+    "test_accuracy": "right %",
+    "ece.test_confidence": "sure %",
+    "ece.test_ece": "ECE %",
+    "test_loss": "loss, nats",
+}
+"""Columns of measured rows, all of the test part, and their headings."""
 
 AGAINST = {
     "depth": "D of a seed against the first",
@@ -149,6 +160,24 @@ def layers_table(results: Sequence[Result]) -> str:
     heads += AGAINST.values()
     side = "l" * (len(axes) + 1) + "r" * (len(heads) - len(axes) - 1)
     return "\n".join(markdown_table(heads, side, body)) + "\n"
+
+
+def sure_table(results: Sequence[Result]) -> str:
+    """Lay out :data:`SURE`, means over the seeds: a row for every second round."""
+    curves = [[measured_rows(run) for run in result.runs] for result in results]
+    count = min(len(rows) for seeds in curves for rows in seeds)
+    body = []
+    for place in range(0, count, 2):
+        sparsity = statistics.fmean(rows[place]["sparsity"] for rows in curves[0])
+        words = [str(place), f"{100 * sparsity:.1f}"]
+        for seeds in curves:
+            for column in SURE:
+                value = factor(column) * statistics.fmean(rows[place][column] for rows in seeds)
+                words.append(f"{value:.2f}" if factor(column) == 1 else f"{value:.1f}")
+        body.append(words)
+    names = [f"{result.cell.name}: {title}" for result in results for title in SURE.values()]
+    heads = ["round", "sparsity %", *names]
+    return "\n".join(markdown_table(heads, "r" * len(heads), body)) + "\n"
 
 
 def _against(runs: Iterable[StoredRun], others: Iterable[StoredRun], quantity: str) -> str:

@@ -21,7 +21,7 @@ from dsd_bench.errors import UsageError
 from dsd_bench.figures import column_name
 from dsd_bench.figures.compared import Options
 from dsd_bench.figures.curves import factor
-from dsd_bench.reports.pictures import check_rows, draw_runs
+from dsd_bench.reports.pictures import draw_runs
 from dsd_bench.store import load_run
 from dsd_bench.store.further import further_metrics, measured_rows
 from dsd_bench.suites.quantities import NOTHING, QUANTITIES, Quantity
@@ -227,4 +227,4 @@ def test_curves_of_the_error_are_drawn(make: Callable[..., Any], tmp_path: Path)
     draw_runs([run], figure, Options(rows=["test_accuracy", "ece.test_ece"]))
     assert "test ECE, %" in re.sub(r"<!--\s*|\s*-->", "", figure.read_text())
     with pytest.raises(UsageError, match=r"'ece\.test_ec'.*did you mean 'ece\.test_ece'"):
-        check_rows(["ece.test_ec"], [run])
+        draw_runs([run], figure, Options(rows=["ece.test_ec"]))

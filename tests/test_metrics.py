@@ -17,6 +17,7 @@ from dsd_bench.errors import Diverged, RunError
 from dsd_bench.masks import Masks
 from dsd_bench.metrics import MeasureView, Outputs
 from dsd_bench.metrics.builtin import CalibrationParams, register_metrics
+from dsd_bench.metrics.calibration import expected_calibration_error
 from dsd_bench.metrics.entropy import entropy_bits
 from dsd_bench.metrics.macs import count_macs
 from dsd_bench.metrics.passes import forward_pass
@@ -530,3 +531,15 @@ def test_samples_beyond_a_piece_count(monkeypatch):
     labels = [0, 1] * 5 + [0]
     found = ece().measure(view({"train": part(logits, labels)}))
     assert found["train_ece"] == pytest.approx(reference_ece(logits, labels, 15), abs=1e-12)
+
+
+@pytest.mark.parametrize(("images", "least", "most"), [(597, 0.025, 0.05), (10_000, 0.006, 0.013)])
+@pytest.mark.parametrize("lowest", [0.3, 0.6])
+def test_a_calibrated_network_has_an_error_by_chance(images, least, most, lowest):
+    generator, found = torch.Generator().manual_seed(0), []
+    for _ in range(200):
+        drawn = torch.rand(images, generator=generator, dtype=torch.float64)
+        confidences = lowest + (1 - lowest) * drawn
+        right = torch.rand(images, generator=generator, dtype=torch.float64) < confidences
+        found.append(expected_calibration_error(confidences, right, 15))
+    assert least < sum(found) / len(found) < most

@@ -14,7 +14,7 @@ import pytest
 from scipy.stats import ttest_1samp
 
 from benchmarks import questions
-from benchmarks.paper_page import BLOCK, PAGES, TABLES, fill
+from benchmarks.paper_page import BLOCK, PAGES, TABLES, fill, load
 from dsd_bench.plugins import catalogue
 from dsd_bench.store.runs import StoredRun, load_run
 from dsd_bench.suites.cells import Cell
@@ -147,10 +147,16 @@ def test_tables_are_those_of_the_recorded_runs(
     )
 
 
-def test_the_page_tells_of_every_recorded_run() -> None:
+def test_the_page_tells_of_every_recorded_run(
+    ratios: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A run that no table shows should not lie there."""
     told = {block[3] for block in blocks() if not block[4]}
     assert told >= {"starts", "ratios", "one-se"}
     assert PAGE.small is not None
     configs = [json.loads(p.read_text()) for p in (ROOT / PAGE.small).glob("*/config.json")]
     assert {config["seed"] for config in configs} == set(range(6))
+    monkeypatch.chdir(ROOT)
+    found = [result for name in told for result in load(name, "small", PAGE.small)[1]]
+    shown = {run.run_id for result in found for run in result.runs}
+    assert {config["run_id"] for config in configs} == shown

@@ -15,7 +15,6 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import IO
 
 from dsd_bench.boards.files import check_text, read_plain, row_files
@@ -76,12 +75,7 @@ class Ahead:
         for line in told:
             self._known.learn(line.decode("ascii", "replace").strip())
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         for process in self.processes:
             process.kill()
         for process in self.processes:

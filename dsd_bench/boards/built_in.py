@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from functools import cache, lru_cache
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -40,6 +41,21 @@ def misstated(config: RunConfig, at: str = "config") -> Iterator[str]:
 def built_in(kind: str, name: str) -> Component | None:
     """Return a built-in component, None if there is none of that name."""
     return _all_built_in().get((kind, name))
+
+
+def made(kind: str, part: ComponentConfig) -> Any:
+    """Return a built-in component with its parameters, built.
+
+    None for one that is not built in, is of another version than the installed one, reads further
+    metrics, which rows do not hold, or has parameters that it cannot have.
+    """
+    component = built_in(kind, part.name)
+    if component is None or component.version != part.version or component.metrics:
+        return None
+    try:
+        return component.create(component.params.model_validate(part.params))
+    except ValidationError:
+        return None
 
 
 @cache

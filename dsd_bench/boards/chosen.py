@@ -9,18 +9,13 @@ plugin, or of another version, would choose is not checked.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
-from pydantic import ValidationError
-
+from dsd_bench.boards.built_in import made
 from dsd_bench.boards.schema import CheckedSeed, SeedResult
 from dsd_bench.choosers import Chooser
-from dsd_bench.choosers.builtin import register_choosers
 from dsd_bench.choosers.rules import best_of, bits_of, within
-from dsd_bench.components import Component
 from dsd_bench.config.run import LATER, ComponentConfig
-from dsd_bench.params import Params
 
 
 def wrong(chosen: ComponentConfig | None, entry: SeedResult, score: str) -> str | None:
@@ -38,8 +33,8 @@ def wrong(chosen: ComponentConfig | None, entry: SeedResult, score: str) -> str 
         best = best_of(scores)
         told = f"the first of the best {score} is {best}"
         return None if entry.best_round == best else f"{entry.best_round}, but {told}"
-    chooser = _builtin(chosen)
-    if chooser is None:
+    chooser: Chooser | None = made("chooser", chosen)
+    if chooser is None or chosen.name in LATER["chooser"]:
         return None
     if chosen.name == "one-se":
         return _not_within(entry, scores, score.removesuffix("_accuracy"))
@@ -50,23 +45,6 @@ def wrong(chosen: ComponentConfig | None, entry: SeedResult, score: str) -> str 
     expected = chooser.choose(rows, score)
     told = f"'{chosen.name}' chooses {expected}"
     return None if entry.best_round == expected else f"{entry.best_round}, but {told}"
-
-
-def _builtin(chosen: ComponentConfig) -> Chooser | None:
-    """Return a built-in chooser of the version that is installed, None for any other."""
-    component = _choosers().get((chosen.name, chosen.version))
-    if component is None or component.name in LATER["chooser"]:
-        return None
-    try:
-        params: Params = component.params.model_validate(chosen.params)
-    except ValidationError:
-        return None
-    return component.create(params)  # type: ignore[no-any-return]
-
-
-@cache
-def _choosers() -> dict[tuple[str, int], Component]:
-    return {(one.name, one.version): one for one in register_choosers()}
 
 
 def _not_within(entry: SeedResult, scores: Sequence[float], part: str) -> str | None:

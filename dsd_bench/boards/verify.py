@@ -10,24 +10,21 @@ import base64
 import binascii
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
 from itertools import pairwise
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from dsd_bench.boards.built_in import misstated
+from dsd_bench.boards.built_in import made, misstated
 from dsd_bench.boards.chosen import wrong
 from dsd_bench.boards.conditions import differing
 from dsd_bench.boards.holders import held, used_components
 from dsd_bench.boards.methods import method_of, reseeded, teacher_ids, track_of, whole
 from dsd_bench.boards.schema import BoardRow, CheckedRow, CheckedSeed, MethodConfig, SeedResult
-from dsd_bench.components import Component
 from dsd_bench.config.run import ComponentConfig, RunConfig, canonical
 from dsd_bench.errors import DsdError
-from dsd_bench.params import NAME, Params
+from dsd_bench.params import NAME
 from dsd_bench.stopping import StopCriterion, below
-from dsd_bench.stopping.builtin import register_stop_criteria
 
 MARKUP = re.compile(r"[<>|`]|\]\(")
 """What makes a text more than a text in Markdown or HTML."""
@@ -210,7 +207,7 @@ def _ended(row: BoardRow, entry: SeedResult) -> Iterator[str]:
         return
     otherwise = _schedule_end(method, last, sparsity[-1])
     allowed = {otherwise, *([method.stop.name] if method.stop.name != "never" else [])}
-    rule = _rule(method.stop)
+    rule: StopCriterion | None = made("stop", method.stop)
     if rule is not None:
         try:
             stops = _first_stop(rule, row, entry)
@@ -233,23 +230,6 @@ def _schedule_end(method: MethodConfig, last: int, sparsity: float) -> str:
     if target is not None and not below(sparsity, target):
         return "target-sparsity"
     return "nothing-left"
-
-
-def _rule(stop: ComponentConfig) -> StopCriterion | None:
-    """Return a built-in stop rule of the version that is installed, None for any other."""
-    component = _stop_criteria().get((stop.name, stop.version))
-    if component is None or component.metrics:
-        return None
-    try:
-        params: Params = component.params.model_validate(stop.params)
-    except ValidationError:
-        return None
-    return component.create(params)  # type: ignore[no-any-return]
-
-
-@cache
-def _stop_criteria() -> dict[tuple[str, int], Component]:
-    return {(one.name, one.version): one for one in register_stop_criteria()}
 
 
 def _first_stop(rule: StopCriterion, row: BoardRow, entry: SeedResult) -> int | None:

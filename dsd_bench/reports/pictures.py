@@ -12,6 +12,7 @@ from dsd_bench.config.naming import Lookup, setting_words
 from dsd_bench.errors import UsageError, plain, suggest
 from dsd_bench.reports.methods import Method, methods_of
 from dsd_bench.reports.words import plural
+from dsd_bench.store.checkpoint import Row
 from dsd_bench.store.further import measured_rows
 from dsd_bench.store.runs import StoredRun
 
@@ -73,22 +74,21 @@ def drawn(method: Method, label: str) -> Drawn:
     return Drawn(label, [measured_rows(run) for run in method.runs], events(method.runs))
 
 
-def check_rows(rows: Sequence[str], runs: Iterable[StoredRun]) -> None:
-    """Refuse columns that no run has numbers of.
+def check_measured(names: Sequence[str], rows: Iterable[Row], where: str) -> None:
+    """Refuse columns that no row has numbers of; ``where`` says in the error who asked for them.
 
     Raises:
         UsageError: naming the nearest there is.
     """
     numbers = {
         key
-        for run in runs
-        for row in measured_rows(run)
+        for row in rows
         for key, value in row.items()
         if isinstance(value, int | float) and key != "round"
     }
-    for name in rows:
+    for name in names:
         if name not in numbers:
-            raise UsageError(f"--rows: no run has numbers called '{name}'{suggest(name, numbers)}")
+            raise UsageError(f"{where}: no run has numbers called '{name}'{suggest(name, numbers)}")
 
 
 def seeds_words(methods: Sequence[Method]) -> str:
@@ -123,7 +123,6 @@ def draw_runs(
     """
     from dsd_bench.figures.compared import draw_compared
 
-    check_rows(options.rows, runs)
     found = settings(runs, lookup)
     every = [method for methods in found.values() for method in methods]
     called = label_all(every, names)
@@ -131,6 +130,8 @@ def draw_runs(
         name: [drawn(method, called[method.label]) for method in methods]
         for name, methods in found.items()
     }
+    curves = [rows for methods in panels.values() for one in methods for rows in one.seeds]
+    check_measured(options.rows, [row for rows in curves for row in rows], "--rows")
     parts = sorted({"test" if method.on_test else "validation" for method in every})
     chosen = f"selected on {' and '.join(parts)}"
     note = ", ".join([seeds_words(every), chosen])

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dsd_bench.errors import UsageError, suggest
 from dsd_bench.plugins import catalogue
-from dsd_bench.reports.pictures import setting_sentence
+from dsd_bench.reports.pictures import check_measured, setting_sentence
 from dsd_bench.store.checkpoint import Row
 from dsd_bench.store.further import measured_rows
 from dsd_bench.store.runs import StoredRun
@@ -79,14 +78,6 @@ def _shade(stack: Sequence[Axes], runs: Sequence[StoredRun]) -> list[Line2D]:
     )  # fmt: skip
 
 
-def _check_measured(measures: Sequence[str], rows: Sequence[Row]) -> None:
-    numbers = {key for row in rows for key, value in row.items() if isinstance(value, int | float)}
-    for measure in measures:
-        if measure not in numbers:
-            hint = suggest(measure, numbers)
-            raise UsageError(f"plot.rows: no run has numbers called '{measure}'{hint}")
-
-
 def draw(suite: Suite, results: Sequence[Result], path: Path) -> None:
     """Draw the suite's figure into ``path`` (.svg, .pdf or .png).
 
@@ -97,7 +88,7 @@ def draw(suite: Suite, results: Sequence[Result], path: Path) -> None:
 
     found, measures = panels(suite, results), suite.plot.rows
     drawn_rows = [row for groups in found.values() for seeds in groups.values() for row in seeds]
-    _check_measured(measures, [row for rows in drawn_rows for row in rows])
+    check_measured(measures, [row for rows in drawn_rows for row in rows], "plot.rows")
     chosen = _runs(suite, results)
     many = len(measures) > 1
     columns = len(found) if many else min(WIDEST, len(found))

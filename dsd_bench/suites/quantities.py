@@ -18,9 +18,9 @@ from dsd_bench.analysis import (
     spread,
     summarise,
 )
+from dsd_bench.boards.calibration import calibration
 from dsd_bench.costs import macs_word
 from dsd_bench.reports.fairness import fairness_of
-from dsd_bench.store.further import further_metrics
 from dsd_bench.store.runs import StoredRun
 
 if TYPE_CHECKING:
@@ -196,9 +196,8 @@ def _calibration(pick: Callable[[StoredRun], Row]) -> Callable[[StoredRun], floa
     """Return the expected calibration error on test of a round, where the metric measured it."""
 
     def found(run: StoredRun) -> float | None:
-        index = pick(run).get("round")
-        values = further_metrics(run).get("ece", {}).get(-1 if index is None else index, {})
-        return values.get("test_ece")
+        told = calibration(run).get("ece")
+        return told and told["test"][pick(run)["round"]]
 
     return found
 
