@@ -7,6 +7,8 @@ from torch import nn
 
 from dsd_bench.models import ModelFactory
 
+from .process import FACTOR
+
 
 class Good(ModelFactory):
     """Build two linear layers."""
@@ -144,4 +146,4 @@ class SurvivesKill(Good):
 
 class Scaled(nn.Module):
     def forward(self, images):
-        return images * (hash("a word") % 1000 / 1000)
+        return images * FACTOR

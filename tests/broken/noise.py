@@ -6,6 +6,8 @@ import numpy
 
 from dsd_bench.noise import LabelNoise
 
+from .process import SEED
+
 
 class Good(LabelNoise):
     """Redraw every third label."""
@@ -56,4 +58,4 @@ class SurvivesKill(Good):
     """Goes by Python's hash, which another process has another of."""
 
     def corrupt(self, labels, classes, draw):
-        return (labels + hash("a word") % 1000) % classes
+        return super().corrupt(labels, classes, numpy.random.default_rng(SEED))

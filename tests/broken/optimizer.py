@@ -6,6 +6,8 @@ import torch
 
 from dsd_bench.optimizers import Optimizer
 
+from .process import FACTOR
+
 
 class Plain(torch.optim.Optimizer):
     """Momentum, kept in the state."""
@@ -131,4 +133,4 @@ class SurvivesKill(Good):
     """Goes by Python's hash, which another process has another of."""
 
     class kind(Plain):
-        factor = hash("a word") % 1000 / 1000
+        factor = FACTOR

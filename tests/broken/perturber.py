@@ -6,6 +6,8 @@ import torch
 
 from dsd_bench.perturbers import Perturber
 
+from .process import FACTOR
+
 
 class Good(Perturber):
     """Add a tenth of a new initialisation."""
@@ -96,4 +98,4 @@ class SurvivesKill(Good):
 
     @property
     def factor(self):
-        return hash("a word") % 1000 / 1000
+        return FACTOR

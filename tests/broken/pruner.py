@@ -9,6 +9,8 @@ import torch
 from dsd_bench.masks import Masks, NothingLeft, prune_by_scores
 from dsd_bench.pruners import Pruned, Pruner, PrunerParams
 
+from .process import SEED
+
 
 class Good(Pruner):
     """Score the absolute values."""
@@ -142,7 +144,7 @@ class SurvivesKill(Good):
     """Scores by Python's hash, which another process has another of."""
 
     def scores(self, view):
-        draw = torch.Generator().manual_seed(hash("a word") % 2**31)
+        draw = torch.Generator().manual_seed(SEED)
         return {
             name: torch.rand(mask.shape, generator=draw)
             for name, mask in view.masks.weights.items()

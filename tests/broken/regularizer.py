@@ -6,6 +6,8 @@ import torch
 
 from dsd_bench.regularizers import Regularizer
 
+from .process import FACTOR
+
 
 class Good(Regularizer):
     """Add a tenth of the mean squared logit."""
@@ -97,4 +99,4 @@ class SurvivesKill(Good):
 
     @property
     def factor(self):
-        return hash("a word") % 1000 / 1000
+        return FACTOR

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dsd_bench.schedules import Phase, Schedule
 
+from .process import FACTOR
+
 
 class Good(Schedule):
     """Fall in a straight line."""
@@ -59,4 +61,4 @@ class Resumes(Good):
 class SurvivesKill(Good):
     """Goes by Python's hash, which another process has another of."""
 
-    factor = hash("a word") % 1000 / 1000
+    factor = FACTOR

@@ -7,6 +7,8 @@ import torch
 from dsd_bench.masks import Masks, grow_by_scores, prune_to
 from dsd_bench.updaters import Updater
 
+from .process import SEED
+
 
 class Good(Updater):
     """Drop the smallest tenth of each layer and let as many come back, by a draw."""
@@ -125,4 +127,9 @@ class Resumes(Good):
 class SurvivesKill(Good):
     """Goes by Python's hash, which another process has another of."""
 
-    share = 0.05 + hash("a word") % 100 / 500
+    def draws(self, view):
+        draw = torch.Generator().manual_seed(SEED)
+        return {
+            name: torch.rand(mask.shape, generator=draw)
+            for name, mask in view.masks.weights.items()
+        }
