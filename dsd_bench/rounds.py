@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, overload
 
 from dsd_bench.errors import RunError
 
@@ -28,6 +28,44 @@ def below(value: float, limit: float) -> bool:
     return value < limit - MARGIN
 
 
+class Columns(Sequence[Mapping[str, Any]]):
+    """Rounds that are held by column, for those who ask many rules of one curve.
+
+    They are what a list of rows is, and :func:`column` need not look through them each time.
+
+    Args:
+        columns: equally long; at least one.
+    """
+
+    def __init__(self, columns: Mapping[str, Sequence[Any]]) -> None:
+        self._columns = columns
+        self._floats: dict[str, list[float]] = {}
+
+    def __len__(self) -> int:
+        return len(next(iter(self._columns.values())))
+
+    def __iter__(self) -> Iterator[Mapping[str, Any]]:
+        names = tuple(self._columns)
+        return (dict(zip(names, values)) for values in zip(*self._columns.values()))
+
+    @overload
+    def __getitem__(self, at: int) -> Mapping[str, Any]: ...
+    @overload
+    def __getitem__(self, at: slice) -> Columns: ...
+    def __getitem__(self, at: int | slice) -> Mapping[str, Any] | Columns:
+        found = {name: values[at] for name, values in self._columns.items()}
+        return Columns(found) if isinstance(at, slice) else found
+
+    def floats(self, name: str) -> list[float] | None:
+        """Return a column, which nobody changes; None where there is none or a value lacks."""
+        if name not in self._floats:
+            values = self._columns.get(name)
+            if values is None or None in values:
+                return None
+            self._floats[name] = list(map(float, values))
+        return self._floats[name]
+
+
 def column(rounds: Rounds, name: str, who: str) -> list[float]:
     """Return a column of ``rounds``.
 
@@ -39,6 +77,8 @@ def column(rounds: Rounds, name: str, who: str) -> list[float]:
     Raises:
         RunError: naming the first round that lacks it.
     """
+    if isinstance(rounds, Columns) and (held := rounds.floats(name)) is not None:
+        return held
     values = [row.get(name) for row in rounds]
     if None not in values:
         return list(map(float, values))  # type: ignore[arg-type]

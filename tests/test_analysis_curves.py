@@ -81,6 +81,21 @@ def test_curves_without_a_dip_are_those_that_the_null_fits(curve: list[float]) -
     assert (misfit < 1e-20) == (descent(curve).depth == 0)
 
 
+STEPS = st.lists(st.integers(0, 4).map(lambda count: count / 7), max_size=9)
+
+
+@given(ACCURACIES | STEPS)
+def test_the_null_is_the_first_of_the_nearest_over_all_places_of_the_top(
+    curve: list[float],
+) -> None:
+    def squares(fit: list[float]) -> float:
+        return math.fsum((a - b) ** 2 for a, b in zip(fit, curve))
+
+    tops = range(len(curve) + 1)
+    fits = [rising(curve[:top]) + rising(curve[top:][::-1])[::-1] for top in tops]
+    assert unimodal(curve) == min(fits, key=squares)
+
+
 @given(ACCURACIES.filter(len))
 def test_pooling_is_isotonic_regression(curve: list[float]) -> None:
     assert rising(curve) == pytest.approx(list(isotonic_regression(curve).x))

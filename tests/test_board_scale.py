@@ -64,6 +64,60 @@ def test_no_text_holds_a_number_that_is_none(value: Any) -> None:
         files._text(value, 1)
 
 
+# -- rows that are surely right
+
+
+@pytest.mark.parametrize("path", SHIPPED[::7], ids=lambda path: path.stem)
+def test_a_row_that_is_right_is_read_at_once(path: Path) -> None:
+    text = path.read_text()
+    found = files._valid(text)
+    assert found == parse(text, "x")
+    assert found.model_dump_json() == parse(text, "x").model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"best_round": ', '"best_round":  '),  # not as submit writes it
+        ('"schema": 2', '"schema": 1'),
+        ('"schema": 2', '"schema": true'),
+        ('"schema": 2', '"schema": 2.0'),
+        ('"best_round": 3', '"best_round": 3.0'),
+        ('"best_round": 3', '"best_round": 2'),  # contradicts itself
+        ('"seed": 0', '"seed": 0,\n   "seed": 0'),  # a key twice
+        ('"threads": 1,', '"threads": 1e+39,'),
+        ('"threads": 1,', '"threads": 1e+99,'),
+        ('"threads": 1,', f'"threads": {"1" * 20},'),
+        ('"threads": 1,', '"threads": NaN,'),
+        ('"threads": 1,', '"threads": Infinity,'),
+        ('"torch": "', '"torch": "\\u202e'),
+        ('"torch": "', '"torch": "\\ud800'),
+        ('"torch": "', '"torch": "\u00e9'),
+        ("}", ""),
+    ],
+)
+def test_what_may_be_wrong_is_not(boards: Path, old: str, new: str) -> None:
+    text = next(boards.glob("*/rows/*.json")).read_text()
+    assert old in text
+    assert files._valid(text.replace(old, new)) is None  # all seeds alike
+
+
+@pytest.mark.parametrize("depth", [20, 100, 5000])
+def test_what_is_nested_deeply_is_not(boards: Path, depth: int) -> None:
+    path = next(boards.glob("*/rows/*.json"))
+    told = json.loads(path.read_text())
+    for entry in told["seeds"]:
+        entry["plan"][0]["micro_batch"] = 7
+    gaps = ["\n" + " " * (5 + place) for place in range(depth + 1)]
+    inner = (
+        "".join(f"[{gap}" for gap in gaps[1:]) + "1" + "".join(f"{gap}]" for gap in gaps[-2::-1])
+    )
+    text = json.dumps(told, sort_keys=True, indent=1).replace(": 7,", f": {inner},") + "\n"
+    assert files._valid(text) is None
+    with pytest.raises(UsageError):
+        files.check_text(text, path)
+
+
 # -- rows that are known
 
 

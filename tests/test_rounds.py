@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dsd_bench.errors import RunError
-from dsd_bench.rounds import MARGIN, below, column
+from dsd_bench.rounds import MARGIN, Columns, below, column
 
 
 @pytest.mark.parametrize("images", [10, 597, 10_000, 50_000, 1_281_167])
@@ -62,3 +62,32 @@ def test_the_first_round_that_lacks_a_column_is_named(
 def test_a_hint_says_why_a_column_may_be_absent(name: str, hint: str) -> None:
     with pytest.raises(RunError, match=f"which round 0 lacks: .*{hint}"):
         column([{}], name, "it")
+
+
+# -- rounds that are held by column
+
+VALUES = st.none() | st.integers(0, 3) | st.floats(0, 1)
+
+
+@given(st.lists(st.tuples(VALUES, VALUES), min_size=1, max_size=6), st.data())
+def test_rounds_by_column_are_a_list_of_rows(values: list[Any], data: st.DataObject) -> None:
+    rows = [{"round": place, "a": a, "b": b} for place, (a, b) in enumerate(values)]
+    held = Columns({name: [row[name] for row in rows] for name in ("round", "a", "b")})
+    begin, end = data.draw(st.integers(0, 6)), data.draw(st.integers(-6, 6))
+    for found, expected in ((held, rows), (held[begin:end], rows[begin:end])):
+        assert list(found) == expected
+        assert len(found) == len(expected)
+        assert [found[place] for place in range(-len(found), len(found))] == 2 * expected
+        for name in ("a", "b", "c"):
+            for _ in range(2):  # the second time it is remembered
+                assert _column(found, name) == _column(expected, name)
+    with pytest.raises(IndexError):
+        held[len(rows)]
+
+
+def _column(rounds: Any, name: str) -> Any:
+    try:
+        found = column(rounds, name, "it")
+    except RunError as error:
+        return str(error)
+    return found, [type(value) for value in found]

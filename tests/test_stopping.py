@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from dsd_bench.errors import RunError, UsageError
 from dsd_bench.params import validate
+from dsd_bench.rounds import Columns
 from dsd_bench.stopping.builtin import register_stop_criteria
 from dsd_bench.stopping.rules import fit_lost, gate_opened
 
@@ -312,3 +313,5 @@ def test_the_first_stop_is_that_of_one_who_asks_after_every_round(points):
     made += [rule("interpolation-gate", drop=drop, patience=n) for drop in (0, 0.3) for n in (1, 2)]
     for one in made:
         assert one.first(rows, "val_accuracy") == first_stop(one, rows)
+        held = Columns({name: [row[name] for row in rows] for name in rows[0]})
+        assert one.first(held, "val_accuracy") == first_stop(one, rows)

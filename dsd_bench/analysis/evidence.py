@@ -93,13 +93,14 @@ def judge(
         told = f"depth {_points(found.depth)} points"
         reason = f"{told} cannot be told from noise without the size of the test set"
         return Evidence(CANNOT_TELL, reason, found, seeds)
-    return _weigh(curves, means, found, n_test, stopped_early)
+    return _weigh(curves, means, found, seeds, n_test, stopped_early)
 
 
 def _weigh(
     curves: Sequence[Sequence[float]],
     means: Sequence[float],
     found: Descent,
+    seeds: tuple[Descent, ...],
     n_test: int,
     stopped_early: bool,
 ) -> Evidence:
@@ -119,7 +120,6 @@ def _weigh(
         least = math.sqrt(2 * means[bottom] * (1 - means[bottom]) / n_test)
         limits = Limits(claim, 2 * noise * root, MATTERS)
         more = more_seeds(_depths(curves, means, found), least, limits)
-    seeds = tuple(descent(curve) for curve in curves)
     return Evidence(verdict, reason, found, seeds, threshold, chance, noise, more)
 
 
@@ -217,11 +217,13 @@ def unimodal(values: Sequence[float]) -> list[float]:
     """Return the nearest curve (least squares) that rises, then falls, and so has no dip.
 
     For each place of the top, the part before it is fitted by a rising curve and the rest by a
-    falling one; of all places the best is taken.
+    falling one; of all places the best is taken, the first of equals.
     """
-    fits = (
-        rising(values[:top]) + rising(values[top:][::-1])[::-1] for top in range(len(values) + 1)
-    )
+    before, after = _misfits(values), _misfits(values[::-1])[::-1]
+    squares = [one + other for one, other in zip(before, after, strict=True)]
+    near = min(squares) + 1e-9 * math.fsum(value**2 for value in values)
+    tops = [top for top, square in enumerate(squares) if square <= near]
+    fits = (rising(values[:top]) + rising(values[top:][::-1])[::-1] for top in tops)
     return min(fits, key=lambda fit: math.fsum((a - b) ** 2 for a, b in zip(fit, values)))
 
 
@@ -231,11 +233,30 @@ def rising(values: Sequence[float]) -> list[float]:
     ``scipy.optimize.isotonic_regression`` gives the same and takes longer to import than this
     to run.
     """
-    pools: list[tuple[float, int]] = []
+    pools: list[_Pool] = []
     for value in values:
-        pool = (value, 1)
-        while pools and pools[-1][0] >= pool[0]:
-            (mean, count), (other, n) = pools.pop(), pool
-            pool = ((mean * count + other * n) / (count + n), count + n)
-        pools.append(pool)
-    return [mean for mean, count in pools for _ in range(count)]
+        _pool(pools, value)
+    return [mean for mean, count, _ in pools for _ in range(count)]
+
+
+_Pool = tuple[float, int, float]
+"""Neighbours with one value in the fit: their mean, their number, the sum of their squares."""
+
+
+def _pool(pools: list[_Pool], value: float) -> None:
+    """Add the next value of a curve to the pools of its nearest rising one."""
+    mean, count, squares = value, 1, value**2
+    while pools and pools[-1][0] >= mean:
+        other, n, more = pools.pop()
+        mean, count, squares = (other * n + mean * count) / (n + count), n + count, more + squares
+    pools.append((mean, count, squares))
+
+
+def _misfits(values: Sequence[float]) -> list[float]:
+    """Return how far the first 0, 1, 2, ... of ``values`` are from rising, in squares."""
+    pools: list[_Pool] = []
+    found = [0.0]
+    for value in values:
+        _pool(pools, value)
+        found.append(sum(squares - count * mean**2 for mean, count, squares in pools))
+    return found

@@ -23,8 +23,8 @@ from dsd_bench.boards.schema import CheckedRow
 from dsd_bench.environment import available_cores
 from dsd_bench.errors import UsageError
 
-MET = 40
-"""Unknown rows after which more are expected; starting a process takes as long."""
+MET = 10
+"""Unknown rows after which more are expected."""
 LEFT = 160
 """Rows that must be left for that to be worth it."""
 MOST = 7

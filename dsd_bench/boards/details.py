@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from dsd_bench.boards.cells import percent
-from dsd_bench.boards.marks import ON_TEST, marks, mixed
+from dsd_bench.boards.marks import ON_TEST, mixed
 from dsd_bench.boards.ranking import Line
 from dsd_bench.boards.schema import BoardRow, CheckedRow, Code, MethodConfig, Plugin, SeedResult
 from dsd_bench.boards.words import escape, part_words, plain, regularizer_words, seeds_words
@@ -14,7 +14,7 @@ from dsd_bench.config.run import canonical
 
 def name(line: Line) -> str:
     """Return a method's label with its marks."""
-    return escape(line.label) + "".join(marks(line.row))
+    return escape(line.label) + "".join(line.marks)
 
 
 def details(place: int, line: Line) -> list[str]:

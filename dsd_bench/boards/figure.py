@@ -195,7 +195,14 @@ def _free(x: float, y: float, width: float, taken: Sequence[Box]) -> Box:
     ]
     inside = [box for box in sides if box[0] >= LEFT and box[0] + width <= WIDTH - 4] or sides[:1]
     near = _near(inside, taken)
-    return min(inside, key=lambda box: sum(_covered(box, other) for other in near))
+    best, least = inside[0], math.inf
+    for box in inside:
+        covered = sum(_covered(box, other) for other in near)
+        if covered < least:
+            best, least = box, covered
+        if not covered:
+            break
+    return best
 
 
 def _near(boxes: Sequence[Box], taken: Sequence[Box]) -> list[Box]:
@@ -211,8 +218,10 @@ def _near(boxes: Sequence[Box], taken: Sequence[Box]) -> list[Box]:
 
 def _covered(one: Box, other: Box) -> float:
     wide = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
+    if wide <= 0:
+        return 0.0
     high = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
-    return max(wide, 0.0) * max(high, 0.0)
+    return wide * high if high > 0 else 0.0
 
 
 def _legend() -> list[str]:

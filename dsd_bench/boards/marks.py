@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from dsd_bench.analysis.fairness import INTERPOLATES, Fairness, unfit
@@ -80,9 +80,9 @@ def marks(row: BoardRow) -> list[str]:
     return [*early, *old, *([MIXED] if mixed(row) else [])]
 
 
-def legend(rows: Sequence[BoardRow]) -> list[str]:
-    """Say what the marks of some rows mean, in their order; [] if there is none."""
-    used = {mark for row in rows for mark in marks(row)}
+def legend(shown: Iterable[str]) -> list[str]:
+    """Say what some marks mean, each once, in their order; [] if there is none."""
+    used = set(shown)
     return [f"{mark} {text}" for mark, text in LEGEND.items() if mark in used]
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import PurePosixPath
 
 from dsd_bench.boards.agreement import Outcome
+from dsd_bench.boards.marks import marks
 from dsd_bench.boards.pareto import Front, front
 from dsd_bench.boards.places import row_path
 from dsd_bench.boards.schema import BoardRow, CheckedRow
@@ -38,6 +40,11 @@ class Line:
     tied: bool = False
     outcome: Outcome | None = None
     front: Front | None = None
+
+    @cached_property
+    def marks(self) -> list[str]:
+        """The marks that stand behind the label."""
+        return marks(self.row)
 
 
 @dataclass(frozen=True)

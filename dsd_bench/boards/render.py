@@ -10,9 +10,9 @@ from dsd_bench.boards.details import details, name, origins
 from dsd_bench.boards.figure import NAME as FIGURE
 from dsd_bench.boards.figure import words
 from dsd_bench.boards.marks import ON_TEST as MARK
-from dsd_bench.boards.marks import interpolation, legend, marks
+from dsd_bench.boards.marks import interpolation, legend
 from dsd_bench.boards.ranking import Line, Ranking
-from dsd_bench.boards.replayed import methods_of
+from dsd_bench.boards.replayed import replayable
 from dsd_bench.boards.schema import CheckedRow, Given, Track
 from dsd_bench.boards.summary import SPARSITIES, BoardSummary
 from dsd_bench.boards.ties import LEVEL, MIN_SEEDS
@@ -53,14 +53,14 @@ def board(ranking: Ranking) -> str:
             *_board_table(ranking, track),
             "",
             *_legend(ranking, track),
-            *(f"- {text}" for text in legend(rows)),
+            *(f"- {text}" for text in legend(mark for line in lines for mark in line.marks)),
             "",
             "## Along the curves",
             "",
             *_curves_table(lines),
             "",
             *_CURVES,
-            *(_RULES if methods_of(lines) else []),
+            *(_RULES if any(map(replayable, lines)) else []),
             "",
             "## Methods and runs",
             "",
@@ -81,9 +81,12 @@ def index(boards: Mapping[str, Ranking]) -> str:
     body = [_index_line(slug, ranking) for slug, ranking in sorted(boards.items())]
     empty = ["No rows yet: `dsd-bench submit RUN...` makes them."]
     note = [f"{MARK} {ON_TEST}: the test set chose the model, so the number is optimistic."]
-    firsts = [ranking.lines[0].row for ranking in boards.values()]
-    test = any(row.track.selection == "test" for row in firsts)
-    notes = [*(note if test else []), *legend(firsts)]
+    firsts = [ranking.lines[0] for ranking in boards.values()]
+    test = any(line.row.track.selection == "test" for line in firsts)
+    notes = [
+        *(note if test else []),
+        *legend(mark for line in firsts for mark in line.marks),
+    ]
     return "\n".join(
         [
             *_head("Leaderboards", "<track>/rows/*.json"),
@@ -183,12 +186,12 @@ def _front(ranking: Ranking) -> list[str]:
 
 
 def _board_line(line: Line, seeds: Sequence[int], mark: str) -> list[str]:
-    told, row = line.summary, line.row
+    told = line.summary
     spread = NOTHING if told.accuracy.std is None else percent(told.accuracy.std)
     low_high = " to ".join(percent(bound) for bound in told.interval or ())
     return [
         str(line.place or NOTHING),
-        f"[{escape(line.label)}](rows/{line.path.name}){''.join(marks(row))}",
+        f"[{escape(line.label)}](rows/{line.path.name}){''.join(line.marks)}",
         _seeds(line, seeds),
         f"{percent(told.accuracy.mean)} ± {spread}{mark}",
         f"{low_high}{mark}" if low_high else NOTHING,

@@ -22,6 +22,7 @@ from dsd_bench.components import Component
 from dsd_bench.config.run import canonical
 from dsd_bench.errors import DsdError
 from dsd_bench.params import parse_values, split_word, validate
+from dsd_bench.rounds import Columns
 from dsd_bench.stopping.builtin import register_stop_criteria
 
 STOPS = (
@@ -37,8 +38,6 @@ CHOOSERS = ("best", "max-drop:0.005", "max-drop:0.01", "max-drop:0.02", "max-dro
 
 WHOLE = ("rounds", "target-sparsity", "nothing-left")
 """What ends a curve that no stop rule cut short."""
-
-Rows = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -57,15 +56,16 @@ class Curve:
     epochs: tuple[float, float] | None
 
     @cached_property
-    def rows(self) -> Rows:
+    def rows(self) -> Columns:
         """Rows with the columns that built-in rules read."""
         rounds = self.entry.rounds
         names = ("sparsity", "entropy", "nonzero", "train_accuracy", "test_accuracy", self.score)
-        columns = {name: getattr(rounds, name) for name in dict.fromkeys(names)}
-        return [
-            {"round": place, **{name: values[place] for name, values in columns.items()}}
-            for place in range(len(rounds.sparsity))
-        ]
+        return Columns(
+            {
+                "round": range(len(rounds.sparsity)),
+                **{name: getattr(rounds, name) for name in dict.fromkeys(names)},
+            }
+        )
 
     @cached_property
     def work(self) -> dict[str, list[float] | None]:
@@ -85,7 +85,17 @@ class Curve:
             return None
         return [self.epochs[place > 0] * value for place, value in enumerate(known)]
 
-    @property
+    def saved(self, count: int) -> Mapping[str, float | None]:
+        """Return the share of each part of :attr:`work` that the rounds from ``count`` on cost."""
+        if count not in self._saved:
+            self._saved[count] = {name: _share(costs, count) for name, costs in self.work.items()}
+        return self._saved[count]
+
+    @cached_property
+    def _saved(self) -> dict[int, Mapping[str, float | None]]:
+        return {}
+
+    @cached_property
     def accuracy(self) -> list[float]:
         """Test accuracy, round by round."""
         return self.entry.rounds.test_accuracy
@@ -139,16 +149,22 @@ def methods_of(lines: Sequence[Line]) -> list[Method]:
     Rows that differ in nothing but the chooser hold the same curves, and count once.
     """
     found: dict[str, Method] = {}
-    for row, evidence in ((line.row, line.summary.evidence) for line in lines):
-        if row.method.stop.name != "never":
-            continue
+    for row, evidence in ((line.row, line.summary.evidence) for line in lines if replayable(line)):
         score = f"{row.track.selection}_accuracy"
-        ends = [entry for entry in row.seeds if entry.stopped_by in WHOLE]
-        curves = tuple(Curve(entry, score, _epochs(row)) for entry in ends)
+        curves = tuple(Curve(entry, score, _epochs(row)) for entry in _whole(row))
         same = canonical(row.method.model_dump(mode="json", exclude={"chooser"}))
-        if curves and same not in found:
+        if same not in found:
             found[same] = Method(row, evidence, curves)
     return list(found.values())
+
+
+def replayable(line: Line) -> bool:
+    """Whether a line has a curve that no rule cut short."""
+    return line.row.method.stop.name == "never" and any(_whole(line.row))
+
+
+def _whole(row: BoardRow) -> Iterator[SeedResult]:
+    return (entry for entry in row.seeds if entry.stopped_by in WHOLE)
 
 
 def _epochs(row: BoardRow) -> tuple[float, float] | None:
@@ -219,7 +235,7 @@ def stopped(rule: Rule, methods: Sequence[Method]) -> Told:
         return {
             "regret": curve.highest - accuracy[curve.best(count)],
             "trainings": (last + 1 - count) / (last + 1),
-            **{name: _share(costs, count) for name, costs in curve.work.items()},
+            **curve.saved(count),
             "dip": dip,
         }
 

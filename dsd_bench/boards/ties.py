@@ -204,9 +204,14 @@ def _largest(values: ndarray, pairs: ndarray) -> float:
 
     def highest(low: ndarray, high: ndarray) -> float:
         """Return the largest square of a difference by its variances, the prior's and its own."""
-        apart = means[high, None] - means[low]
-        variance = numpy.maximum(left[high] @ right[low].T, prior)
-        told = numpy.divide(apart**2, variance, out=numpy.zeros_like(apart), where=variance > 0)
+        told = means[high, None] - means[low]
+        told *= told
+        variance = left[high] @ right[low].T
+        numpy.maximum(variance, prior, out=variance)
+        if prior > 0:
+            told /= variance
+        else:
+            told = numpy.divide(told, variance, out=numpy.zeros_like(told), where=variance > 0)
         return float(told.max(initial=0.0))
 
     edge = max(1, count // 20)

@@ -55,7 +55,9 @@ def _told(row: BoardRow) -> Iterator[str]:
     No id depends on the latter, so anybody could write anything there.
     """
     config = row.config if isinstance(row, CheckedRow) else {}
-    told = row.model_dump(mode="json", include={"track", "method"}) | {"config": config}
+    shared = {"track": row.track, "method": row.method}
+    told = {name: part.model_dump(mode="json") for name, part in shared.items()}
+    told["config"] = config
     yield from _names(told, "")
     used = set(used_components(config))
     plain: dict[str, Any] = {}

@@ -44,6 +44,11 @@ class Target(StopCriterion):
             return None
         return f"sparsity {reached:.4f} reached the target of {wanted:g}"
 
+    def first(self, rounds: Rounds, score: str) -> int | None:
+        """Return the first round after which it stops; see :meth:`StopCriterion.first`."""
+        reached = enumerate(_column(rounds, "sparsity", "target"))
+        return next((n for n, one in reached if not below(one, self.params.sparsity)), None)
+
 
 class Patience(StopCriterion):
     """The usual early stop.

@@ -14,7 +14,7 @@ import re
 import stat
 import tomllib
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ MOST_ROW_NUMBER = 1e100
 
 _ALIKE = bytes.maketrans(b"123456789E", b"000000000e")
 _CONTAINERS = (dict, list)
+_FLAT = frozenset((str, int, float, bool, type(None)))
 
 OPENED = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 
@@ -175,9 +176,13 @@ def large(text: str, digits: int, exponent: int) -> bool:
         digits: how many digits before the point make a number large.
         exponent: how many digits of a positive exponent do.
     """
-    # numbers of one length look alike, so that two searches for constants will do
-    zeros = text.encode("utf-8", "surrogatepass").translate(_ALIKE, b"+")
-    return any(pattern.search(zeros) for pattern in _large(digits, exponent))
+    return any(pattern.search(_alike(text)) for pattern in _large(digits, exponent))
+
+
+@lru_cache(maxsize=1)
+def _alike(text: str) -> bytes:
+    """Return a text in which numbers of one length look alike: searches for constants will do."""
+    return text.encode("utf-8", "surrogatepass").translate(_ALIKE, b"+")
 
 
 @cache
@@ -213,7 +218,11 @@ def check_depth(value: Any) -> None:
     level = [value]
     for _ in range(MOST_DEPTH + 1):
         level = [
-            inner for item in level for inner in _inside(item) if isinstance(inner, _CONTAINERS)
+            inner
+            for item in level
+            if not _FLAT.issuperset(map(type, _inside(item)))  # most hold numbers and nothing else
+            for inner in _inside(item)
+            if isinstance(inner, _CONTAINERS)
         ]
         if not level:
             return
