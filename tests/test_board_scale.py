@@ -11,6 +11,7 @@ from typing import Any
 import numpy
 import pytest
 from board_runs import config, part, write_run
+from hostile_rows import consistent
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -102,20 +103,24 @@ def test_what_may_be_wrong_is_not(boards: Path, old: str, new: str) -> None:
     assert files._valid(text.replace(old, new)) is None  # all seeds alike
 
 
-@pytest.mark.parametrize("depth", [20, 100, 5000])
-def test_what_is_nested_deeply_is_not(boards: Path, depth: int) -> None:
+@pytest.mark.parametrize("depth", [10, 50, 80, 5000])
+def test_what_is_nested_deeply_is_looked_at(boards: Path, depth: int) -> None:
+    """A plugin's parameters may be nested as deep as anything that is read."""
     path = next(boards.glob("*/rows/*.json"))
     told = json.loads(path.read_text())
-    for entry in told["seeds"]:
-        entry["plan"][0]["micro_batch"] = 7
-    gaps = ["\n" + " " * (5 + place) for place in range(depth + 1)]
-    inner = (
-        "".join(f"[{gap}" for gap in gaps[1:]) + "1" + "".join(f"{gap}]" for gap in gaps[-2::-1])
-    )
-    text = json.dumps(told, sort_keys=True, indent=1).replace(": 7,", f": {inner},") + "\n"
-    assert files._valid(text) is None
-    with pytest.raises(UsageError):
-        files.check_text(text, path)
+    told["config"]["pruner"] = part("theirs", x=7)
+    inner = "[" * depth + "1" + "]" * depth
+    if depth < 100:
+        told["config"]["pruner"]["params"]["x"] = json.loads(inner)
+        text = files._text(consistent(told), 1) + "\n"
+    else:
+        text = (files._text(consistent(told), 1) + "\n").replace('"x": 7', f'"x": {inner}')
+    assert (files._valid(text) is not None) == (depth == 10)
+    if depth > 60:
+        with pytest.raises(UsageError, match="nested too deeply"):
+            files.check_text(text, path)
+    else:
+        assert files.check_text(text, path).method.pruner.name == "theirs"
 
 
 # -- rows that are known
@@ -313,6 +318,16 @@ def test_the_largest_statistic_is_that_of_all_pairs(count: int, scatter: float) 
         ]
         found = ties._largest(values, ties._some_pairs(count))
         assert found == pytest.approx(max(every), rel=1e-9)
+
+
+@pytest.mark.filterwarnings("error")
+def test_methods_of_which_most_do_not_scatter_have_the_statistic_of_the_others() -> None:
+    """The median variance is 0 then, and so is that of most pairs."""
+    values = numpy.ones((40, 6))
+    values[:3] += numpy.random.default_rng(1).normal(size=(3, 6))
+    means, errors = ties._statistics(values)
+    every = [abs(means[i, j]) / errors[i, j] for i in range(3) for j in range(40) if i != j]
+    assert ties._largest(values, ties._some_pairs(40)) == pytest.approx(max(every), rel=1e-9)
 
 
 def test_methods_without_scatter_have_no_statistic() -> None:

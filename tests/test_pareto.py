@@ -15,7 +15,7 @@ from board_runs import config, part, write_run
 from scipy import stats
 
 from dsd_bench.boards import check, rows
-from dsd_bench.boards.figure import Axes, figure, words
+from dsd_bench.boards.figure import BOTTOM, LEFT, RIGHT, TOP, WIDTH, Axes, _free, figure, words
 from dsd_bench.boards.pareto import Front, front, remaining
 from dsd_bench.boards.ranking import rank
 from dsd_bench.boards.ties import compare, disagreements
@@ -225,3 +225,36 @@ def test_equal_answers_do_not_dominate() -> None:
     bits = numpy.ones((2, 100), bool)
     found = compare(numpy.ones((2, 5)), disagreements(bits), 100)
     assert front(found, numpy.ones((2, 5)), numpy.zeros((2, 5))) == ["yes", "yes"]
+
+
+def _sides(x: int, y: int, width: int) -> list[tuple[int, int, int, int]]:
+    """The places of a name beside its point that lie within the figure, the best liked first."""
+    lines = (-18, 4, -32, 18, -7, -46, 32)
+    lefts = [(left, y + line) for line in lines for left in (x + 8, x - 8 - width)]
+    found = [(left, top, width, 14) for left, top in lefts]
+    return [box for box in found if LEFT <= box[0] <= WIDTH - 4 - width] or found[:1]
+
+
+@pytest.mark.parametrize("many", [1, 5, 60, 600])
+def test_a_name_stands_where_it_covers_the_least(many: int) -> None:
+    """Against an image of the figure, pixel by pixel."""
+    random = numpy.random.default_rng(many)
+    for _ in range(20):
+        x, y = int(random.integers(LEFT, WIDTH - RIGHT)), int(random.integers(TOP, BOTTOM))
+        width = int(random.integers(10, 300))
+        corners = random.integers((0, 0), (WIDTH, BOTTOM), (many, 2))
+        taken = numpy.array([(left, top, 10, 10) for left, top in corners])
+        covered = numpy.zeros((WIDTH + 400, BOTTOM + 200), int)
+        for left, top in corners:
+            covered[left : left + 10, top : top + 10] += 1
+        boxes = _sides(x, y, width)
+        costs = [
+            covered[max(a, 0) : max(a + w, 0), max(b, 0) : b + h].sum() for a, b, w, h in boxes
+        ]
+        best = boxes[int(numpy.argmin(costs))]
+        assert _free(x, y, width, 10 * taken) == tuple(10 * value for value in best)
+
+
+def test_of_places_that_cover_as_much_the_first_is_taken() -> None:
+    taken = [(x, y, 100, 100) for x in range(0, 9000, 100) for y in range(0, 6000, 100)]
+    assert _free(300.0, 200.0, 100.0, numpy.array(taken)) == (3080, 1820, 1000, 140)

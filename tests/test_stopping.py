@@ -308,6 +308,7 @@ def test_the_first_stop_is_that_of_one_who_asks_after_every_round(points):
     second = [entropy for _, entropy in points]
     rows = curve([score for score, _ in points], second, trains=second)
     made = [rule("never"), rule("target", sparsity=0.5), rule("patience")]
+    made += [rule("target", sparsity=1 - 0.8**n) for n in (1, 3)]
     made += [rule("patience", tolerance=0.2, patience=n) for n in (1, 2)]
     made += [rule("entropy-gate", drop=drop, patience=n) for drop in (0, 0.3) for n in (1, 2)]
     made += [rule("interpolation-gate", drop=drop, patience=n) for drop in (0, 0.3) for n in (1, 2)]

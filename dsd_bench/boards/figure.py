@@ -9,10 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from dsd_bench.boards.pareto import remaining
 from dsd_bench.boards.ranking import Line, Ranking
 from dsd_bench.boards.words import escape
+
+if TYPE_CHECKING:
+    from numpy import ndarray
 
 NAME = "pareto.svg"
 WIDTH, HEIGHT = 760, 440
@@ -169,59 +173,56 @@ def _mark(dot: Dot, axes: Axes) -> str:
 
 def _names(front: Sequence[Dot], dots: Sequence[Dot], axes: Axes) -> list[str]:
     """Write the names of the front's methods where they cover as little as possible."""
-    taken = [(axes.x(dot.weights[0]) - 5, axes.y(dot.accuracy[0]) - 5, 10.0, 10.0) for dot in dots]
+    import numpy
+
+    places = [(axes.x(dot.weights[0]), axes.y(dot.accuracy[0])) for dot in dots]
+    taken = numpy.array([_tenths(x - 5, y - 5, 10, 10) for x, y in places])
     parts = []
     for dot in front:
         label = dot.line.label
         text = label if len(label) <= LONGEST else f"{label[: LONGEST - 3]}..."
         x, y = axes.x(dot.weights[0]), axes.y(dot.accuracy[0])
         box = _free(x, y, CHARACTER * len(text), taken)
-        taken.append(box)
+        taken = numpy.vstack([taken, box])
         parts.append(
-            f'<text class="name" x="{box[0]:.1f}" y="{box[1] + 11:.1f}">{escape(text)}</text>'
+            f'<text class="name" x="{box[0] / 10:.1f}" y="{box[1] / 10 + 11:.1f}">'
+            f"{escape(text)}</text>"
         )
     return parts
 
 
-Box = tuple[float, float, float, float]
+Box = tuple[int, int, int, int]
+"""Left, top, width and height in tenths of a pixel: sums of whole numbers are the same anywhere."""
 
 
-def _free(x: float, y: float, width: float, taken: Sequence[Box]) -> Box:
-    """Return the place beside a point, within the figure, that covers the least."""
+def _tenths(*values: float) -> Box:
+    left, top, width, height = (round(10 * value) for value in values)
+    return left, top, width, height
+
+
+def _free(x: float, y: float, width: float, taken: ndarray) -> Box:
+    """Return the place beside a point, within the figure, that covers the least.
+
+    Args:
+        x: of the point.
+        y: of the point.
+        width: of the name.
+        taken: what there is already: (n, 4) boxes.
+    """
+    import numpy
+
     sides = [
-        (x + dx - (width if left else 0), y + dy, width, 14.0)
+        _tenths(x + dx - (width if left else 0), y + dy, width, 14)
         for dy in (-18, 4, -32, 18, -7, -46, 32)
         for dx, left in ((8, False), (-8, True))
     ]
-    inside = [box for box in sides if box[0] >= LEFT and box[0] + width <= WIDTH - 4] or sides[:1]
-    near = _near(inside, taken)
-    best, least = inside[0], math.inf
-    for box in inside:
-        covered = sum(_covered(box, other) for other in near)
-        if covered < least:
-            best, least = box, covered
-        if not covered:
-            break
-    return best
-
-
-def _near(boxes: Sequence[Box], taken: Sequence[Box]) -> list[Box]:
-    """Return what of ``taken`` any of ``boxes`` may cover: of a thousand points a few."""
-    left, right = min(box[0] for box in boxes), max(box[0] + box[2] for box in boxes)
-    top, bottom = min(box[1] for box in boxes), max(box[1] + box[3] for box in boxes)
-    return [
-        (x, y, width, height)
-        for x, y, width, height in taken
-        if x < right and y < bottom and x + width > left and y + height > top
-    ]
-
-
-def _covered(one: Box, other: Box) -> float:
-    wide = min(one[0] + one[2], other[0] + other[2]) - max(one[0], other[0])
-    if wide <= 0:
-        return 0.0
-    high = min(one[1] + one[3], other[1] + other[3]) - max(one[1], other[1])
-    return wide * high if high > 0 else 0.0
+    edges = 10 * LEFT, 10 * (WIDTH - 4)
+    inside = [box for box in sides if edges[0] <= box[0] and box[0] + box[2] <= edges[1]]
+    boxes = numpy.array(inside or sides[:1])[:, None]
+    begin = numpy.maximum(boxes[..., :2], taken[:, :2])
+    end = numpy.minimum(boxes[..., :2] + boxes[..., 2:], taken[:, :2] + taken[:, 2:])
+    covered = numpy.maximum(end - begin, 0).prod(axis=-1).sum(axis=-1)
+    return (inside or sides)[int(covered.argmin())]
 
 
 def _legend() -> list[str]:

@@ -150,7 +150,11 @@ def _text(value: Any, depth: int) -> str:
         return "{}" if isinstance(value, dict) else "[]"
     gap = "\n" + " " * depth
     if isinstance(value, dict):
-        named = [f"{_string(key)}: {_text(value[key], depth + 1)}" for key in sorted(value)]
+        named = [
+            f"{_string(key)}: {write(item) if write else _text(item, depth + 1)}"
+            for key, item in sorted(value.items())
+            for write in (_WRITERS.get(type(item)),)
+        ]
         return f"{{{gap}{f',{gap}'.join(named)}{gap[:-1]}}}"
     return f"[{gap}{f',{gap}'.join(_items(value, depth + 1))}{gap[:-1]}]"
 

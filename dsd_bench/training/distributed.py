@@ -7,6 +7,7 @@ same one, within rounding, however many processes there are.
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -127,4 +128,5 @@ def join(kind: str) -> Team:
         torch.cuda.set_device(device)
     backend = "nccl" if kind == "cuda" else "gloo"
     distributed.init_process_group(backend, timeout=PATIENCE)
+    atexit.register(distributed.destroy_process_group)  # its threads end before the process does
     return Team(launch.rank, launch.size, device)
