@@ -6,7 +6,11 @@
 
 The entropy gate is replayed on the vanilla curves, which is what a run with it does. Three
 tables in markdown: verdicts of disjoint sets, what the gate keeps, and the power for each size of a
-set. ``docs/seeds.md`` holds them with their meaning.
+set. Of another experiment the power alone, from all seeds of one of its runs:
+
+    python benchmarks/seed_study.py docs/recorded/runs --like RUN_ID
+
+``docs/seeds.md`` holds them with their meaning.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ import numpy.typing
 
 from dsd_bench import configure
 from dsd_bench.analysis import DOUBLE_DESCENT, Evidence, descent, dodge, images_tested, judge
+from dsd_bench.config.naming import configuration_key
 from dsd_bench.replay import Curve, replay, rule
 from dsd_bench.store.runs import StoredRun, finished, load_run
 
@@ -34,6 +39,9 @@ DRAWS = 400
 
 SIMULATED, REFITS = 3000, 200
 """Sets drawn from the model of the seeds, and how often that is fitted anew for its bound."""
+
+FEWEST = 15
+"""Seeds that a model of seeds needs."""
 
 CLEAR = 1.5
 """A depth of that many thresholds is never taken for chance (none was, of thousands)."""
@@ -145,6 +153,14 @@ def read(runs_dir: Path, seeds: range, **options: object) -> list[StoredRun]:
     return [load_run(path) for path in paths if finished(path)]
 
 
+def like(runs_dir: Path, run_id: str) -> list[StoredRun]:
+    """Return the finished runs of a folder that differ from one in the seed alone, by seed."""
+    key = configuration_key(load_run(runs_dir / run_id).config)
+    runs = [load_run(path) for path in sorted(runs_dir.iterdir()) if finished(path)]
+    found = [run for run in runs if configuration_key(run.config) == key]
+    return sorted(found, key=lambda run: run.seed)
+
+
 def gate(run: StoredRun) -> Kept:
     """Replay the default entropy gate on a vanilla curve."""
     config = configure(seed=run.seed)
@@ -219,11 +235,12 @@ def main() -> None:
     parser.add_argument("runs_dir", type=Path)
     parser.add_argument("--size", type=int, default=6, help="seeds of a disjoint set (default: 6)")
     parser.add_argument("--seeds", type=int, default=72, help="0 to this, exclusive (default: 72)")
+    parser.add_argument("--like", metavar="RUN_ID", help="the power of a run's experiment alone")
     given = parser.parse_args()
     seeds = range(given.seeds)
-    vanilla = read(given.runs_dir, seeds)
-    distilled = read(given.runs_dir, seeds, reg=["kd:teacher=best"])
-    if len(vanilla) < 2 * max(SIZES) or len(distilled) not in (0, len(vanilla)):
+    vanilla = like(given.runs_dir, given.like) if given.like else read(given.runs_dir, seeds)
+    distilled = [] if given.like else read(given.runs_dir, seeds, reg=["kd:teacher=best"])
+    if len(vanilla) < FEWEST or len(distilled) not in (0, len(vanilla)):
         parser.error(f"{given.runs_dir}: {len(vanilla)} vanilla, {len(distilled)} distilled runs")
     n_test = images_tested(vanilla) or 0
     depths = fixed_depths(accuracies(vanilla))
@@ -232,8 +249,9 @@ def main() -> None:
     print(f"{len(vanilla)} seeds ({_counts(chips)}): {whole.verdict}: {whole.reason}")
     mean, deviation = 100 * statistics.fmean(depths), 100 * statistics.stdev(depths)
     print(f"a seed's own depth there: {mean:.2f} ± {deviation:.2f} points\n")
-    print(sets(vanilla, distilled, given.size, n_test), "\n")
-    print(gates(vanilla), "\n")
+    if not given.like:
+        print(sets(vanilla, distilled, given.size, n_test), "\n")
+        print(gates(vanilla), "\n")
     lines = [
         (one.size, *(f"{100 * share:.1f} %" for share in (one.model, one.bound, one.drawn)))
         for one in powers(accuracies(vanilla), n_test)

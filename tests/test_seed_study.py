@@ -59,3 +59,13 @@ def test_the_gate_is_replayed_on_a_vanilla_curve() -> None:
     run = StoredRun(config.run_id, Path("runs"), config.to_json(), rows, result)
     kept = seed_study.gate(run)
     assert (kept.lost, kept.same, kept.stopped) == (0.0, True, True)
+
+
+def test_runs_alike_are_those_of_other_seeds_alone() -> None:
+    recorded = Path(__file__).parent.parent / "docs" / "recorded" / "runs"
+    found = seed_study.like(recorded, "abe8b3d38fc237a7")
+    assert [run.seed for run in found] == list(range(len(found)))
+    assert {run.config["noise"]["name"] for run in found} == {"symmetric"}
+    assert [run.run_id for run in found].count("abe8b3d38fc237a7") == 1
+    others = [run for run in recorded.iterdir() if run.name not in {one.run_id for one in found}]
+    assert len(others) > len(found) >= 5
