@@ -8,7 +8,7 @@ The entropy gate is replayed on the vanilla curves, which is what a run with it 
 tables in markdown: verdicts of disjoint sets, what the gate keeps, and the power for each size of a
 set. Of another experiment the power alone, from all seeds of one of its runs:
 
-    python benchmarks/seed_study.py docs/recorded/runs --like RUN_ID
+    python benchmarks/seed_study.py docs/recorded/seeds --like docs/recorded/runs/RUN_ID
 
 ``docs/seeds.md`` holds them with their meaning.
 """
@@ -153,12 +153,16 @@ def read(runs_dir: Path, seeds: range, **options: object) -> list[StoredRun]:
     return [load_run(path) for path in paths if finished(path)]
 
 
-def like(runs_dir: Path, run_id: str) -> list[StoredRun]:
-    """Return the finished runs of a folder that differ from one in the seed alone, by seed."""
-    key = configuration_key(load_run(runs_dir / run_id).config)
-    runs = [load_run(path) for path in sorted(runs_dir.iterdir()) if finished(path)]
-    found = [run for run in runs if configuration_key(run.config) == key]
-    return sorted(found, key=lambda run: run.seed)
+def like(run: Path, *more: Path) -> list[StoredRun]:
+    """Return the finished runs that differ from one in the seed alone, by seed.
+
+    They lie beside it or in the folders ``more``.
+    """
+    key = configuration_key(load_run(run).config)
+    paths = [path for folder in (run.parent, *more) for path in folder.iterdir()]
+    runs = [load_run(path) for path in paths if finished(path)]
+    found = {one.seed: one for one in runs if configuration_key(one.config) == key}
+    return [found[seed] for seed in sorted(found)]
 
 
 def gate(run: StoredRun) -> Kept:
@@ -235,13 +239,16 @@ def main() -> None:
     parser.add_argument("runs_dir", type=Path)
     parser.add_argument("--size", type=int, default=6, help="seeds of a disjoint set (default: 6)")
     parser.add_argument("--seeds", type=int, default=72, help="0 to this, exclusive (default: 72)")
-    parser.add_argument("--like", metavar="RUN_ID", help="the power of a run's experiment alone")
+    parser.add_argument(
+        "--like", type=Path, metavar="RUN", help="the power of its experiment alone"
+    )
     given = parser.parse_args()
     seeds = range(given.seeds)
-    vanilla = like(given.runs_dir, given.like) if given.like else read(given.runs_dir, seeds)
+    vanilla = like(given.like, given.runs_dir) if given.like else read(given.runs_dir, seeds)
     distilled = [] if given.like else read(given.runs_dir, seeds, reg=["kd:teacher=best"])
     if len(vanilla) < FEWEST or len(distilled) not in (0, len(vanilla)):
-        parser.error(f"{given.runs_dir}: {len(vanilla)} vanilla, {len(distilled)} distilled runs")
+        found = f"{len(vanilla)} vanilla, {len(distilled)} distilled runs"
+        parser.error(f"{found}; expected {FEWEST} vanilla ones and as many distilled ones, or none")
     n_test = images_tested(vanilla) or 0
     depths = fixed_depths(accuracies(vanilla))
     chips = Counter(str((run.result or {})["plan"][0].get("chip")) for run in vanilla)

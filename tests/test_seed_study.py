@@ -63,7 +63,7 @@ def test_the_gate_is_replayed_on_a_vanilla_curve() -> None:
 
 def test_runs_alike_are_those_of_other_seeds_alone() -> None:
     recorded = Path(__file__).parent.parent / "docs" / "recorded" / "runs"
-    found = seed_study.like(recorded, "abe8b3d38fc237a7")
+    found = seed_study.like(recorded / "abe8b3d38fc237a7", recorded)
     assert [run.seed for run in found] == list(range(len(found)))
     assert {run.config["noise"]["name"] for run in found} == {"symmetric"}
     assert [run.run_id for run in found].count("abe8b3d38fc237a7") == 1
