@@ -6,6 +6,7 @@ import functools
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -356,6 +357,57 @@ def test_a_row_is_recomputed_from_its_runs(command, board):
     told = json.loads(out)["rows"][0]
     assert all("test" in run["difference"] for run in told["runs"])
     assert command("verify", "leaderboards")[0] == 1
+
+
+def test_runs_of_the_same_ids_from_elsewhere_do_not_make_a_row_false(command, make, tmp_path):
+    """Whoever ran the default on another processor has the ids of the row, and other numbers."""
+    path, _ = row_and_reruns(make, tmp_path)
+    code, out, _ = command("verify", str(path), "--runs-dir", str(tmp_path / "again"), "--json")
+    assert code == 0
+    (told,) = json.loads(out)["rows"]
+    assert [one["unlike"] for one in told["runs"]] == [['chip: "AVX512", not "AVX2"']] * 6
+    assert all(one["difference"] for one in told["runs"])
+    assert told["elsewhere"]["verdict"] == "agrees"
+    assert told["elsewhere"]["seeds"] == list(range(6))
+    code, out, _ = command("verify", str(path), "--runs-dir", str(tmp_path / "again"))
+    assert code == 0
+    said = " ".join(out.split())
+    assert (
+        'agrees (runs here under other conditions (chip: "AVX512", not "AVX2"): seed 0, 1' in said
+    )
+    assert "FALSE" not in said
+    assert "in their folders" not in said
+
+
+def test_a_raised_row_is_false_by_runs_from_elsewhere(command, make, tmp_path):
+    path, _ = row_and_reruns(make, tmp_path)
+    forge(path, 80)
+    code, out, _ = command("verify", str(path), "--runs-dir", str(tmp_path / "again"))
+    assert code == 1
+    assert 'FALSE (runs here under other conditions (chip: "AVX512", not "AVX2"): seed 0' in out
+    assert "1 row: 1 false" in out
+
+
+def test_the_same_numbers_from_elsewhere_are_the_row_s(command, make, tmp_path):
+    runs = [make(config(seed), curve(seed), images=1000) for seed in range(2)]
+    (path,) = submit(runs, tmp_path / "boards")
+    for seed in range(2):
+        where = tmp_path / "again"
+        write_run(where, config(seed), curve(seed), images=1000, plan=[plan(chip="AVX512")])
+    code, out, _ = command("verify", str(path), "--runs-dir", str(tmp_path / "again"))
+    assert code == 0
+    assert "what 2 of 2 runs in their folders give" in out
+
+
+def test_one_seed_of_the_same_conditions_is_enough_beside_others(command, make, tmp_path):
+    path, _ = row_and_reruns(make, tmp_path)
+    write_run(tmp_path / "again", config(7), curve(7), images=1000)
+    shutil.rmtree(tmp_path / "again" / config(2).run_id)
+    write_run(tmp_path / "again", config(2), curve(2, 0.02, 1), images=1000)
+    code, out, _ = command("verify", str(path), "--runs-dir", str(tmp_path / "again"))
+    assert code == 1
+    assert f"FALSE: run {config(2).run_id} is another than the row says" in " ".join(out.split())
+    assert "agrees (runs here under other conditions" in out
 
 
 def test_seeds_are_run_again_from_the_row_alone(command, board):

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from dsd_bench import api
 from dsd_bench.boards import verified
-from dsd_bench.boards.agreement import Outcome, first_difference
+from dsd_bench.boards.agreement import Again, Outcome, again, judge
 from dsd_bench.boards.files import read_row, row_files
 from dsd_bench.boards.places import row_path
 from dsd_bench.boards.reruns import claimed, configurations, row_of_run, seed_of
@@ -49,7 +49,9 @@ class Task:
         row: what it says.
         seeds: those to run again.
         configs: the runs that do so.
-        runs: ids of the row's own run folders that are here, and what differs in them.
+        runs: by id, what the run folders of the row's ids give that are here.
+        elsewhere: of those, the outcome of the runs that were computed under other conditions and
+            gave other numbers: they are not those that the row was made of.
         outcome: of the reruns.
         note: what a user should know.
     """
@@ -58,7 +60,8 @@ class Task:
     row: CheckedRow
     seeds: list[int] = field(default_factory=list)
     configs: list[RunConfig] = field(default_factory=list)
-    runs: dict[str, str | None] = field(default_factory=dict)
+    runs: dict[str, Again] = field(default_factory=dict)
+    elsewhere: Outcome | None = None
     outcome: Outcome | None = None
     written: Path | None = None
     note: str = ""
@@ -66,8 +69,13 @@ class Task:
     @property
     def false(self) -> bool:
         """Whether anything contradicts the row."""
-        contradicted = self.outcome is not None and self.outcome.verdict == "contradicted"
-        return contradicted or any(self.runs.values())
+        outcomes = (self.outcome, self.elsewhere)
+        return bool(self.wrong) or any(one and one.verdict == "contradicted" for one in outcomes)
+
+    @property
+    def wrong(self) -> dict[str, Again]:
+        """The runs that give other numbers under the row's own conditions."""
+        return {key: one for key, one in self.runs.items() if one.difference and not one.unlike}
 
 
 def _parse_budget(context: click.Context, parameter: click.Parameter, word: str | None) -> Any:
@@ -206,15 +214,17 @@ def _paths(word: str, folder: Path, runs_dir: Path) -> list[Path]:
 
 
 def _recompute(task: Task, runs_dir: Path) -> None:
-    """Hold a row against those of its run folders that are here."""
+    """Hold a row against those of its run folders that are here.
+
+    The same id stands for the same run on another machine too, which gives other numbers: whoever
+    ran it there has no reason to call the row false for a digit.
+    """
     for entry in task.row.seeds:
         path = runs_dir / entry.run_id
-        if not finished(path):
-            continue
-        found = seed_of(load_run(path))
-        same = found == entry
-        told = None if same else first_difference(entry, found) or "how or where it was computed"
-        task.runs[entry.run_id] = told
+        if finished(path):
+            task.runs[entry.run_id] = again(entry, seed_of(load_run(path)))
+    others = [one for one in task.runs.values() if one.difference and one.unlike]
+    task.elsewhere = judge(task.row, others) if others else None
 
 
 # -- run again
@@ -281,19 +291,28 @@ def _conclude(task: Task, rerun_dir: Path) -> None:
 
 
 def _record(task: Task) -> dict[str, Any]:
-    outcome = task.outcome
     return {
         "row": str(task.path),
-        "runs": [{"run_id": run_id, "difference": told} for run_id, told in task.runs.items()],
+        "runs": [
+            {"run_id": run_id, "difference": one.difference, "unlike": list(one.unlike)}
+            for run_id, one in task.runs.items()
+        ],
+        "elsewhere": _outcome(task.elsewhere),
         "reruns": [config.run_id for config in task.configs],
-        "outcome": outcome and {
-            "verdict": outcome.verdict,
-            "seeds": list(outcome.seeds),
-            "why": outcome.why,
-            "catches": outcome.catches,
-        },
+        "outcome": _outcome(task.outcome),
         "written": str(task.written) if task.written else None,
-    }  # fmt: skip
+    }
+
+
+def _outcome(told: Outcome | None) -> dict[str, Any] | None:
+    if told is None:
+        return None
+    return {
+        "verdict": told.verdict,
+        "seeds": list(told.seeds),
+        "why": told.why,
+        "catches": told.catches,
+    }
 
 
 def _tell(console: Console, task: Task, again: bool) -> None:
@@ -305,23 +324,31 @@ def _tell(console: Console, task: Task, again: bool) -> None:
 def _lines(task: Task, again: bool) -> list[tuple[str, str]]:
     """Return what is said of a row, each with its colour."""
     lines = []
-    wrong = {run_id: told for run_id, told in task.runs.items() if told}
-    if task.runs and not wrong:
-        count = f"{len(task.runs)} of {len(task.row.seeds)}"
-        lines.append((f"what {count} runs in their folders give", "green"))
-    lines += [(f"FALSE: run {run_id} is another than the row says: {told}", "red")
-              for run_id, told in wrong.items()]  # fmt: skip
+    same = sum(one.difference is None for one in task.runs.values())
+    if same and not task.wrong:
+        lines.append((f"what {same} of {len(task.row.seeds)} runs in their folders give", "green"))
+    lines += [
+        (f"FALSE: run {run_id} is another than the row says: {one.difference}", "red")
+        for run_id, one in task.wrong.items()
+    ]
+    if task.elsewhere is not None:
+        other = next(one for one in task.runs.values() if one.difference and one.unlike)
+        where = f"runs here under other conditions ({'; '.join(other.unlike)})"
+        lines.append(_judged(task.elsewhere, where))
     if task.outcome is not None:
-        seeds = ", ".join(map(str, task.outcome.seeds))
-        style = {"contradicted": "red", "undecided": "yellow"}.get(task.outcome.verdict, "green")
-        mark = MARKS[task.outcome.verdict]
-        lines.append((f"{mark} (run again: seed {seeds}): {task.outcome.why}", style))
+        lines.append(_judged(task.outcome, "run again"))
     elif again:
         lines.append(("no rerun is finished; the same command goes on", "yellow"))
     elif not task.runs:
         hint = "agrees with itself; none of its runs is here to compare with. Run seeds again: "
         lines.append((hint + command("verify", str(task.path), "--rerun", "1"), "yellow"))
     return lines
+
+
+def _judged(told: Outcome, what: str) -> tuple[str, str]:
+    style = {"contradicted": "red", "undecided": "yellow"}.get(told.verdict, "green")
+    seeds = ", ".join(map(str, told.seeds))
+    return f"{MARKS[told.verdict]} ({what}: seed {seeds}): {told.why}", style
 
 
 def _end(console: Console, tasks: Sequence[Task]) -> None:
