@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from pathlib import Path
 
 import numpy
@@ -10,7 +11,7 @@ import pytest
 
 from benchmarks import seed_study
 from dsd_bench import configure
-from dsd_bench.analysis import depth_threshold, descent
+from dsd_bench.analysis import depth_threshold, descent, judge
 from dsd_bench.store.runs import StoredRun
 
 RECORDED = Path(__file__).parent / "recorded" / "vanilla.jsonl"
@@ -69,3 +70,29 @@ def test_runs_alike_are_those_of_other_seeds_alone() -> None:
     assert [run.run_id for run in found].count("abe8b3d38fc237a7") == 1
     others = [run for run in recorded.iterdir() if run.name not in {one.run_id for one in found}]
     assert len(others) > len(found) >= 5
+
+
+def test_the_seeds_of_real_images_are_those_of_the_page() -> None:
+    docs = Path(__file__).parent.parent / "docs"
+    run = docs / "recorded" / "runs" / "abe8b3d38fc237a7"
+    found = seed_study.like(run, docs / "recorded" / "seeds")
+    assert [one.seed for one in found] == list(range(15))
+    curves_ = seed_study.accuracies(found)
+    depths = [100 * depth for depth in seed_study.fixed_depths(curves_)]
+    alone = [judge([curve], 10_000) for curve in curves_]
+    fits = [one.rows[0]["train_accuracy"] for one in found]
+    whole = judge(curves_, 10_000)
+    text = " ".join((docs / "seeds.md").read_text(encoding="utf-8").split())
+    assert {one.verdict for one in alone} == {"double descent"}
+    own = [100 * one.descent.depth for one in alone]
+    for told in (
+        f"is {100 * whole.descent.depth:.1f} points against a threshold of "
+        f"{100 * (whole.threshold or 0):.1f}",
+        f"is {statistics.fmean(depths):.2f} ± {statistics.stdev(depths):.2f} points",
+        f"({min(own):.1f} to {max(own):.1f} points, against 1.9)",
+        f"they fit {100 * min(fits):.1f} % of their labels",
+    ):
+        assert told in text
+    assert {round(100 * (one.threshold or 0), 1) for one in alone} == {1.9}
+    power = seed_study.Model(curves_, 10_000).power(5)
+    assert f"| 5 | {100 * power[0]:.1f} % | {100 * power[1]:.1f} % |" in text
