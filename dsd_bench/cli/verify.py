@@ -50,8 +50,7 @@ class Task:
         seeds: those to run again.
         configs: the runs that do so.
         runs: by id, what the run folders of the row's ids give that are here.
-        elsewhere: of those, the outcome of the runs that were computed under other conditions and
-            gave other numbers: they are not those that the row was made of.
+        elsewhere: the outcome of those among them that are :attr:`others`.
         outcome: of the reruns.
         note: what a user should know.
     """
@@ -76,6 +75,11 @@ class Task:
     def wrong(self) -> dict[str, Again]:
         """The runs that give other numbers under the row's own conditions."""
         return {key: one for key, one in self.runs.items() if one.difference and not one.unlike}
+
+    @property
+    def others(self) -> list[Again]:
+        """Runs that give other numbers under other conditions: the row was not made of them."""
+        return [one for one in self.runs.values() if one.difference and one.unlike]
 
 
 def _parse_budget(context: click.Context, parameter: click.Parameter, word: str | None) -> Any:
@@ -223,8 +227,7 @@ def _recompute(task: Task, runs_dir: Path) -> None:
         path = runs_dir / entry.run_id
         if finished(path):
             task.runs[entry.run_id] = again(entry, seed_of(load_run(path)))
-    others = [one for one in task.runs.values() if one.difference and one.unlike]
-    task.elsewhere = judge(task.row, others) if others else None
+    task.elsewhere = judge(task.row, task.others) if task.others else None
 
 
 # -- run again
@@ -332,8 +335,7 @@ def _lines(task: Task, again: bool) -> list[tuple[str, str]]:
         for run_id, one in task.wrong.items()
     ]
     if task.elsewhere is not None:
-        other = next(one for one in task.runs.values() if one.difference and one.unlike)
-        where = f"runs here under other conditions ({'; '.join(other.unlike)})"
+        where = f"runs here under other conditions ({'; '.join(task.others[0].unlike)})"
         lines.append(_judged(task.elsewhere, where))
     if task.outcome is not None:
         lines.append(_judged(task.outcome, "run again"))
