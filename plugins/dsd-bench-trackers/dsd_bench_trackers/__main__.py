@@ -38,7 +38,7 @@ def main(words: list[str]) -> int:
             try:
                 view = read(path.absolute())
                 session = begin(name, params, view)
-                show_rounds(session, view)
+                show_rounds(session, view.rows)
                 session.end(view, ended(view))
             except Exception as error:  # of many kinds, by tracker
                 failed += 1

@@ -10,13 +10,13 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
 
 from dsd_bench.errors import UsageError, describe, plain
 from dsd_bench_trackers.session import Ended, Session
-from dsd_bench_trackers.view import View, read
+from dsd_bench_trackers.view import Values, View, read
 from dsd_bench_trackers.words import TrackerParams, parse
 
 PATIENCE = 30.0
@@ -86,6 +86,7 @@ class Line:
             if not self._pending:
                 return None
             path = next(iter(self._pending))
+            self._busy = (time.monotonic(), path)
             return path, self._pending.pop(path)
 
     def _attempt(self, path: Path, event: str) -> None:
@@ -104,8 +105,8 @@ class Line:
         if path not in self._sessions:
             self._sessions[path] = begin(self.name, self.params, view)
         session = self._sessions[path]
-        show_rounds(session, view)
         how = _ended(view, event)
+        show_rounds(session, view.rows if how else view.whole())
         if how is not None:
             session.end(view, how)
             del self._sessions[path]
@@ -124,9 +125,9 @@ def begin(name: str, params: TrackerParams, view: View) -> Session:
     return module.begin(params, view)  # type: ignore[no-any-return]
 
 
-def show_rounds(session: Session, view: View) -> None:
+def show_rounds(session: Session, rows: Mapping[int, Values]) -> None:
     """Log the rounds that a tracker has not."""
-    for round, values in view.rows.items():
+    for round, values in rows.items():
         if round not in session.known:
             session.log(round, values)
             session.known.add(round)

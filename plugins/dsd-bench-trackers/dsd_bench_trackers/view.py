@@ -15,6 +15,9 @@ from typing import Any
 LARGEST = 2**26
 """Bytes of a file that are read."""
 
+TIMINGS = "timings/"
+"""What the names of a round's timings begin with."""
+
 Values = dict[str, float]
 
 
@@ -49,6 +52,15 @@ class View:
     def group(self, first: str | None) -> str:
         """Return what runs that differ by their seeds alone have in common."""
         return f"{first or self.path.parent.name}/{self.method}"[:120]
+
+    def whole(self) -> dict[int, Values]:
+        """Return the rounds without one at the end that the run may be writing right now.
+
+        Each file of a run is replaced in one step, a round's timings last.
+        """
+        last = max(self.rows, default=None)
+        timed = last is None or any(name.startswith(TIMINGS) for name in self.rows[last])
+        return {round: row for round, row in self.rows.items() if timed or round != last}
 
     def summary(self) -> dict[str, Any]:
         """Return what came out: how the run ended and the numbers of its best round."""
@@ -89,7 +101,7 @@ def read(path: Path) -> View:
 
 def _parts(path: Path) -> Iterator[tuple[Path, str]]:
     """Yield the files with more of each round, and what their names begin with."""
-    yield path / "timings.jsonl", "timings/"
+    yield path / "timings.jsonl", TIMINGS
     for file in sorted(path.glob("metrics/*.jsonl")):
         yield file, f"metrics/{file.stem}/"
 

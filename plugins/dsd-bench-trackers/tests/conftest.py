@@ -33,24 +33,31 @@ class Folder:
         path.mkdir(parents=True)
         (path / "config.json").write_text(json.dumps(CONFIG))
 
-    def rounds(self, count: int) -> None:
-        """Have the run finished so many rounds."""
+    def rounds(self, count: int, timed: bool = True) -> None:
+        """Have the run finished so many rounds; if not ``timed``, it is about to."""
         rows = [
             {"round": n, "test_accuracy": n / 8, "entropy": None, "sparsity_per_layer": {"1.w": n}}
             for n in range(count)
         ]
         self._lines("rounds.jsonl", rows)
-        self._lines("timings.jsonl", [{"round": n, "seconds": 2.0 * n} for n in range(count)])
         (self.path / "metrics").mkdir(exist_ok=True)
         self._lines("metrics/ece+bins-9.jsonl", [{"round": n, "all": n} for n in range(count)])
+        times = [{"round": n, "seconds": 2.0 * n} for n in range(count - (not timed))]
+        self._lines("timings.jsonl", times)
 
     def finish(self) -> None:
         """Have the run done."""
         result = {"best_round": 1, "stopped_by": "rounds", "reason": "all rounds are done"}
-        (self.path / "result.json").write_text(json.dumps(result))
+        self._write("result.json", json.dumps(result))
 
     def _lines(self, name: str, rows: list[dict[str, Any]]) -> None:
-        (self.path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+        self._write(name, "".join(json.dumps(row) + "\n" for row in rows))
+
+    def _write(self, name: str, text: str) -> None:
+        """Replace a file in one step, as runs do."""
+        fresh = self.path / f"{name}.fresh"
+        fresh.write_text(text)
+        fresh.replace(self.path / name)
 
 
 @pytest.fixture

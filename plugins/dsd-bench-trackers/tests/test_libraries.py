@@ -28,7 +28,7 @@ from dsd_bench_trackers.view import read
 from dsd_bench_trackers.words import parse
 [(name, params)] = parse(sys.argv[1])
 view = read(Path(sys.argv[2]))
-show_rounds(begin(name, params, view), view)
+show_rounds(begin(name, params, view), view.rows)
 os._exit(9)
 """
 """Shows the rounds of a run, and is killed."""

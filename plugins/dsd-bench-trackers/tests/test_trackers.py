@@ -122,6 +122,12 @@ def done(line: Line) -> None:
     assert not line.thread.is_alive()
 
 
+def settled(line: Line) -> None:
+    """Wait until all that was put has been looked at."""
+    while line._pending or line._busy:
+        time.sleep(0.001)
+
+
 def test_rounds_are_shown_as_they_come_and_the_end_once(
     folder: Folder, line: Callable[[Fake], Line], told: list[str]
 ) -> None:
@@ -134,6 +140,21 @@ def test_rounds_are_shown_as_they_come_and_the_end_once(
     shown.put("finished", folder.path)
     done(shown)
     assert (fake.logged, fake.ended, told) == ([0, 1, 2], ["finished"], [])
+
+
+@pytest.mark.parametrize("event", ["finished", "left"])
+def test_a_round_that_is_being_written_is_shown_when_it_is_whole(
+    folder: Folder, line: Callable[[Fake], Line], told: list[str], event: str
+) -> None:
+    fake = Fake()
+    shown = line(fake)
+    folder.rounds(3, timed=False)
+    shown.put("round", folder.path)
+    settled(shown)
+    assert (fake.logged, fake.known) == ([0, 1], {0, 1})
+    shown.put(event, folder.path)
+    done(shown)
+    assert (fake.logged, told) == ([0, 1, 2], [])
 
 
 def test_a_run_that_is_cut_is_left_and_one_that_fails_failed(
@@ -164,9 +185,7 @@ def test_what_fails_is_told_once_and_tried_again(
     folder.rounds(2)
     for _ in range(3):
         shown.put("round", folder.path)
-        while shown._pending or shown._busy:
-            time.sleep(0.001)
-        time.sleep(0.01)
+        settled(shown)
     done(shown)
     assert fake.logged == [0, 1]
     assert told == [
