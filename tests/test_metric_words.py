@@ -187,6 +187,7 @@ def test_a_stop_rule_names_metrics_with_their_parameters(
     tiny_run: TinyRun, command: Command
 ) -> None:
     assert needed_keys(("share:all,under=0.5", "gone:3=4")) == ("share+under-0.5", "gone+3-4")
+    assert needed_keys(("share:under=0.1,of=all",)) == ("share",)
     (found,) = tiny_run("--stop", "reader")["runs"]
     run = load_run(Path(found["path"]))
     assert run.result is not None
