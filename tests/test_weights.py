@@ -210,6 +210,33 @@ def test_no_head_to_replace_is_told(tmp_path: Path) -> None:
         begin_from(told, net(2), "model 'net'", 11)
 
 
+def test_a_convolution_with_an_output_for_each_class_is_a_head(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    source, target = (nn.Sequential(nn.Conv2d(1, 8, 3), nn.Conv2d(8, n, 1)) for n in (5, 10))
+    fresh = target[1].weight.clone()
+    told = write(tmp_path / "f", source.state_dict()).model_copy(update={"head": "replace"})
+    begin_from(told, target, "model 'conv'", 10)
+    assert torch.equal(target[0].weight, source[0].weight)
+    assert torch.equal(target[1].weight, fresh)
+
+
+@pytest.mark.parametrize(("lacking", "wrong"), [(3, "a, b, c$"), (4, "a, b, c and 1 more$")])
+def test_three_names_are_told_and_how_many_more(tmp_path: Path, lacking: int, wrong: str) -> None:
+    state = net(1).state_dict() | {name: torch.ones(1) for name in "abcd"[:lacking]}
+    with pytest.raises(UsageError, match=f"the model has no {wrong}"):
+        begin_from(write(tmp_path / "f", state), net(2), "model 'net'", 10)
+
+
+@pytest.mark.parametrize("metadata", ["", ', "__metadata__": {"dsd-bench": "[]"}'])
+def test_what_only_torch_finds_wrong_is_told(tmp_path: Path, metadata: str) -> None:
+    path = tmp_path / "f"
+    text = f'{{"a": {{"dtype": "X8", "shape": [4], "data_offsets": [0, 4]}}{metadata}}}'
+    path.write_bytes(damaged(text.encode(), b"abcd"))
+    told = WeightsConfig(file=str(path), sha256=contents(path))
+    with pytest.raises(UsageError, match=f"--weights {path}: cannot be read: "):
+        begin_from(told, net(), "model 'net'", 10)
+
+
 class Tied(nn.Module):
     def __init__(self) -> None:
         super().__init__()
