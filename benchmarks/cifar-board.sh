@@ -27,11 +27,14 @@ methods=(
   "--reg kd --choose one-se"
   "--reg kd:teacher=dense --choose one-se"
   "--pruner random"
+  "--pruner random --choose one-se"
   "--pruner gradient"
+  "--pruner gradient --choose one-se"
   "--pruner magnitude:scope=layer"
   "--pruner structured-l1 --rounds 10"
   # dsd-bench-robust
   "--reg elr"
+  "--reg elr --choose one-se"
   "--reg gce:0.7"
   "--reg label-smoothing:0.8"
   # dsd-bench-ratios
