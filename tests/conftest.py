@@ -13,11 +13,16 @@ import fakes
 import pytest
 import slurm_stand_in
 from fakes import TINY
+from hypothesis import HealthCheck, settings
 
 from dsd_bench import RunConfig, configure, run
 from dsd_bench.cli.main import call
 from dsd_bench.plugins import catalogue
 from dsd_bench.store.runs import StoredRun
+
+# that a computer is busy is no counterexample
+settings.register_profile("any-pace", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any-pace")
 
 
 @pytest.fixture(autouse=True)
