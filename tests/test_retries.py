@@ -38,8 +38,12 @@ def ends(path: Path) -> list[str | None]:
     return [json.loads(line).get("ended") for line in lines]
 
 
+LONG = 4000
+"""Epochs of a round that goes on for long enough to be killed, however busy the computer is."""
+
+
 def test_local_tries_a_run_again_whose_worker_was_killed(tiny: Make, tmp_path: Path) -> None:
-    config = tiny(epochs=150)
+    config = tiny(epochs=LONG)
     killed: list[str] = []
     notes: list[str] = []
 
@@ -59,7 +63,7 @@ def test_local_tries_a_run_again_whose_worker_was_killed(tiny: Make, tmp_path: P
 
 
 def test_who_kills_its_worker_each_time_is_recorded_as_failed(tiny: Make, tmp_path: Path) -> None:
-    config = tiny(epochs=150)
+    config = tiny(epochs=LONG)
     again = []
 
     def kill(event: dict[str, Any]) -> None:
