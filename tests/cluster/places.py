@@ -27,6 +27,8 @@ reg = [{{ label = "none" }}, {{ label = "kd", reg = ["kd"] }}]
 columns = ["dense"]
 """
 RUNS = 64
+LONG = 300
+"""Epochs with which all runs take two cores some ten seconds, on however quick a disk."""
 
 
 @dataclass

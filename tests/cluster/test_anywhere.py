@@ -16,7 +16,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from cluster.places import RUNS, Place
+from cluster.places import LONG, RUNS, Place
+
+from dsd_bench.executors import Settings
+from dsd_bench.executors.local import worker_environment
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -36,11 +39,14 @@ WITHOUT_LOCKS = """
 import fcntl, os, sys
 def refused(*given, **named):
     raise OSError(95, "Operation not supported")
-fcntl.flock = fcntl.lockf = os.link = refused
+fcntl.flock = fcntl.lockf = os.link = os.execve = refused
 from dsd_bench.cli.main import call
 sys.exit(call(sys.argv[1:]))
 """
-"""A ``dsd-bench`` on a file system that has neither ``flock`` nor hard links."""
+"""A ``dsd-bench`` on a file system that has neither ``flock`` nor hard links.
+
+It needs the environment of a worker: in another the command would begin again, with both.
+"""
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +113,7 @@ def check(place: Place) -> None:
     assert place.rows() == alone
 
 
-@pytest.mark.epochs(10)
+@pytest.mark.epochs(LONG)
 def test_a_worker_over_ssh_takes_part(place: Place, ssh: list[str]) -> None:
     place.run("sweep", "suite.toml", "--write")
     there = over(ssh, place, "work")
@@ -121,7 +127,7 @@ def test_a_worker_over_ssh_takes_part(place: Place, ssh: list[str]) -> None:
     check(place)
 
 
-@pytest.mark.epochs(10)
+@pytest.mark.epochs(LONG)
 def test_a_worker_whose_connection_is_cut_leaves_and_another_goes_on(
     place: Place, ssh: list[str]
 ) -> None:
@@ -138,14 +144,14 @@ def test_a_worker_whose_connection_is_cut_leaves_and_another_goes_on(
     check(place)
 
 
-@pytest.mark.epochs(10)
+@pytest.mark.epochs(LONG)
 def test_a_folder_without_locks_is_shared_and_a_killed_worker_taken_over(place: Place) -> None:
     place.run("sweep", "suite.toml", "--write")
     started = [
         subprocess.Popen(
             [sys.executable, "-c", WITHOUT_LOCKS, "work"],
             cwd=place.path,
-            env=place.environment,
+            env=worker_environment(Settings()) | place.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
