@@ -12,7 +12,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from dsd_bench import __version__, load_runs
 from dsd_bench.cli.main import COMMANDS, cli
 from dsd_bench.components import KINDS
 from dsd_bench.plugins import catalogue
+from dsd_bench.store import locks
 from dsd_bench.store.locks import locked
 from dsd_bench.store.runs import StoredRun, load_run
 from dsd_bench.training.step import Stepper
@@ -83,19 +83,19 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
 
 def unread(cwd: Path, *words: str) -> tuple[int, str]:
     """Give a command whose standard output nobody reads; return its code and what it complains."""
-    process = subprocess.Popen(
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
         [sys.executable, "-m", "dsd_bench", *words],
         cwd=cwd,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent), "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
+        stdout=writing,
         stderr=subprocess.PIPE,
         text=True,
+        check=False,
     )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    process.stdout.close()
-    with process.stderr:
-        return process.wait(), process.stderr.read()
+    os.close(writing)
+    return done.returncode, done.stderr
 
 
 def test_a_table_that_nobody_reads_is_no_error(tmp_path: Path) -> None:
@@ -554,7 +554,7 @@ def test_a_full_disk_costs_nothing_but_time(
 
 
 def test_a_run_that_another_process_holds_is_waited_for(
-    tiny_run: TinyRun, command: Command
+    tiny_run: TinyRun, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (entry,) = tiny_run()["runs"]
     path = Path(entry["path"])
@@ -565,8 +565,17 @@ def test_a_run_that_another_process_holds_is_waited_for(
         code, _, err = command(*words, "--force")
         assert code == 1
         assert f"process {os.getpid()} is working on this run; wait for it" in err
-        threading.Timer(0.5, stack.close).start()
-        code, out, _ = command(*words)
+        looks: list[float] = []
+
+        def sleep(seconds: float) -> None:
+            looks.append(seconds)
+            if len(looks) == 3:
+                stack.close()
+
+        with monkeypatch.context() as patch:
+            patch.setattr(locks.time, "sleep", sleep)
+            code, out, _ = command(*words)
+        assert looks[:3] == [locks.PAUSE] * 3
     assert code == 0
     assert out.count(f"waiting: {path}: process {os.getpid()} is working on this run") == 1
     assert not (path / "failure.json").exists()
