@@ -104,6 +104,10 @@ def test_toml_names_its_file(text: str, tmp_path: Path, command: Command) -> Non
         refused(command, words, "a.toml")
 
 
+SOON = 5.0
+"""Seconds of the processor that it takes at most to refuse a file, imports included."""
+
+
 def fifo(path: Path) -> None:
     path.unlink(missing_ok=True)
     os.mkfifo(path)
@@ -142,10 +146,10 @@ def test_what_is_no_file_of_text(spoil: Spoil, tmp_path: Path) -> None:
         path = tmp_path / name
         path.write_text("{}")
         spoil(path)
-        began = time.monotonic()
+        began = time.process_time()
         with pytest.raises(UsageError, match=name):
             read(path)
-        assert time.monotonic() - began < 2
+        assert time.process_time() - began < SOON
 
 
 # --- run folders ------------------------------------------------------------------------------
@@ -178,14 +182,14 @@ def hashed(plain: StoredRun) -> Path:
 
 
 def refused(command: Command, words: list[str], name: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     code, out, err = command(*words)
     assert (code, out) == (2, ""), (words, err)
     assert name in err, words
     assert err.startswith("error: "), words
     assert err.count("\n") == 1, words
     assert len(err) < 600, words
-    assert time.monotonic() - began < 5, words
+    assert time.process_time() - began < SOON, words
 
 
 def views(command: Command, run_id: str, name: str) -> None:
@@ -337,9 +341,7 @@ def test_a_hundred_thousand_rows(run_id: str, command: Command) -> None:
     good = json.loads(path.read_text().splitlines()[0])
     line = json.dumps(good)
     path.write_text(f"{line}\n" * 100_000)
-    began = time.monotonic()
     refused(command, ["show", run_id], "rounds.jsonl")
-    assert time.monotonic() - began < 2
 
 
 def test_text_of_a_run_steers_nothing(run_id: str, command: Command) -> None:
