@@ -300,8 +300,10 @@ def _together(case: Case, count: int) -> None:
             _kill(case, victim.pid, f"one of {count} schedulers")
             schedulers.remove(victim)
     for child in schedulers:
-        if code := child.wait():
-            raise Broken(f"one of {count} schedulers ended with {code}: {child.said()[-600:]}")
+        code, said = child.wait(), child.said()
+        slept = code == 130 and "slept for too long" in said  # on a computer that is very busy
+        if code and not slept:
+            raise Broken(f"one of {count} schedulers ended with {code}: {said[-600:]}")
 
 
 def clocks(case: Case) -> None:
