@@ -92,7 +92,7 @@ def runs(words: Sequence[str], device: str) -> str:
 
 def goes_on(words: Sequence[str], device: str) -> str:
     """A run that is killed after a round ends with the bytes of one that is not."""
-    longer = (*words, "--rounds", "6")
+    longer = (*words, "--rounds", "12")
     with folder() as one, folder() as other:
         whole = trial(longer, device, one)
         in_time = killed(longer, device, other, rows=2)
