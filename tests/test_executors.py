@@ -143,6 +143,24 @@ def test_ctrl_c_that_a_library_makes_an_error_of_its_own_is_still_one(tmp_path: 
     assert (done.returncode, done.stderr) == (130, "interrupted\n")
 
 
+def test_ctrl_c_while_the_last_word_is_said_prints_no_traceback(tmp_path: Path) -> None:
+    program = (
+        "import importlib, os, signal\n"
+        "from dsd_bench import api\n"
+        "main = importlib.import_module('dsd_bench.cli.main')\n"
+        "def press(*given, **named):\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "def say(*given, real=main.say, **named):\n"
+        "    press()\n"
+        "    real(*given, **named)\n"
+        "api.check_data, main.say = press, say\n"
+        "main.main(['run', '--seeds', '0'])\n"
+    )
+    words = [sys.executable, "-c", program]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.strip()) == (130, "interrupted")
+
+
 def test_interruption_marks_what_has_not_ended() -> None:
     queue = Queue([job("a"), job("b")])
     drain(queue)

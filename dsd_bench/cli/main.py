@@ -123,6 +123,8 @@ def call(arguments: list[str]) -> int:
 
 
 def _interrupted() -> int:
+    if signal.getsignal(signal.SIGINT) is _interrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a further Ctrl-C has nothing left to end
     say("interrupted", err=True)
     return 130
 
