@@ -6,6 +6,7 @@ task in ``tasks/``: its state, its reason, and the process that runs it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -71,7 +72,8 @@ def kill(folder: Path) -> None:
     """End every task's process."""
     for task in tasks(folder).values():
         if "pid" in task and state(task) == "RUNNING":
-            os.killpg(task["pid"], signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it may have ended since
+                os.killpg(task["pid"], signal.SIGKILL)
 
 
 def main(folder: Path, command: str, words: list[str]) -> None:

@@ -491,7 +491,7 @@ def test_two_downloads_into_one_folder_wait_for_each_other(tmp_path):
         thread = threading.Thread(target=second)
         thread.start()
         assert not inside.wait(0.3)
-    assert inside.wait(10)
+    assert inside.wait(60)
     thread.join()
 
 

@@ -7,6 +7,7 @@ import json
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -340,9 +341,12 @@ def test_a_sweep_is_followed_to_its_end_with_the_same_bytes(
     assert code == 0, f"{out}\n{err}"
     assert "4 runs: 4 done" in out
     assert out.count("done: best round") == 4
-    logs = [path.read_text() for path in (tmp_path / "runs" / "workers").glob("*/*.log")]
+    logs = list((tmp_path / "runs" / "workers").glob("*/*.log"))
     assert len(logs) == 2
-    assert all(BEGUN.search(log) for log in logs)  # so that lost ones are told from others
+    until = time.monotonic() + 60  # one of them may begin when all is done
+    while not all(BEGUN.search(log.read_text()) for log in logs):  # tells lost ones from others
+        assert time.monotonic() < until
+        time.sleep(0.05)
     there = {path.parent.name: path.read_bytes() for path in Path("runs").glob("*/rounds.jsonl")}
     code, _, _ = command("sweep", "mini.toml", "--executor", "inline", "--runs-dir", "here")
     here = {path.parent.name: path.read_bytes() for path in Path("here").glob("*/rounds.jsonl")}

@@ -97,7 +97,7 @@ def test_a_real_run_that_is_killed_with_its_sender_shows_each_round_once(
 
 def wait_for(condition: Callable[[], bool]) -> None:
     """Wait for what another process does; what is not there yet may raise."""
-    ends = time.monotonic() + 60
+    ends = time.monotonic() + 150
     while True:
         try:
             if condition():
