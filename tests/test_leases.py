@@ -16,7 +16,7 @@ import pytest
 from test_locks import Clock
 
 from dsd_bench import RunConfig, api
-from dsd_bench.errors import Locked, Superseded, Unwritable
+from dsd_bench.errors import Locked, RunError, Superseded, Unwritable
 from dsd_bench.executors import Settings
 from dsd_bench.executors.local import worker_environment
 from dsd_bench.executors.planning import plan, prepare_folders
@@ -286,6 +286,25 @@ def test_a_superseded_owner_publishes_nothing_and_leaves(
     (path / "lock").unlink()
     assert run_folder(path, Settings(), print, lambda: False).status == "done"
     assert (path / "rounds.jsonl").read_bytes() == (plain.path / "rounds.jsonl").read_bytes()
+
+
+def test_who_begins_a_run_while_another_one_prepares_it_disturbs_neither(
+    tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of two sweeps that start together: one is at its first run, the other still writes."""
+    path, real = written(tiny(), tmp_path), os.replace
+    whole = (path / "config.json").read_bytes()
+
+    def late(source: Any, target: Any) -> None:
+        RunFolder(path).tidy()
+        real(source, target)
+
+    monkeypatch.setattr(files.os, "replace", late)
+    assert written(tiny(), tmp_path) == path
+    assert (path / "config.json").read_bytes() == whole
+    (path / "config.json").write_text("{")
+    with pytest.raises(RunError, match=r"config\.json: No such file"):
+        written(tiny(), tmp_path)
 
 
 def test_a_run_that_another_finished_is_not_published_twice(

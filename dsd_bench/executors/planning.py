@@ -12,11 +12,11 @@ from typing import Any
 
 from dsd_bench.config.naming import label
 from dsd_bench.config.run import RunConfig
-from dsd_bench.errors import UsageError, collect
+from dsd_bench.errors import RunError, UsageError, collect
 from dsd_bench.executors import Job
 from dsd_bench.experiment.mending import mend
 from dsd_bench.plugins import catalogue
-from dsd_bench.store.files import write_json
+from dsd_bench.store.files import json_bytes, write_atomic
 from dsd_bench.store.locks import LOCK, locked
 from dsd_bench.store.runs import finished, named_ids
 
@@ -115,7 +115,21 @@ def prepare_folders(planned: Iterable[Planned], runs_dir: Path) -> None:
         if not os.access(path, os.W_OK):
             raise UsageError(f"--runs-dir: {path} may not be written; choose another folder")
     for item in new:
-        write_json(item.job.path / "config.json", item.config.to_json())
+        _write_config(item.job.path / "config.json", item.config)
+
+
+def _write_config(path: Path, config: RunConfig) -> None:
+    """Write a run's configuration, unless somebody carries the run on by now and has the same.
+
+    Who begins with a run removes all that was to become a file of it.
+    """
+    data = json_bytes(config.to_json())
+    try:
+        write_atomic(path, data)
+    except RunError as error:
+        removed = isinstance(error.__cause__, FileNotFoundError)
+        if not (removed and path.exists() and path.read_bytes() == data):
+            raise
 
 
 def check_finished(planned: Iterable[Planned], tell: Callable[[str, str], None]) -> None:
