@@ -219,7 +219,7 @@ def test_the_page_is_generated_linked_and_checked(tmp_path: Path) -> None:
     assert "(rules.md)" in (file.parent / "README.md").read_text()
     text = file.read_text()
     assert "### Methods with double descent (1)" in text
-    assert "Methods without" not in text
+    assert "Other methods" not in text
     assert "| `patience` | 10.00 | – | 60.00 | 37.50 |" in text
     file.write_text(text.replace("10.00", "9.00"))
     assert check(boards) == [
@@ -302,3 +302,13 @@ def test_where_the_dense_network_is_best_the_images_decide(tmp_path: Path) -> No
     found = refused(tmp_path, 1, test, chooser=ONE_SE, rounds=2)
     assert found is not None
     assert "1, which is not within one standard error of round 0" in found
+
+
+def test_an_interval_takes_three_methods(lines: tuple[Line, ...]) -> None:
+    """Two have a t of 12.7: their interval would reach beyond all accuracies."""
+    for count in (2, 3):
+        text = page(lines[:count])
+        assert text is not None
+        assert f"### Other methods ({count})" in text
+        (found,) = [one for one in text.splitlines() if one.startswith("| `target:0.9` |")]
+        assert (found.split("|")[3].strip() == "–") == (count == 2)
