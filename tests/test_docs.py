@@ -341,6 +341,17 @@ def test_tables_of_real_images_are_those_of_the_recorded_runs(monkeypatch: Any) 
         )
 
 
+def test_the_table_of_bottoms_is_that_of_the_boards_rows(monkeypatch: Any) -> None:
+    from benchmarks.bottoms import BLOCK, PAGE, Curve, table
+
+    monkeypatch.chdir(ROOT)
+    (block,) = BLOCK.finditer(PAGE.read_text("utf-8"))
+    assert block[0] == f"{block[1]}{table()}{block[2]}", "run benchmarks/bottoms.py"
+    train = [0.98, 0.995, 0.99, 0.989, 0.999, 0.9]
+    curve = Curve([], [0.5, 0.4, 0.3, 0.2, 0.6, 0.7], train)
+    assert (curve.fits, curve.bottom, curve.peak) == (2, 3, 5)
+
+
 def test_runs_are_recorded_once_and_never_overwritten(tiny_run: Any, tmp_path: Path) -> None:
     from benchmarks.record_runs import TEXTS, record
     from dsd_bench.store.runs import load_run
