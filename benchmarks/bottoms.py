@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from dsd_bench.boards.files import read_row
-from dsd_bench.boards.schema import CheckedRow
+from dsd_bench.boards.schema import BoardRow, CheckedRow
+from dsd_bench.boards.words import method_labels
 
 PAGE = Path("docs/paper.md")
 BOARDS = {
@@ -79,14 +79,16 @@ def mean_curve(row: CheckedRow) -> Curve:
     return Curve(mean("sparsity"), mean("test_accuracy"), mean("train_accuracy"))
 
 
-def _pruners(rows: Path) -> Iterator[tuple[str, CheckedRow]]:
-    """Yield the rows of pruners alone, by their names."""
-    for path in sorted(rows.glob("*.json")):
-        row = read_row(path)
-        method = row.method
-        plain = method.stop.name == "never" and method.chooser is None
-        if isinstance(row, CheckedRow) and plain and not method.regularizers:
-            yield method.pruner.name, row
+def _pruners(folder: Path) -> list[tuple[str, CheckedRow]]:
+    """Return the rows of pruners alone, by the names that tell them apart."""
+    rows = [row for row in map(read_row, sorted(folder.glob("*.json"))) if _plain(row)]
+    checked = [row for row in rows if isinstance(row, CheckedRow)]
+    return list(zip(method_labels(checked), checked, strict=True))
+
+
+def _plain(row: BoardRow) -> bool:
+    method = row.method
+    return method.stop.name == "never" and method.chooser is None and not method.regularizers
 
 
 def main() -> None:
