@@ -159,6 +159,30 @@ def test_without_flock_never_two_hold_it_who_take_it_over_together(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["count"]
 
 
+def test_who_takes_over_keeps_others_out_until_the_end(tmp_path, monkeypatch, quick):
+    """The last moment: the first has looked once more, its lock is not in place yet."""
+    path = tmp_path / "lock"
+    path.write_text(json.dumps(ELSEWHERE))
+    replace, second = os.replace, []
+
+    def at_last(source: Path, target: Path) -> None:
+        if not second:
+            second.append("begun")
+            handle = os.open(path, os.O_RDWR)
+            watch = locks.Watch(0.02)
+            watch.remember(handle)
+            monkeypatch.setattr(locks, "temporary", lambda _: tmp_path / "of the second")
+            second.append(locks._take_over(handle, path, watch))
+            os.close(handle)
+        replace(source, target)
+
+    monkeypatch.setattr(locks.os, "replace", at_last)
+    with locks.locked(path, lambda text: None):
+        locks.confirm(path)
+        assert second == ["begun", None]
+        assert read(path)["fence"] == 5
+
+
 def test_a_take_over_that_was_killed_half_way_is_cleared(tmp_path, quick, monkeypatch):
     clock = Clock()
     monkeypatch.setattr(locks.time, "monotonic", clock.monotonic)
