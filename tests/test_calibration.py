@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -30,7 +31,28 @@ def timings(monkeypatch):
         return Pace(step=0.5, image=0.001)
 
     monkeypatch.setattr(timing, "measure_pace", measured)
+    monkeypatch.setattr(timing, "time", Clock())
     return made
+
+
+class Clock:
+    """The clocks of a process that had the processor for a share of the time.
+
+    Args:
+        took: seconds between two looks.
+        had: the share.
+    """
+
+    def __init__(self, took=1.0, had=1.0):
+        self.took, self.had, self.wall, self.own = took, had, 0.0, 0.0
+
+    def perf_counter(self):
+        self.wall += self.took
+        return self.wall
+
+    def process_time(self):
+        self.own += self.took * self.had
+        return self.own
 
 
 def test_the_seconds_of_a_run_by_hand(tiny, place, timings, tmp_path):
@@ -45,6 +67,29 @@ def test_what_was_timed_once_is_not_timed_again(tiny, place, timings, tmp_path):
     assert expected_seconds(tiny(seed=3, lr=0.5), place, file) == first
     assert len(timings) == 1
     assert len(read_cache(file)) == 1
+
+
+@pytest.mark.parametrize(
+    ("took", "had", "kept"),
+    [(4.0, 0.85, True), (4.0, 0.75, False), (0.3, 0.4, True), (0.3, 0.2, False), (4.0, 2.0, True)],
+)
+def test_a_timing_that_had_to_wait_for_a_core_is_told_but_not_kept(
+    tiny, place, timings, tmp_path, monkeypatch, took, had, kept
+):
+    monkeypatch.setattr(timing, "time", Clock(took, had))
+    for _ in range(2):
+        assert pace(tiny(), known_sizes(tiny()), place, tmp_path / "c.json") == Pace(0.5, 0.001)
+    assert len(timings) == (1 if kept else 2)
+    assert len(read_cache(tmp_path / "c.json")) == kept
+
+
+def test_the_processors_time_says_nothing_of_a_gpu(tiny, timings, tmp_path, monkeypatch):
+    monkeypatch.setattr(timing, "time", Clock(4.0, 0.1))
+    monkeypatch.setattr(timing, "lay_out", lambda *given: None)
+    monkeypatch.setattr(timing, "timed_part", lambda *given: {})
+    gpu = SimpleNamespace(device=torch.device("cuda:0"))
+    pace(tiny(), known_sizes(tiny()), gpu, tmp_path / "c.json")
+    assert len(read_cache(tmp_path / "c.json")) == 1
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,8 @@ WARM, BLOCK, BLOCKS = 3, 4, 5
 """Steps before the first timing, steps timed together, and how many such blocks at most."""
 ENOUGH = 2.0
 """Seconds after which slow steps are neither warmed up nor timed any longer; one always is."""
+WAITED = 0.2
+"""Share of the time, and seconds, for which a timing that is kept may have waited for a core."""
 
 
 @dataclass(frozen=True)
@@ -87,14 +89,21 @@ def expected_seconds(
 def pace(
     config: RunConfig, sizes: Sizes, context: device.ComputeContext, cache: Path | None = None
 ) -> Pace:
-    """Return the pace of ``config``, timed now unless it was timed before on the same context."""
+    """Return the pace of ``config``, timed now unless it was timed before on the same context.
+
+    A timing during which others had the processor is true now, and not kept.
+    """
     file = cache or cache_file()
     lay_out(config.model.unfetched(), sizes.shape, sizes.classes, context)
     key = digest(timed_part(config, sizes, context))
     known = read_cache(file)
     if key not in known:
+        began, computed = time.perf_counter(), time.process_time()
         known[key] = measure_pace(config, sizes, context)
-        _write_cache(file, key, known[key])
+        took = time.perf_counter() - began
+        waited = took - (time.process_time() - computed)
+        if context.device.type != "cpu" or waited <= max(WAITED, WAITED * took):
+            _write_cache(file, key, known[key])
     return known[key]
 
 
