@@ -197,13 +197,15 @@ def make_context(
             f"--threads {threads}: this machine has {cores} cores to give; more than {most} "
             "threads would only wait for each other"
         )
-    if device.type == "cuda":
-        torch.cuda.set_device(device)  # whatever draws from the current device's generator
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     _set_up(threads, deterministic, precision)
     on_cpu = device.type == "cpu"
     team = join(device.type)
-    if team.size > 1:
+    if device.type == "cuda":
+        # its number is part of it: set_device takes none without, and tensors' devices have one
+        device = team.device if team.size > 1 else torch.device("cuda", device.index or 0)
+        torch.cuda.set_device(device)  # whatever draws from the current device's generator
+    elif team.size > 1:
         device = team.device
     plan = Plan(
         device=device.type,
