@@ -19,7 +19,7 @@ from dsd_bench.plugins import catalogue
 from dsd_bench.regularizers import Regularizer, TrainingView
 from dsd_bench.training import device
 from dsd_bench.training import step as stepping
-from dsd_bench.training.cuda_graph import WARM, GraphedStep
+from dsd_bench.training.cuda_graph import WARM, GraphedStep, cuda_graph
 from dsd_bench.training.distributed import Team
 from dsd_bench.training.step import Stepper, out_of_memory
 
@@ -240,9 +240,21 @@ def test_before_a_smaller_try_the_gpu_s_memory_is_given_back(
     made = stepper(model)
     monkeypatch.setattr(made.context, "settle", lambda: None)
     made.context.device = torch.device(kind)  # stands in: the tensors stay on the CPU
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: found.append(model.seen[-1] // 2))
     made(*batches(1)[0])
     assert found == freed
+
+
+def test_while_a_step_is_recorded_no_memory_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That would be one more error, which hides the first."""
+    made = stepper(Tight(error=ValueError("why"), room=5))
+    monkeypatch.setattr(made.context, "settle", lambda: None)
+    made.context.device = torch.device("cuda")
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: 1 / 0)
+    with pytest.raises(ValueError, match="why"):
+        made(*batches(1)[0])
 
 
 def graph_like(calls: list[str]) -> Any:
@@ -301,6 +313,91 @@ def test_what_cannot_be_recorded_is_called_and_noted() -> None:
     assert inner.context.remarks == [
         "no graph of the step could be made: operation not permitted when stream is capturing"
     ]
+
+
+class Capturing:
+    """Stands in for ``torch.cuda.graph``: of a capture that failed the end raises, as torch's does,
+    and its stream stays the current one.
+    """
+
+    stream = "the usual one"
+
+    def __init__(self, graph: Any) -> None: ...
+
+    def __enter__(self) -> None:
+        Capturing.stream = "the capture's"
+
+    def __exit__(self, kind: Any, *_: object) -> None:
+        if kind is not None:
+            raise RuntimeError("operation failed due to a previous error during capture")
+        Capturing.stream = "the usual one"
+
+
+class Drawing:
+    """Stands in for a generator on a GPU, which does not draw once its state was in a capture."""
+
+    state = "captured"
+
+    def clone_state(self) -> str:
+        return "fresh"
+
+    def graphsafe_set_state(self, state: str) -> None:
+        self.state = state
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Drawing:
+    """Stand in for what a capture needs of torch; return the default generator."""
+
+    class Graph:
+        def register_generator_state(self, generator: Any) -> None: ...
+
+        def replay(self) -> None: ...
+
+    default = Drawing()
+    known = {"CUDAGraph": Graph, "graph": Capturing, "default_generators": (default,)}
+    known |= {"synchronize": lambda: None, "current_device": lambda: 0}
+    known |= {"current_stream": lambda: Capturing.stream}
+    known |= {"set_stream": lambda stream: setattr(Capturing, "stream", stream)}
+    for name, value in known.items():
+        monkeypatch.setattr(torch.cuda, name, value)
+    monkeypatch.setattr(Capturing, "stream", "the usual one")
+    return default
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, RunError])
+def test_where_a_capture_fails_torch_is_as_before(gpu: Drawing, kind: type[Exception]) -> None:
+    generator = Drawing()
+    graph = cuda_graph(lambda: None, [generator])  # type: ignore[list-item]
+    assert graph is not None
+    assert (gpu.state, generator.state) == ("captured", "captured")
+
+    def waits() -> None:
+        assert Capturing.stream == "the capture's"
+        raise kind("the step waits for the host")
+
+    with pytest.raises(kind, match="the step waits for the host"):
+        cuda_graph(waits, [generator])  # type: ignore[list-item]
+    assert Capturing.stream == "the usual one"
+    assert (gpu.state, generator.state) == ("fresh", "fresh")
+
+
+def test_where_one_size_cannot_be_recorded_none_is_replayed_any_more() -> None:
+    """A graph draws from the generators' states of its time, which a failure replaces."""
+    calls: list[str] = []
+    record = graph_like(calls)
+
+    def picky(run: Callable[[], None], generators: Sequence[torch.Generator]) -> Any:
+        if calls:
+            raise RuntimeError("not this one")
+        return record(run, generators)
+
+    inner = stepper(Tight(), engine="graph")
+    taped = GraphedStep(inner, inner.context, (), picky)
+    for size in (16, 7, 16):
+        for _ in range(WARM + 2):
+            taped(*batches(1, size)[0])
+    assert calls == ["recorded, 0 generators", "replayed", "replayed"]
 
 
 def test_a_step_that_fails_leaves_no_gradient_behind() -> None:

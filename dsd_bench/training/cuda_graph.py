@@ -68,6 +68,7 @@ class GraphedStep:
         except RuntimeError as error:
             first = str(error).strip().splitlines()[0]
             self.context.change(f"no graph of the step could be made: {first}", engine="eager")
+            self._graphs.clear()  # they would draw from generators' states of before
         else:
             self._graphs[size] = (inputs, replay)
 
@@ -76,12 +77,38 @@ def cuda_graph(run: Run, generators: Sequence[torch.Generator]) -> Run:
     """Capture ``run`` as a CUDA graph.
 
     Raises:
-        RuntimeError: if it does what no graph can hold, such as waiting for a result.
+        RuntimeError: if it does what no graph can hold, such as waiting for a result. Then steps
+            may go on without a graph: nothing was carried out, no random number drawn.
     """
     graph = torch.cuda.CUDAGraph()
     for generator in generators:
         graph.register_generator_state(generator)  # so that every replay draws anew
     torch.cuda.synchronize()
-    with torch.cuda.graph(graph):
-        run()
+    stream = torch.cuda.current_stream()
+    cause: Exception | None = None
+    try:
+        with torch.cuda.graph(graph):
+            try:
+                run()
+            except Exception as error:
+                cause = error
+                raise
+    except Exception as error:
+        _clean_up(stream, generators)
+        # the end of a capture that failed raises once more, and does not say why
+        raise cause or error from None
+    finally:
+        cause = None  # it holds this frame, and what it has of the device's memory
     return graph.replay
+
+
+def _clean_up(stream: torch.cuda.Stream, generators: Sequence[torch.Generator]) -> None:
+    """Undo what torch leaves behind where the end of a capture raises.
+
+    The capture's stream stays the current one, and in older versions generators take themselves to
+    be captured and refuse to draw; a copy of a generator's state does not.
+    """
+    torch.cuda.set_stream(stream)
+    own = torch.cuda.default_generators[torch.cuda.current_device()]
+    for generator in (own, *generators):
+        generator.graphsafe_set_state(generator.clone_state())

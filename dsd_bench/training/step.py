@@ -285,7 +285,7 @@ class Stepper:
     def _forget_gradients(self) -> None:
         for parameter in self.model.parameters():
             parameter.grad = None
-        if self.context.device.type == "cuda":
+        if self.context.device.type == "cuda" and not torch.cuda.is_current_stream_capturing():
             torch.cuda.empty_cache()
 
 
