@@ -5,17 +5,22 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from benchmarks.gpu import __main__ as gpu
 from benchmarks.gpu import checks
-from benchmarks.gpu.checks import FEATURES, Check
+from benchmarks.gpu.checks import FEATURES, OF_PLUGINS, Check
 from benchmarks.gpu.trials import MLP, SHORT, Broken, Trial, _command, killed, trial
+from benchmarks.speed.cases import Case
 from dsd_bench.plugins import build
+from dsd_bench.training import cuda_graph
+from dsd_bench.training.device import ComputeContext
 
 TINY = (*MLP, "--epochs", "1", "--rounds", "1")
 
@@ -103,6 +108,59 @@ def test_a_step_that_was_not_captured_is_found(monkeypatch: pytest.MonkeyPatch) 
         checks.runs(MLP, "cuda")
 
 
+@pytest.fixture
+def graphs(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
+    """Pretend that the CPU is a GPU; return what sets how a step is captured there."""
+    monkeypatch.setattr(checks, "resolve", lambda word: torch.device("cuda"))
+    plain = Case.context
+
+    def context(self: Case, word: str, threads: int, precision: Any) -> ComputeContext:
+        made = plain(self, "cpu", threads, precision)
+        made.change("pretended", engine="graph")
+        return made
+
+    monkeypatch.setattr(Case, "context", context)
+    return lambda capture: monkeypatch.setattr(cuda_graph, "cuda_graph", capture)
+
+
+def test_a_graph_is_held_against_the_step_that_it_is_of(graphs: Callable[[Any], None]) -> None:
+    graphs(lambda run, generators: run)
+    assert checks.graph_as_eager("cuda", "fp32") == "same weights"
+    graphs(lambda run, generators: lambda: None)
+    with pytest.raises(Broken, match="other weights"):
+        checks.graph_as_eager("cuda", "fp32")
+    with pytest.raises(Broken, match="it was captured"):
+        checks.waits_as_eager("cuda")
+
+
+def test_a_step_that_cannot_be_captured_must_be_the_plain_one(
+    graphs: Callable[[Any], None],
+) -> None:
+    def refuse(run: Any, generators: Any) -> Any:
+        raise RuntimeError("it waits")
+
+    def draws(run: Any, generators: Any) -> Any:
+        torch.rand(1)  # a failed capture that moves the generator on
+        raise RuntimeError("it waits")
+
+    graphs(refuse)
+    assert "it waits" in checks.waits_as_eager("cuda")
+    with pytest.raises(Broken, match="no graph of the step could be made: it waits"):
+        checks.graph_as_eager("cuda", "fp32")
+    graphs(draws)
+    with pytest.raises(Broken, match="other weights"):
+        checks.waits_as_eager("cuda")
+
+
+def test_components_of_plugins_are_tried_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    def names(found: Any) -> set[str]:
+        monkeypatch.setattr(checks, "catalogue", lambda: found)
+        return {check.name for check in checks.checks("cpu")}
+
+    everything = SimpleNamespace(names=lambda kind: list(OF_PLUGINS))
+    assert names(everything) - names(build(third_party=False)) == set(OF_PLUGINS)
+
+
 def test_a_trial_that_fails_gives_its_last_line(tmp_path: Path) -> None:
     with pytest.raises(Broken, match=r"exit code 2: .*nosuch"):
         trial(("--model", "nosuch"), "cpu", tmp_path)
@@ -126,6 +184,6 @@ def test_later_words_overrule_and_regularizers_add_up(tmp_path: Path) -> None:
 def test_every_built_in_component_that_trains_is_tried() -> None:
     words = [word.partition(":")[0] for words in FEATURES.values() for word in words]
     known = build(third_party=False)
-    for kind in ("pruner", "perturber", "regularizer"):
-        names = set(known.names(kind))
-        assert names - {"magnitude", "none"} <= set(words), kind
+    plain = {"magnitude", "none", "sgd"}
+    for kind in ("pruner", "perturber", "regularizer", "optimizer"):
+        assert set(known.names(kind)) - plain <= set(words), kind

@@ -8,10 +8,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from torch import Tensor, nn
+from torch.nn import functional
+
 from benchmarks.gpu.trials import CONV, MLP, Broken, Trial, folder, killed, trial
 from benchmarks.speed.cases import cases
 from benchmarks.speed.engine import Engine
-from dsd_bench.training.device import resolve
+from dsd_bench.config.run import Precision
+from dsd_bench.plugins import catalogue
+from dsd_bench.training.device import ComputeContext, resolve
 
 MODELS = {"mlp": MLP, "vgg-like": CONV}
 FEATURES = {
@@ -25,10 +30,20 @@ FEATURES = {
     "re-dense training": ("--redense-epochs", "1"),
     "adam": ("--optimizer", "adam", "--lr", "0.001"),
     "adamw": ("--optimizer", "adamw", "--lr", "0.001"),
+    "gradients clipped": ("--clip-norm", "1"),
+    "another rate each step": ("--schedule", "one-cycle"),
     "entropy-gate": ("--stop", "entropy-gate"),
     "kd, augment and dropout": ("--reg", "kd", "--reg", "augment", "--reg", "dropout"),
     "timm": ("--model", "timm:resnet10t"),
 }
+OF_PLUGINS = {
+    "elr": ("regularizer", ("--reg", "elr")),
+    "mixup": ("regularizer", ("--reg", "mixup")),
+    "attention-transfer": ("regularizer", ("--reg", "attention-transfer")),
+    "sam": ("optimizer", ("--optimizer", "sam")),
+    "rigl": ("updater", ("--updater", "rigl:every=5")),
+}
+"""Components of plugins that are tried where they are installed: by name, their kind and words."""
 LITTLE = """
 import sys, torch
 from dsd_bench.cli.main import main
@@ -57,7 +72,7 @@ class Check:
 def checks(device: str) -> Iterator[Check]:
     """Yield every check for ``device``."""
     kind = resolve(device).type
-    precisions = ("fp32", "tf32", "bf16") if kind == "cuda" else ("fp32", "bf16")
+    precisions: list[Precision] = ["fp32", "tf32", "bf16"] if kind == "cuda" else ["fp32", "bf16"]
     for precision in precisions:
         for name, model in MODELS.items():
             words: Sequence[str] = (*model, "--precision", precision)
@@ -72,6 +87,11 @@ def checks(device: str) -> Iterator[Check]:
             full = (*CONV, *words, "--precision", precision)
             quick = name == "dropout" and precision == "fp32"
             yield Check(f"{name}, {precision}", partial(runs, full, device), quick)
+    for name, (component, words) in OF_PLUGINS.items():
+        if name in catalogue().names(component):
+            yield Check(name, partial(runs, (*CONV, *words), device))
+    yield Check("--deterministic", partial(runs, CONV, device, "--deterministic"))
+    yield Check("a step that waits", partial(waits_as_eager, device))
     for name, model in MODELS.items():
         yield Check(f"{name}: as on a CPU", partial(as_on_cpu, model, device), name == "mlp")
     yield Check("side by side", partial(side_by_side, device), quick=True)
@@ -79,10 +99,10 @@ def checks(device: str) -> Iterator[Check]:
         yield Check("too little memory", partial(too_little_memory, device))
 
 
-def runs(words: Sequence[str], device: str) -> str:
+def runs(words: Sequence[str], device: str, *flags: str) -> str:
     """The run ends well, and twice with the same bytes."""
     with folder() as one, folder() as other:
-        first, second = trial(words, device, one), trial(words, device, other)
+        first, second = (trial(words, device, path, *flags) for path in (one, other))
     _same(first, second, "run again")
     engine = first.plan["engine"]
     if resolve(device).type == "cuda" and engine != "graph":
@@ -102,23 +122,64 @@ def goes_on(words: Sequence[str], device: str) -> str:
     return "same bytes"
 
 
-def graph_as_eager(device: str, precision: str) -> str:
-    """A captured step gives the weights that the step itself gives, bit for bit."""
-    kind, digests = resolve(device).type, {}
-    case = cases(kind, quick=True)[-1]
-    for engine in ("graph", "eager"):
-        context = case.context(device, 1, precision)  # type: ignore[arg-type]
-        context.change("to compare", engine=engine)
-        if kind != "cuda" and engine == "graph":
-            return "there are no graphs on this device"
-        made = Engine(case, context)
-        made.epochs(8)
-        if context.plan.engine != engine:
-            raise Broken(context.remarks[-1])
-        digests[engine] = made.digest()
-    if len(set(digests.values())) > 1:
+def graph_as_eager(device: str, precision: Precision) -> str:
+    """A captured step gives the weights that the same step gives uncaptured, bit for bit."""
+    if resolve(device).type != "cuda":
+        return "there are no graphs on this device"
+    one, other = (_trained(device, precision, captured) for captured in (True, False))
+    if one.context.plan.engine != "graph":
+        raise Broken(one.context.remarks[-1])
+    if one.digest != other.digest:
         raise Broken("other weights")
     return "same weights"
+
+
+def waits_as_eager(device: str) -> str:
+    """A step that no graph can hold goes on without one, and draws what it would have drawn."""
+    if resolve(device).type != "cuda":
+        return "there are no graphs on this device"
+    one, other = (_trained(device, "fp32", captured, _waits) for captured in (True, False))
+    if one.context.plan.engine != "eager":
+        raise Broken("it was captured")
+    if one.digest != other.digest:
+        raise Broken("other weights")
+    return one.context.remarks[-1]
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """A network's state after some epochs, and where they were computed."""
+
+    digest: str
+    context: ComputeContext
+
+
+def _trained(
+    device: str,
+    precision: Precision,
+    captured: bool,
+    hook: Callable[[nn.Module, object, Tensor], Tensor] | None = None,
+) -> _Trained:
+    """Train a small network, with a graph of its step or by the step that the graph is of.
+
+    Without a graph, engines have another optimiser, which rounds otherwise.
+    """
+    case = cases("cuda", quick=True)[-1]
+    context = case.context(device, 1, precision)
+    made = Engine(case, context)
+    if hook is not None:
+        made.model.register_forward_hook(hook)
+    if not captured:
+        made.training.step = made.training.stepper
+    made.epochs(8)
+    return _Trained(made.digest(), context)
+
+
+def _waits(model: nn.Module, inputs: object, logits: Tensor) -> Tensor:
+    """Draw from the GPU's own generator, then wait for the device."""
+    dropped = functional.dropout(logits, 0.5)
+    float(dropped.sum())
+    return dropped
 
 
 def as_on_cpu(words: Sequence[str], device: str) -> str:

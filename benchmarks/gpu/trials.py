@@ -46,15 +46,14 @@ class Trial:
     log: str
 
 
-def trial(words: Sequence[str], device: str, runs_dir: Path) -> Trial:
-    """Run ``dsd-bench run`` with ``words`` to its end.
+def trial(words: Sequence[str], device: str, runs_dir: Path, *flags: str) -> Trial:
+    """Run ``dsd-bench run`` with ``words``, options and their values, and ``flags`` to its end.
 
     Raises:
         Broken: if it does not end well.
     """
-    done = subprocess.run(
-        _command(words, device, runs_dir), check=False, capture_output=True, text=True
-    )
+    command = [*_command(words, device, runs_dir), *flags]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode:
         last = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
         raise Broken(f"exit code {done.returncode}: {last}")
