@@ -25,6 +25,7 @@ from dsd_bench.training.step import Stepper, out_of_memory
 
 Make = Callable[..., RunConfig]
 NOT_ENOUGH = "DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes"
+NO_HANDLE = "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"
 
 
 class Tight(nn.Module):
@@ -83,7 +84,9 @@ def weights(model: nn.Module) -> Tensor:
     return torch.cat([p.detach().flatten() for p in model.parameters()])
 
 
-@pytest.mark.parametrize("error", [None, MemoryError(), RuntimeError(NOT_ENOUGH)])
+@pytest.mark.parametrize(
+    "error", [None, MemoryError(), RuntimeError(NOT_ENOUGH), RuntimeError(NO_HANDLE)]
+)
 def test_a_batch_that_does_not_fit_is_taken_in_parts(error: Exception | None) -> None:
     whole, parts = Tight(), Tight(room=5, error=error)
     plain, tight = stepper(whole), stepper(parts)
@@ -218,6 +221,8 @@ def test_other_errors_stay_what_they_are() -> None:
         made(*batches(1)[0])
     assert model.seen == [16]
     assert not out_of_memory(ValueError("no"))
+    assert not out_of_memory(RuntimeError("CUDA error: an illegal memory access was encountered"))
+    assert out_of_memory(RuntimeError("CUDA error: out of memory"))
 
 
 def test_another_error_while_it_is_sought_what_fits_stays_what_it_is() -> None:

@@ -36,8 +36,13 @@ def _run_backward(loss: Tensor, weight: Tensor) -> None:
         _engine.run_backward((loss,), (weight,), False, False, (), True, True)
 
 
-ALLOCATOR_WORDS = ("not enough memory", "can't allocate memory")
-"""What torch's CPU allocator says, on Windows and elsewhere; it raises a plain RuntimeError."""
+ALLOCATOR_WORDS = (
+    *("not enough memory", "can't allocate memory"),  # torch's own for a CPU
+    *("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED"),
+)
+"""What allocators say whose errors are plain RuntimeErrors: torch's for a CPU, on Windows and
+elsewhere, and those of CUDA and its libraries, of which torch's for a GPU is none: where others
+fill it, contexts and handles are what does not fit."""
 
 
 class Stepper:
