@@ -122,13 +122,15 @@ def test_what_is_measured_is_the_allocators_most(monkeypatch: pytest.MonkeyPatch
     assert measured(torch.device("cpu")) is None
 
 
-def test_a_worker_tells_it_once_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_tells_it_once_a_run_when_a_round_was_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     from dsd_bench.executors import packing, worker
     from dsd_bench.experiment import runner
     from dsd_bench.experiment.settings import Outcome
 
     def run(path: Path, settings: Settings, emit: Any, *_: Any) -> Outcome:
-        for event in ("started", "progress", "progress", "round"):
+        for event in ("started", "progress", "round", "progress", "round"):
             emit({"event": event})
         return Outcome("0" * 16, "done")
 
@@ -139,6 +141,6 @@ def test_a_worker_tells_it_once_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     stop = SimpleNamespace(is_set=lambda: False)
     worker._run(request, sent.append, stop)  # type: ignore[arg-type]
     assert [event["event"] for event in sent] == [
-        "started", "progress", "memory", "progress", "round",
+        "started", "progress", "round", "memory", "progress", "round",
     ]  # fmt: skip
-    assert sent[2] == {"event": "memory", "used": 1, "free": 2}
+    assert sent[3] == {"event": "memory", "used": 1, "free": 2}

@@ -1,8 +1,9 @@
 """How many runs fit on one GPU at once, by what the runs there were seen to take.
 
-A worker tells after the first steps of a run, which have allocated what a training takes; pruned
-weights are zeros and free nothing. It changes the time, never the numbers, and a guess that was too
-high costs a run no more than being tried again, which running out of memory is anyway.
+A worker tells after its first round: a graph of a step holds memory of its own, and measuring, many
+images at a time, may take more than training. Later rounds take the same: pruned weights are zeros
+and free nothing. It changes the time, never the numbers, and a guess that was too high costs a run
+no more than being tried again, which running out of memory is anyway.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ CONTEXT = 600_000_000
 
 @dataclass(frozen=True)
 class Memory:
-    """What a worker saw on its GPU in the first steps of a run, in bytes.
+    """What a worker saw on its GPU in the first round of a run, in bytes.
 
     Attributes:
         used: the most that its allocator had reserved.

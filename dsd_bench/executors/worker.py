@@ -110,7 +110,7 @@ def _run(request: Message, send: Any, stop: threading.Event) -> Message:
     def emit(event: Event) -> None:
         nonlocal told
         send(event)
-        if event["event"] == "progress" and not told:
+        if event["event"] == "round" and not told:  # it has trained as a graph, and measured
             told = True
             if memory := measured(resolve(settings.device)):
                 send({"event": "memory", **asdict(memory)})
