@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy
@@ -18,6 +19,7 @@ from dsd_bench.latency import (
     BACKENDS,
     Subject,
     measure,
+    measuring,
     median_interval,
     ratio,
     read_latency,
@@ -25,6 +27,7 @@ from dsd_bench.latency import (
 from dsd_bench.latency import backends as backends_module
 from dsd_bench.latency.backends import Skipped, ready
 from dsd_bench.latency.energy import NOT_MEASURED, Meter, Nvml, Rapl, counter_of
+from dsd_bench.latency.records import Setting
 from dsd_bench.latency.timing import cpu_clock, interleave
 
 # -- ratios
@@ -166,26 +169,45 @@ def test_what_cannot_be_read_is_not_measured(tmp_path: Path) -> None:
 
 
 class FakeNvml:
+    """Counts the second GPU by its number, which is the only one that torch sees."""
+
     total = 5000
 
     def nvmlInit(self) -> None: ...
 
-    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:
-        if index > 1:
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:
+        if uuid != "GPU-b":
             raise RuntimeError("no such GPU")
-        return index
+        return uuid
 
-    def nvmlDeviceGetTotalEnergyConsumption(self, gpu: int) -> int:
+    def nvmlDeviceGetTotalEnergyConsumption(self, gpu: str) -> int:
         self.total += 2000
         return self.total
 
 
-def test_nvml_counts_millijoules() -> None:
-    meter = Meter(counter_of("cuda:1", nvml=lambda index: Nvml(index, FakeNvml())))
+def hidden(monkeypatch: pytest.MonkeyPatch, *visible: str) -> None:
+    """Let torch see the GPUs ``visible`` alone."""
+
+    def properties(index: int) -> SimpleNamespace:
+        if index >= len(visible):
+            raise AssertionError("Invalid device id")
+        return SimpleNamespace(uuid=visible[index])
+
+    monkeypatch.setattr(torch.cuda, "get_device_properties", properties)
+
+
+def test_nvml_counts_millijoules_of_the_gpu_that_torch_means(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hidden(monkeypatch, "b")  # CUDA_VISIBLE_DEVICES=1
+    meter = Meter(counter_of("cuda:0", nvml=lambda index: Nvml(index, FakeNvml())))
     meter.before("a")
     meter.after("a", 4)
     assert meter.per_call("a") == pytest.approx(0.5)
-    assert counter_of("cuda:2", nvml=lambda index: Nvml(index, FakeNvml())) is None
+    assert counter_of("cuda:1", nvml=lambda index: Nvml(index, FakeNvml())) is None
+    hidden(monkeypatch, "a", "b")
+    assert counter_of("cuda", nvml=lambda index: Nvml(index, FakeNvml())) is None
+    assert counter_of("cuda:1", nvml=lambda index: Nvml(index, FakeNvml())) is not None
 
 
 # -- backends and measuring
@@ -202,6 +224,34 @@ IMAGES = torch.randn(6, 3, 8, 8, generator=torch.Generator().manual_seed(1))
 
 def subject() -> Subject:
     return Subject("a test", {"dense": net(64), "small": net(2)}, IMAGES)
+
+
+def test_on_a_gpu_its_own_events_count_and_nothing_is_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event is one of the current GPU, and cuDNN convolves in tf32 unless it is told."""
+    seen: list[Any] = []
+
+    class Current:
+        def __init__(self, device: str) -> None:
+            seen.append(device)
+
+        def __enter__(self) -> None: ...
+
+        def __exit__(self, *_: object) -> None:
+            seen.append("left")
+
+    def setting(*_: object) -> Setting:
+        seen.append(torch.backends.cudnn.allow_tf32)
+        return Setting(backend="eager", batch=1, blocks=0, timings=[], skipped={"all": "a test"})
+
+    monkeypatch.setattr(torch.cuda, "device", Current)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a GPU")
+    monkeypatch.setattr(measuring, "_setting", setting)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    assert measure(subject(), ["eager"], [1], device="cuda:1").machine.chip == "a GPU"
+    assert seen == ["cuda:1", False, "left"]
+    assert torch.backends.cudnn.allow_tf32
+    measure(subject(), ["eager"], [1])
+    assert seen[3:] == [True]
 
 
 def test_eager_takes_a_layout_and_computes_the_same() -> None:

@@ -41,12 +41,27 @@ class Rapl:
             return None
 
 
+def identity(index: int) -> str:
+    """Return what NVML calls torch's GPU ``index``: it numbers them otherwise, hidden ones too."""
+    import torch
+
+    return f"GPU-{torch.cuda.get_device_properties(index).uuid}"
+
+
 class Nvml:
-    """The joules of one NVIDIA GPU since its driver was loaded."""
+    """The joules of one NVIDIA GPU since its driver was loaded.
+
+    Args:
+        index: torch's number of it.
+        library: ``pynvml`` by default.
+        named: returns NVML's name of a GPU by torch's number.
+    """
 
     source = "NVML, the whole GPU"
 
-    def __init__(self, index: int, library: Any = None) -> None:
+    def __init__(
+        self, index: int, library: Any = None, named: Callable[[int], str] = identity
+    ) -> None:
         if library is None:
             try:
                 import pynvml as library  # type: ignore[no-redef]
@@ -55,7 +70,7 @@ class Nvml:
         self._library = library
         try:
             library.nvmlInit()
-            self._gpu = library.nvmlDeviceGetHandleByIndex(index)
+            self._gpu = library.nvmlDeviceGetHandleByUUID(named(index))
             self.joules()
         except Exception as error:  # the library's own kinds, which differ by version
             raise OSError(str(error)) from None

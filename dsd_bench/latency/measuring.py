@@ -6,7 +6,8 @@ import copy
 import os
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,14 @@ def measure(
     Returns:
         what was measured; settings that could not be are in it with the reason.
     """
+    with _computing(device):
+        return _measure(subject, backends, batches, threads, device, blocks, budget, tell)
+
+
+def _measure(
+    subject: Subject, backends: Sequence[str], batches: Sequence[int], threads: int, device: str,
+    blocks: int, budget: float | None, tell: Tell,
+) -> Latency:  # fmt: skip
     torch.set_num_threads(threads)
     clock: Clock = cuda_clock if device.startswith("cuda") else cpu_clock
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
@@ -83,6 +92,21 @@ def measure(
         ),
         settings=settings,
     )
+
+
+@contextmanager
+def _computing(device: str) -> Iterator[None]:
+    """Make a GPU the one whose events are the clock, and let it convolve in fp32, not in tf32."""
+    if not device.startswith("cuda"):
+        yield
+        return
+    flags = torch.backends.cudnn
+    before, flags.allow_tf32 = flags.allow_tf32, False
+    try:
+        with torch.cuda.device(device):
+            yield
+    finally:
+        flags.allow_tf32 = before
 
 
 def _setting(
