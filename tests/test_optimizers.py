@@ -71,6 +71,22 @@ def test_a_rate_in_a_tensor_differs_by_a_rounding_only() -> None:
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)
 
 
+def test_state_from_a_file_lies_as_the_weights_do() -> None:
+    """Files keep no layout, and torch's kernels for lists of tensors take none of several."""
+    layer = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+    before, after = (Torch(torch.optim.Adam(layer.parameters())) for _ in range(2))
+    layer(torch.ones(2, 3, 8, 8)).sum().backward()
+    before.step()
+    state = {k: v.contiguous() if isinstance(v, Tensor) else v for k, v in before.state().items()}
+    after.load(state)
+    for name, value in after.state().items():
+        assert isinstance(value, Tensor)
+        expected = before.state()[name]
+        assert isinstance(expected, Tensor)
+        assert torch.equal(value, expected)
+        assert value.stride() == expected.stride()
+
+
 @pytest.mark.parametrize("kind", [Sgd, Adam, AdamW])
 def test_it_goes_on_from_its_state(kind: type[Optimizer]) -> None:
     protocol, made = ProtocolConfig(rounds=1, weight_decay=1e-2), kind(Params())

@@ -89,11 +89,24 @@ class Torch:
 
     def load(self, state: Mapping[str, Tensor | float]) -> None:
         """Undo :meth:`state`."""
+        groups = self.optimizer.param_groups
+        parameters = [parameter for group in groups for parameter in group["params"]]
         slots: dict[int, dict[str, Any]] = {}
         for key, value in state.items():
             index, _, name = key.partition("/")
-            slots.setdefault(int(index), {})[name] = value
+            laid = _as(parameters[int(index)], value) if isinstance(value, Tensor) else value
+            slots.setdefault(int(index), {})[name] = laid
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": slots})
+
+
+def _as(parameter: Tensor, value: Tensor) -> Tensor:
+    """Return what has a parameter's shape in its layout too, which no file keeps.
+
+    Torch's kernels for lists of tensors take those of one layout only, and others round otherwise.
+    """
+    if value.shape != parameter.shape or value.stride() == parameter.stride():
+        return value
+    return torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
 
 
 class _Climber(Protocol):
