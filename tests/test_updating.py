@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import gc
 import json
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -294,6 +296,20 @@ def test_a_recorded_step_reads_the_masks_as_they_are(
     (recorded,) = held
     for kept, mask in zip(recorded, masks.masks.weights.values(), strict=True):
         assert torch.equal(kept.bool(), mask)
+
+
+def test_a_training_that_is_over_holds_nothing(tiny: Make, tmp_path: Path) -> None:
+    """A graph of its step has memory of its own on a GPU; a cycle would keep it until collected."""
+    training = start(tiny(epochs=1, updater="exchange"), tmp_path)
+    training.run(lambda now: None)
+    held = weakref.ref(training.stepper)
+    gc.collect()
+    gc.disable()
+    try:
+        del training
+        assert held() is None
+    finally:
+        gc.enable()
 
 
 # -- what a run does

@@ -35,7 +35,7 @@ from dsd_bench.training.mixing import Mixer, augmenter
 from dsd_bench.training.schedule import steps_per_epoch
 from dsd_bench.training.setup import TrainingSetup
 from dsd_bench.training.step import Stepper
-from dsd_bench.training.updating import ActiveUpdater, Goal, remask
+from dsd_bench.training.updating import Goal, remask
 from dsd_bench.updaters import UpdateView
 
 Tensors = dict[str, Tensor]
@@ -117,8 +117,11 @@ class Training:
         self.step: Callable[..., None] = self.stepper
         if graph:
             self.step = GraphedStep(self.stepper, setup.context, self.generators)
+        self._updates: tuple[int, ...] = ()
         if goal is not None and setup.updater is not None:
-            self.step = self._updating(self.step, goal, setup.updater)
+            total = self.epochs * self.steps_per_epoch
+            self._updates = setup.updater.steps(total, self.steps_per_epoch)
+        self._due = frozenset(self._updates)
         self._resumed: Tensors = {}
         self.inputs = self._unchanging_inputs()
         self._gatherer = self._gather_from(self.inputs)
@@ -170,6 +173,9 @@ class Training:
             self._set_rate()
         for batch in self._shares(batches) if self.team.size > 1 else batches:
             self.step(*batch)
+            if self._due and self.steps_done + 1 in self._due:
+                self._check_losses()
+                self._update(self.steps_done + 1)
             self.cursor.step += 1
             if self.cursor.step == steps:
                 break
@@ -187,23 +193,11 @@ class Training:
                 f"try a smaller --lr (it is {self.setup.protocol.lr}) or weaker regularizers"
             )
 
-    def _updating(
-        self, step: Callable[..., None], goal: Goal, active: ActiveUpdater
-    ) -> Callable[..., None]:
-        """Return ``step``, after which masks change where the updater says so."""
-        steps = active.steps(self.epochs * self.steps_per_epoch, self.steps_per_epoch)
-        due = frozenset(steps)
-
-        def updating(*batch: Any) -> None:
-            step(*batch)
-            if (done := self.steps_done + 1) in due:
-                self._check_losses()
-                self._update(active, goal, done, steps)
-
-        return updating
-
-    def _update(self, active: ActiveUpdater, goal: Goal, done: int, steps: Sequence[int]) -> None:
+    def _update(self, done: int) -> None:
         """Change the masks after ``done`` steps."""
+        active, goal = self.setup.updater, self.goal
+        assert active is not None
+        assert goal is not None
         key = (*self.key, "update", done)
         view = UpdateView(
             model=self.model,
@@ -212,7 +206,7 @@ class Training:
             began=goal.began,
             round=self.round,
             step=done,
-            steps=steps,
+            steps=self._updates,
             total=self.epochs * self.steps_per_epoch,
             device=self.device,
             generator=torch_stream("cpu", self.setup.seed, *key),
