@@ -38,11 +38,13 @@ from dsd_bench.seeds import preserved_globals
 from dsd_bench.store.files import write_atomic
 from dsd_bench.store.reading import read_json
 from dsd_bench.training import device
+from dsd_bench.training.cuda_graph import WARM as UNCAPTURED
 from dsd_bench.training.loop import Training
 from dsd_bench.training.setup import ActiveRegularizer, TrainingSetup
 
-WARM, BLOCK, BLOCKS = 3, 4, 5
-"""Steps before the first timing, steps timed together, and how many such blocks at most."""
+WARM, BLOCK, BLOCKS = UNCAPTURED + 1, 4, 5
+"""Steps before the first timing (the one that a GPU captures is among them), steps timed together,
+and how many such blocks at most."""
 ENOUGH = 2.0
 """Seconds after which slow steps are neither warmed up nor timed any longer; one always is."""
 WAITED = 0.2
