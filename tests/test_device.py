@@ -19,7 +19,9 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return current
 
 
-@pytest.mark.parametrize(("word", "index"), [("auto", 0), ("cuda", 0), ("cuda:0", 0), ("cuda:1", 1)])
+@pytest.mark.parametrize(
+    ("word", "index"), [("auto", 0), ("cuda", 0), ("cuda:0", 0), ("cuda:1", 1)]
+)
 def test_every_word_for_a_gpu_is_one_with_a_number(gpus: list[int], word: str, index: int) -> None:
     made = device.make_context(word, 1, False, "fp32")
     assert made.device == torch.device("cuda", index)
