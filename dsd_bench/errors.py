@@ -27,6 +27,10 @@ class DataError(UsageError):
     """Data that are missing, damaged or not what they claim to be."""
 
 
+class UnreadableImage(DataError):
+    """An image file that cannot be decoded."""
+
+
 class RunError(DsdError):
     """A run that failed while it was running."""
 
@@ -79,7 +83,8 @@ def suggest(word: str, choices: Iterable[str]) -> str:
     names = sorted(choices)
     near = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
     hint = f"; did you mean '{near[0]}'?" if near else ";"
-    return f"{hint} choose from: {', '.join(names) or '(none)'}"
+    listed = (f"'{name}'" if "," in name else name for name in names)
+    return f"{hint} choose from: {', '.join(listed) or '(none)'}"
 
 
 _UNSAFE = ("Cc", "Cf", "Cs", "Zl", "Zp")

@@ -255,7 +255,11 @@ def test_kinds_of_beginnings(asked: dict[str, Any], kind: str) -> None:
     [
         ({"data": "./nowhere", "model": "mlp"}, "nowhere: no such folder"),
         ({"data": "digits", "model": "mlp", "head": "keep"}, "--weights-head says what to do"),
-        ({"data": "digits", "model": "mlp", "size": 8}, "--size: the data set 'digits' takes none"),
+        ({"data": "digits", "model": "mlp", "size": 8}, "--size: the data set 'digits' cannot"),
+        ({"data": "digits", "model": "mlp", "size": 8}, "these can: cifar10, .*, imagefolder"),
+        ({"data": "cifar10", "model": "mlp", "skip_unreadable": True}, "^--skip-unreadable: the"),
+        ({"data": "photo", "model": "mlp"}, "there is no folder 'photo', and there is no dataset"),
+        ({"data": __file__, "model": "mlp"}, "is a file, not a folder"),
         ({"data": "digits", "model": "mlp", "normalise": "clip"}, "--normalise: the data set"),
         ({"data": "digits", "model": "nonsense"}, "nonsense"),
         ({"data": "digit", "model": "mlp"}, "did you mean 'digits'"),

@@ -77,6 +77,8 @@ def test_from_the_command_to_the_page(command: Command, photos: Path, tmp_path: 
         == (found["test"]["after"]["right"])
     )
     assert json.loads((tmp_path / "compressed/result.json").read_text())["round"] == found["round"]
+    card = (tmp_path / "compressed/model.safetensors.md").read_text()
+    assert "\n- 0: bee\n- 1: cat\n" in card
     page = (tmp_path / "compressed/report.html").read_text()
     for words in ("In short", "The choice, and why", "Which classes changed", "Caution", "bee"):
         assert words in page
@@ -155,6 +157,7 @@ def test_a_dry_run_trains_nothing(command: Command, photos: Path, tmp_path: Path
 def test_what_is_said_in_the_terminal(command: Command, photos: Path) -> None:
     code, out, _ = command("compress", "photos", *SHORT, *LENGTHS)
     assert code == 0
+    assert all(len(line) <= 80 for line in out.splitlines() if not line.startswith("  dsd-bench"))
     for words in (
         "2 classes, images: 43 train, 5 validation, 20 test",
         "at most about",
@@ -390,6 +393,8 @@ def test_large_images_are_resized(command: Command, tmp_path: Path) -> None:
 def test_names_of_classes_cannot_steer_a_page(command: Command, tmp_path: Path) -> None:
     pictures(tmp_path / "photos", names=("<b>bold", "x\u202ey"))
     done(command, "photos", *SHORT, *LENGTHS)
+    card = (tmp_path / "compressed/model.safetensors.md").read_text()
+    assert "\n- 0: bee\n- 1: cat\n" in card
     page = (tmp_path / "compressed/report.html").read_text()
     assert "<b>bold" not in page
     assert "&lt;b&gt;bold" in page

@@ -628,8 +628,10 @@ def test_an_unreadable_image_is_named(folder, damage):
     else:
         content = {"garbage": b"no image", "empty": b"", "truncated": file.read_bytes()[:80]}
         file.write_bytes(content[damage])
-    with pytest.raises(DataError, match=r"test/dog/2\.png is no readable image: ."):
+    with pytest.raises(DataError, match=r"test/dog/2\.png is no readable image: .") as caught:
         load(folder)
+    assert str(caught.value).count("2.png") == 1
+    assert "unreadable=skip" in str(caught.value)
 
 
 def test_a_broken_link_is_named(folder):

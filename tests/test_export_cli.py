@@ -62,8 +62,9 @@ def test_both_truths_side_by_side_and_the_card(command: Command, plain: StoredRu
     run = ["export", str(plain.path), "--round", "2", "--licence", "MIT"]
     code, out, _ = command(*run, "-o", "new/a.safetensors")
     assert code == 0
-    assert "masked 1.6x fewer" in out
-    assert "really" in out
+    assert "  1.6x fewer\n" in out
+    assert "  were zeros free" in out
+    assert max(map(len, out.splitlines())) < 80
     text = Path("new/a.safetensors.md").read_text()
     row = plain.rows[2]
     for part in (

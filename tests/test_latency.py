@@ -339,6 +339,12 @@ def test_what_is_measured_is_told(tmp_path: Path) -> None:
     assert read_latency(path) == found
 
 
+def test_a_network_alone_is_timed_beside_its_copy() -> None:
+    (one,) = measure(Subject("alone", {"net": net(8)}, IMAGES), ["eager"], [1], blocks=8).settings
+    assert [timing.name for timing in one.timings] == ["net", AGAIN]
+    assert one.blocks == 8
+
+
 def test_a_small_network_is_faster() -> None:
     images = torch.randn(64, 3, 8, 8)
     found = measure(Subject("a", {"dense": net(256), "small": net(1)}, images), ["eager"], [64])

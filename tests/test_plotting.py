@@ -17,6 +17,7 @@ from dsd_bench.analysis import mean_curve
 from dsd_bench.analysis.events import Event, events, marked
 from dsd_bench.analysis.sharing import Stretch, shared_stretches
 from dsd_bench.config.naming import distinct_labels
+from dsd_bench.errors import suggest
 from dsd_bench.figures import compared, curves, figure, look
 from dsd_bench.figures.compared import Drawn, Options, draw_compared
 from dsd_bench.figures.style import GREYS
@@ -99,6 +100,16 @@ def test_an_unknown_word_lists_the_methods(runs: Path, command: Command) -> None
     assert code == 2
     assert "no run, folder of runs or method 'magnitud' in runs" in err
     assert "did you mean 'magnitude'" in err
+
+
+def test_a_folder_without_runs_is_told_from_an_unknown_word(runs: Path, command: Command) -> None:
+    Path("mine").mkdir()
+    code, _, err = command("plot", "mine")
+    assert (code, err) == (2, "error: mine: is a folder, but no run and none of runs\n")
+
+
+def test_choices_that_hold_commas_are_told_apart() -> None:
+    assert suggest("zzz", ["a, b", "a"]) == "; choose from: a, 'a, b'"
 
 
 def test_a_prefix_of_several_runs_is_no_method(tmp_path: Path, command: Command) -> None:

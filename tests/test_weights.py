@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -88,6 +89,12 @@ def damaged(text: bytes, body: bytes = b"") -> bytes:
     return len(text).to_bytes(8, "little") + text + body
 
 
+def torch_saved(**how: Any) -> bytes:
+    file = io.BytesIO()
+    torch.save({"weight": torch.zeros(2)}, file, **how)
+    return file.getvalue()
+
+
 @pytest.mark.parametrize(
     ("data", "wrong"),
     [
@@ -96,6 +103,8 @@ def damaged(text: bytes, body: bytes = b"") -> bytes:
         ((50).to_bytes(8, "little") + b"{}", "ends within its header"),
         (damaged(b"{}"), "holds no tensors"),
         (damaged(b"[1]"), "is no whole safetensors file"),
+        (torch_saved(), r"weights_only=True\), 'net.safetensors'\)$"),
+        (torch_saved(_use_new_zipfile_serialization=False), "begins as torch.save's files do"),
         (damaged(b'{"a": 3}'), "'a' has no place"),
         (damaged(b'{"a": {"data_offsets": [0, 4]}}', b"abc"), "ends within 'a'"),
         (damaged(b'{"a": {"data_offsets": [2, 1]}}', b"abc"), "ends within 'a'"),

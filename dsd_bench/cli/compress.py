@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from dsd_bench import api
@@ -274,10 +275,20 @@ def _print_plan(console: Console, ready: Ready, notes: list[str]) -> None:
         "takes": f"at most about {duration(ready.seconds)} here, about {size_word(ready.bytes)} "
         "of memory",
     }  # fmt: skip
+    told = _columns(11)
     for name, words in lines.items():
-        console.print(Text(f"{name:<11} {words}"), soft_wrap=True)
+        told.add_row(name, Text(words))
     for note in [*notes, *ready.notes]:
-        console.print(Text(f"note        {note}", style="yellow"), soft_wrap=True)
+        told.add_row("note", Text(note), style="yellow")
+    console.print(told)
+
+
+def _columns(width: int) -> Table:
+    """Return a table of what, at most ``width`` wide, and words, which stay in their column."""
+    table = Table.grid(padding=(0, 1))
+    table.add_column(width=width)
+    table.add_column(overflow="fold")
+    return table
 
 
 def plan_json(ready: Ready) -> dict[str, Any]:
@@ -342,9 +353,10 @@ def _print_end(console: Console, result: Result) -> None:
     from dsd_bench.compress.page import lines
 
     console.print()
-    for what, words in lines(result):
-        console.print(Text(f"{what:<25} {words}"), soft_wrap=True)
-    console.print(Text(f"{'page':<25} {result.output / PAGE}"))
+    told = _columns(20)
+    for what, words in (*lines(result), ("page", str(result.output / PAGE))):
+        told.add_row(what, Text(words))
+    console.print(told)
     console.print(Text("the same runs by themselves:"))
     for one in result.commands[1:]:
         console.print(Text(f"  {one}"), soft_wrap=True)

@@ -107,19 +107,19 @@ def lines(told: Exported) -> list[str]:
     found = [
         f"run {told.run_id}, round {told.round} ({told.how})",
         "",
-        f"{'':26}{'dense':>16}{'masked':>16}{'shrunk':>16}",
-        _row("prunable weights left", told.prunable, told.nonzero, None, f"masked {masked} fewer"),
+        f"{'':21}{'dense':>14}{'masked':>14}{'shrunk':>14}",
+        _row("prunable weights left", told.prunable, told.nonzero, None, f"{masked} fewer"),
         _row("parameters", told.parameters_dense, told.parameters_dense, told.parameters_shrunk,
-             f"really {_times(told.parameters_dense, told.parameters_shrunk)} smaller"),
+             f"{_times(told.parameters_dense, told.parameters_shrunk)} smaller"),
         _row("multiply-accumulates", told.macs_dense, told.macs_dense, told.macs_shrunk,
-             f"really {_times(told.macs_dense, told.macs_shrunk)} fewer; "
-             f"{told.macs_masked:,} with weights that are left"),
-        _row("bytes of the tensors", stored["dense"], stored["masked"], stored["shrunk"],
-             f"{_number(stored['sparse'])} as bits and values"),
+             f"{_times(told.macs_dense, told.macs_shrunk)} fewer"),
+        _row("  were zeros free", None, told.macs_masked, None, ""),
+        _row("bytes of the tensors", stored["dense"], stored["masked"], stored["shrunk"], ""),
+        _row("  as bits and values", None, stored["sparse"], None, ""),
         "",
-        f"largest difference of logits {checked.max_abs_logit_difference:.3g} on "
-        f"{checked.images} test images ({checked.tolerance:.3g} allowed; largest logit "
-        f"{checked.largest_logit:.3g})",
+        f"logits differ by {checked.max_abs_logit_difference:.3g} at most on {checked.images} "
+        "test images",
+        f"({checked.tolerance:.3g} allowed; largest logit {checked.largest_logit:.3g})",
     ]  # fmt: skip
     if told.assumed:
         units = sum(one.off for one in told.assumed)
@@ -140,7 +140,8 @@ MOST_LEFT = 5
 
 def _row(name: str, *values: Any) -> str:
     *counts, note = values
-    return f"{name:26}" + "".join(f"{_number(value):>16}" for value in counts) + f"  {note}"
+    cells = "".join(f"{_number(value):>14}" for value in counts)
+    return f"{name:21}{cells}  {note}".rstrip()
 
 
 def _number(value: int | None) -> str:

@@ -46,6 +46,8 @@ def _paths(word: str, runs_dir: Path, known: dict[str, list[Path]]) -> Iterator[
     known |= {} if known else _methods(runs_dir)
     names = [word] if word in known else sorted(name for name in known if fnmatchcase(name, word))
     if not names:
+        if folder.is_dir():
+            raise UsageError(f"{word}: is a folder, but no run and none of runs")
         raise UsageError(
             f"no run, folder of runs or method '{word}' in {runs_dir}{suggest(word, known)}"
         )

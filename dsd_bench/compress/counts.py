@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy
 
-from dsd_bench.config.run import RunConfig
-from dsd_bench.config.words import build_component
 from dsd_bench.data.prepare import Labels, Prepared
-from dsd_bench.errors import DataError, plain
-from dsd_bench.plugins import catalogue
+from dsd_bench.errors import DataError
 from dsd_bench.reports.words import plural
 
 FEW = 100
@@ -52,18 +48,6 @@ def count(data: Prepared, names: Sequence[str]) -> Classes:
 
     val = each(data.val.clean) if data.val else ()
     return Classes(told, each(data.train.clean), val, each(data.test.clean), data.test.clean)
-
-
-def names_of(config: RunConfig, data_dir: Path) -> tuple[str, ...]:
-    """Return the names of the classes of an image folder, nothing for other data sets."""
-    if config.dataset.name != "imagefolder":
-        return ()
-    from dsd_bench.data.sets.imagefolder import ImageFolder
-
-    dataset = build_component(catalogue(), "dataset", config.dataset)
-    if not isinstance(dataset, ImageFolder):
-        return ()
-    return tuple(map(plain, dataset.class_names(data_dir)))
 
 
 def notes(classes: Classes) -> list[str]:

@@ -233,5 +233,5 @@ def lines(result: Result) -> Sequence[tuple[str, str]]:
         told.append(("loses most", f"{worst.name}, {_signed(worst.change)} points ({sure})"))
     if result.shipped:
         told += [(line.what, f"{line.before} -> {line.after}") for line in result.shipped.lines()]
-        told += [("but", words) for words in result.shipped.problems]
+        told += [("but", words) for words in result.shipped.warnings + result.shipped.problems]
     return told

@@ -19,7 +19,7 @@ from dsd_bench.costs.timing import pace
 from dsd_bench.data.prepare import Prepared
 from dsd_bench.errors import DsdError
 from dsd_bench.executors import Settings
-from dsd_bench.experiment.assemble import Sources, build_model, load_data
+from dsd_bench.experiment.assemble import Sources, build_model, class_names, load_data
 from dsd_bench.store.files import write_json
 from dsd_bench.store.reading import read_json
 from dsd_bench.training import device
@@ -75,7 +75,7 @@ def prepare(asked: Asked, places: Mapping[str, Path], settings: Settings, output
     draft = _resolved(places, {**starting.common(asked, begin, starting.SMALL)}, begin.bare)
     sources = Sources(places["runs_dir"], places["data_dir"], settings.download)
     data = load_data(draft, sources)
-    classes = counts.count(data, counts.names_of(draft, places["data_dir"]))
+    classes = counts.count(data, class_names(draft, places["data_dir"]))
     notes = [*begin.notes, *counts.notes(classes)]
     shared = starting.common(asked, begin, len(data.train))
     _, channels, height, width = data.train.images.shape

@@ -11,7 +11,7 @@ from typing import Any
 from dsd_bench.costs import macs_word
 from dsd_bench.errors import RunError, UsageError
 from dsd_bench.export import Exported, export_run
-from dsd_bench.latency import DENSE, measure, of_run, read_latency
+from dsd_bench.latency import DENSE, Latency, measure, of_run, read_latency
 from dsd_bench.latency.shown import conditions
 from dsd_bench.reports.words import size_word
 from dsd_bench.store.files import write_atomic
@@ -75,6 +75,7 @@ class Shipped:
         left: what could not be shrunk, a sentence each.
         timings: how fast it is.
         conditions: under which that was measured, in a sentence.
+        warnings: why times must not be quoted, a sentence each.
         problems: what could not be done, a sentence each.
     """
 
@@ -91,6 +92,7 @@ class Shipped:
     left: tuple[str, ...] = ()
     timings: tuple[Timing, ...] = ()
     conditions: str = ""
+    warnings: tuple[str, ...] = ()
     problems: tuple[str, ...] = field(default=())
 
     def to_json(self) -> dict[str, Any]:
@@ -112,7 +114,8 @@ class Shipped:
             told.append(Line("bytes in a file", size_word(self.bytes_dense), words))
         for one in self.timings:
             what = f"milliseconds, {one.runtime}, batch {one.batch}"
-            after = f"{one.shrunk:.2f} ({one.ratio:.2f} x as fast)"
+            sure = f"{one.ratio:.2f}, {one.low:.2f} to {one.high:.2f}, times as fast"
+            after = f"{one.shrunk:.2f} ({sure})"
             told.append(Line(what, f"{one.dense:.2f}", after))
         return told
 
@@ -133,8 +136,8 @@ def _times(before: int, after: int) -> str:
     return f"{before / after:.2f} x fewer" if after else "nothing left"
 
 
-def timed(curve: StoredRun, data_dir: Path, output: Path) -> tuple[tuple[Timing, ...], str]:
-    """Return how fast the chosen network is beside the dense one, and under which conditions.
+def timed(curve: StoredRun, data_dir: Path, output: Path) -> tuple[tuple[Timing, ...], Latency]:
+    """Return how fast the chosen network is beside the dense one, and all that was measured.
 
     It is measured once: what was measured is kept beside the file, so that the same command gives
     the same page. Without a file of this run's it is measured.
@@ -171,7 +174,7 @@ def timed(curve: StoredRun, data_dir: Path, output: Path) -> tuple[tuple[Timing,
                 high=shrunk.high,
             )
         )
-    return tuple(timings), conditions(found)
+    return tuple(timings), found
 
 
 def ship(
@@ -203,10 +206,11 @@ def ship(
         files |= {path.name: path.stat().st_size for path in (made.path, made.card)}
     if told is None:
         return Shipped(files, 0, 0, problems=tuple(problems))
-    timings, told_of = timed(curve, data_dir, output) if latency else ((), "")
+    timings, found = timed(curve, data_dir, output) if latency else ((), None)
     return Shipped(
         timings=timings,
-        conditions=told_of,
+        conditions="" if found is None else conditions(found),
+        warnings=() if found is None else tuple(found.warnings()),
         files=dict(sorted(files.items())),
         parameters_dense=told.parameters_dense,
         parameters_shrunk=told.parameters_shrunk,

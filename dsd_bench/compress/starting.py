@@ -11,6 +11,7 @@ from dsd_bench.config.naming import command
 from dsd_bench.config.words import parse_component
 from dsd_bench.errors import UsageError
 from dsd_bench.params import format_word, main_field
+from dsd_bench.plugins import catalogue
 from dsd_bench.store.reading import read_json
 
 FRACTION = {"magnitude": 0.2, "structured-l1": 0.25}
@@ -136,17 +137,15 @@ def _dataset(
     asked: Asked, model: str, params: Mapping[str, Any], good: bool, notes: list[str]
 ) -> tuple[str, str]:
     """Return the data set's word, and how its images are normalised."""
-    word = f"imagefolder:{_quoted(asked.data)}" if Path(asked.data).is_dir() else asked.data
-    if word is asked.data and _looks_like_path(word):
-        raise UsageError(f"{word}: no such folder")
+    word = _data_word(asked.data)
     entry, values = parse_component("dataset", word, "DATA")
     component = entry.component
     told = values.model_dump(mode="json", exclude_unset=True)
     if asked.size is not None:
-        _known(component.params.model_fields, "size", word)
+        _known(component.params.model_fields, "size", "--size", word)
         told["size"] = asked.size
     if asked.skip_unreadable:
-        _known(component.params.model_fields, "unreadable", word)
+        _known(component.params.model_fields, "unreadable", "--skip-unreadable", word)
         told["unreadable"] = "skip"
     how: str | None = asked.normalise
     if how == "auto":
@@ -156,12 +155,32 @@ def _dataset(
     elif how == "images":
         how = None
     if how:
-        _known(component.params.model_fields, "normalise", word)
+        _known(component.params.model_fields, "normalise", "--normalise", word)
         told["normalise"] = how
     else:
         told.pop("normalise", None)
     own = "mean and std of the train images" if component.name == "imagefolder" else "the set's own"
     return format_word(component.name, told, main_field(component.params)), how or own
+
+
+def _data_word(data: str) -> str:
+    """Return the word of the data set that is meant: a folder, else one by name.
+
+    Raises:
+        UsageError: if it is neither.
+    """
+    path, name = Path(data), data.partition(":")[0]
+    if path.is_dir():
+        return f"imagefolder:{_quoted(data)}"
+    try:
+        catalogue().get("dataset", name)
+    except UsageError as error:
+        if path.exists():
+            raise UsageError(f"DATA: {data} is a file, not a folder of images") from None
+        if _looks_like_path(data):
+            raise UsageError(f"DATA: {data}: no such folder") from None
+        raise UsageError(f"DATA: there is no folder '{data}', and {error}") from None
+    return data
 
 
 def _quoted(path: str) -> str:
@@ -172,9 +191,11 @@ def _looks_like_path(word: str) -> bool:
     return word.startswith((".", "/", "~")) or ("/" in word and ":" not in word)
 
 
-def _known(fields: Mapping[str, Any], key: str, word: str) -> None:
+def _known(fields: Mapping[str, Any], key: str, option: str, word: str) -> None:
     if key not in fields:
-        raise UsageError(f"--{key}: the data set '{word}' takes none; only imagefolder does")
+        others = [entry.component for entry in catalogue().entries("dataset")]
+        names = ", ".join(one.name for one in others if key in one.params.model_fields)
+        raise UsageError(f"{option}: the data set '{word}' cannot do that; these can: {names}")
 
 
 def _published(asked: Asked, model: str, params: Mapping[str, Any], notes: list[str]) -> str | None:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from dsd_bench.data import Images
 from dsd_bench.data.files import ImageFiles, Size
-from dsd_bench.errors import DataError
+from dsd_bench.errors import DataError, UnreadableImage
 
 FALLBACK = 224
 """Height and width where the images' own sizes differ."""
@@ -192,6 +192,9 @@ def _centre(image: Image.Image, size: Size) -> Image.Image:
     return image.crop((left, top, left + width, top + height))
 
 
-def _unreadable(file: Path, error: Exception) -> DataError:
-    reason = str(error) or type(error).__name__
-    return DataError(f"{file} is no readable image: {reason}")
+def _unreadable(file: Path, error: Exception) -> UnreadableImage:
+    if isinstance(error, UnidentifiedImageError):  # its text is the file's name once more
+        reason = "damaged, or of no format that Pillow knows"
+    else:
+        reason = str(error) or type(error).__name__
+    return UnreadableImage(f"{file} is no readable image: {reason}")

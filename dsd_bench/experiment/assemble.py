@@ -17,7 +17,7 @@ from dsd_bench.config.words import build_component
 from dsd_bench.data import Dataset, DatasetParams, ImageFiles, RawData
 from dsd_bench.data.on_device import DeviceData
 from dsd_bench.data.prepare import Prepared, part_sizes, prepare
-from dsd_bench.errors import DamagedFile, DataError, UsageError
+from dsd_bench.errors import DamagedFile, DataError, UsageError, plain
 from dsd_bench.experiment.chain import check_chain
 from dsd_bench.experiment.choosing import choice_of
 from dsd_bench.experiment.given import begin_from
@@ -128,6 +128,18 @@ def begin(config: RunConfig, classes: int, model: nn.Module) -> list[str]:
     if config.weights is None:
         return []
     return begin_from(config.weights, model, named(config.model), classes)
+
+
+def class_names(config: RunConfig, data_dir: Path) -> tuple[str, ...]:
+    """Return the names of the classes of an image folder, nothing for other data sets."""
+    if config.dataset.name != "imagefolder":
+        return ()
+    from dsd_bench.data.sets.imagefolder import ImageFolder
+
+    dataset = build_component(catalogue(), "dataset", config.dataset)
+    if not isinstance(dataset, ImageFolder):
+        return ()
+    return tuple(map(plain, dataset.class_names(data_dir)))
 
 
 def load_data(config: RunConfig, sources: Sources) -> Prepared:

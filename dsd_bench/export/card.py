@@ -106,6 +106,10 @@ def card(told: Exported, opened: Opened, licence: str = "") -> str:
         lines += ["What is left though it is dead, or could not be followed:", ""]
         lines += [f"- {_text(one.where)}: {_text(one.why)}" for one in told.left]
         lines.append("")
+    if opened.classes:
+        lines += ["## Classes", "", "The logits are, in this order, those of:", ""]
+        lines += [f"- {at}: {_text(name)}" for at, name in enumerate(opened.classes)]
+        lines.append("")
     return "\n".join([*lines, "## Loading", "", *_loading(told), ""])
 
 

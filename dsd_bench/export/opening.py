@@ -16,7 +16,13 @@ from dsd_bench.config.words import parse_component
 from dsd_bench.data.on_device import DeviceData
 from dsd_bench.data.parts import Part
 from dsd_bench.errors import DamagedFile, UsageError
-from dsd_bench.experiment.assemble import Sources, build_model, load_data, load_kept_weights
+from dsd_bench.experiment.assemble import (
+    Sources,
+    build_model,
+    class_names,
+    load_data,
+    load_kept_weights,
+)
 from dsd_bench.masks import Masks
 from dsd_bench.plugins.origins import remembering
 from dsd_bench.store.correct import read_bits
@@ -43,6 +49,7 @@ class Opened:
         model: the network with the round's weights, on the CPU and in eval mode.
         masks: of its weights; None if its pruned weights are back (a re-dense training).
         data: the run's data, on the CPU.
+        classes: names of an image folder's classes, in the order of the logits; else none.
     """
 
     run: StoredRun
@@ -53,6 +60,7 @@ class Opened:
     model: nn.Module
     masks: Masks | None
     data: DeviceData
+    classes: tuple[str, ...] = ()
 
     @cached_property
     def images(self) -> Tensor:
@@ -126,6 +134,7 @@ def open_round(
         model=model.eval(),
         masks=_masks(model, tensors, path),
         data=DeviceData.from_prepared(prepared, torch.device("cpu"), torch.contiguous_format),
+        classes=class_names(config, Path(data_dir)),
     )
 
 

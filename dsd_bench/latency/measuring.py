@@ -128,7 +128,7 @@ def _setting(
     except (MemoryError, RuntimeError) as error:
         said = f"batch {batch} does not fit into memory: {str(error)[:120]}"
         return Setting(backend=backend, batch=batch, blocks=0, timings=[], skipped={"all": said})
-    if reference not in found or len(found) < 3:
+    if reference not in found or (skipped and len(found) < 3):
         why = skipped.get(reference) or "; ".join(skipped.values())
         tell(f"{backend}: skipped: {why}")
         return Setting(backend=backend, batch=batch, blocks=0, timings=[], skipped={"all": why})

@@ -12,6 +12,8 @@ from dsd_bench.store.reading import parse_object, regular
 
 MOST_HEADER = 100_000_000
 """Bytes of the longest header that safetensors itself reads."""
+TORCH = (b"PK\x03\x04", b"\x80\x02\x8a\n")
+"""How files of ``torch.save`` begin: archives, and pickles of old."""
 _CHUNK = 2**20
 
 
@@ -47,7 +49,14 @@ def contents(path: Path) -> str:
 
 def _header(file: BinaryIO) -> tuple[int, dict[str, Any]]:
     """Return where the tensors begin, and what the header says of each."""
-    size = int.from_bytes(file.read(8), "little")
+    begin = file.read(8)
+    if begin.startswith(TORCH):
+        raise ValueError(
+            "it begins as torch.save's files do, whose pickles are not loaded here; if you trust "
+            "it, write its tensors anew: safetensors.torch.save_file(torch.load(FILE, "
+            "weights_only=True), 'net.safetensors')"
+        )
+    size = int.from_bytes(begin, "little")
     if not 2 <= size <= MOST_HEADER:
         raise ValueError(f"its header would have {size:,} bytes")
     text = file.read(size)

@@ -15,7 +15,7 @@ from dsd_bench.data.digests import digests
 from dsd_bench.data.sets.folders import Listing, images, scan
 from dsd_bench.data.sets.recipes import PUBLISHED, cifar_schedule
 from dsd_bench.data.statistics import channel_statistics
-from dsd_bench.errors import DataError
+from dsd_bench.errors import DataError, UnreadableImage
 
 PARTS = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
 """The parts, and what their folders may be called."""
@@ -76,6 +76,17 @@ class ImageFolder(Dataset):
         Raises:
             DataError: naming the folder or the image that cannot be used.
         """
+        try:
+            return self._decoded(data_dir)
+        except UnreadableImage as error:
+            if self.params.unreadable == "skip":
+                raise  # it was changed meanwhile
+            raise DataError(
+                f"{error}; mend or delete it, or leave out all that cannot be read: "
+                "unreadable=skip (compress: --skip-unreadable)"
+            ) from error
+
+    def _decoded(self, data_dir: Path) -> RawData:
         from dsd_bench.data.images import common_size, settle
 
         listing = self._scan(data_dir)
