@@ -349,6 +349,20 @@ def test_misshapen_scores_are_named(model):
         prune_by_scores(scores, Masks.dense(model), 0.2, "global")
 
 
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        (None, "the scores are a NoneType; expected a dict of tensors"),
+        ([torch.ones(3, 6)], "the scores are a list; expected a dict of tensors"),
+        ({"hidden.weight": [0.5]}, r"the scores for 'hidden\.weight' are a list, no tensor"),
+    ],
+)
+def test_scores_that_are_no_tensors_by_name_are_refused(model, bad, words):
+    given = scores_of(model) | bad if isinstance(bad, dict) else bad
+    with pytest.raises(RunError, match=words):
+        prune_by_scores(given, Masks.dense(model), 0.2, "global")
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_scores_must_be_finite_where_weights_remain(model, bad):
     scores, masks = scores_of(model), Masks.dense(model)

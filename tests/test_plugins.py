@@ -177,8 +177,20 @@ def test_a_name_of_another_kind_is_unknown(known):
 
 def test_a_wrong_name_tells_of_plugins_that_failed(known):
     known.add(plugin(register_pruners=lambda: 1 / 0), "dsd-bench-broken")
-    with pytest.raises(UsageError, match=r"\(1 plugins failed to load\)"):
+    with pytest.raises(UsageError, match=r"\(1 plugin failed to load: see `dsd-b"):
         known.get("pruner", "mine")
+
+
+def test_an_exception_of_a_plugins_code_is_placed(known, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "careless.py").write_text("import json\n\ndef read(text):\n    json.loads(text)\n")
+    careless = importlib.import_module("careless")
+    component = Component("careless", "careless:read", "")
+    known.add(plugin(register_pruners=lambda: [component]), "dsd-bench-careless")
+    with pytest.raises(ValueError, match="Expecting") as caught:
+        careless.read("{")  # the last line of all is json's
+    assert known.place(caught.value) == f"{tmp_path / 'careless.py'}:4, of dsd-bench-careless"
+    assert known.place(ValueError()) == ""
 
 
 def test_the_origin_is_the_implementing_file(known):

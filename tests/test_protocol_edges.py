@@ -23,10 +23,12 @@ from dsd_bench.experiment.ending import ended
 from dsd_bench.masks import Masks
 from dsd_bench.metrics import MeasureView, Metric
 from dsd_bench.optimizers.sgd import SGD
+from dsd_bench.params import Params
 from dsd_bench.perturbers import Perturber, PerturbView
 from dsd_bench.plugins import catalogue
 from dsd_bench.pruners import Pruned, Pruner, PruneView
 from dsd_bench.seeds import stream
+from dsd_bench.stopping import StopCriterion
 from dsd_bench.training.distributed import Team
 from dsd_bench.training.loop import Training
 
@@ -78,6 +80,18 @@ def test_the_last_round_is_the_one_that_was_asked_for(tiny: Make, round: int, ov
     assert (ended(config, stop, [row]) is not None) == over
 
 
+class Wordless(StopCriterion):
+    """Says that it stops, not why."""
+
+    def stop(self, rounds: Any, score: str) -> Any:
+        return True
+
+
+def test_a_stop_criterion_without_words_is_refused(tiny: Make, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="^stop 'never' answers True; expected why to stop, in wor"):
+        given(make_run(tiny(), tmp_path), stop=Wordless(Params())).follow()
+
+
 class Idle(Pruner):
     """Prunes nothing."""
 
@@ -93,8 +107,20 @@ class Forgetful(Pruner):
         return Masks({name: torch.zeros_like(view.masks.weights[name]) for name in names})
 
 
+class Mute(Pruner):
+    """Forgets to return its masks."""
+
+    def prune(self, view: PruneView) -> Any:
+        pass
+
+
 @pytest.mark.parametrize(
-    ("pruner", "words"), [(Idle, "pruned nothing in round 1"), (Forgetful, "lost a layer")]
+    ("pruner", "words"),
+    [
+        (Idle, "pruned nothing in round 1"),
+        (Forgetful, "lost a layer"),
+        (Mute, "it returned a NoneType; prune gives Masks"),
+    ],
 )
 def test_a_pruner_that_does_not_do_its_work_is_stopped(
     tiny: Make, tmp_path: Path, pruner: type[Pruner], words: str

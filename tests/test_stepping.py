@@ -15,6 +15,7 @@ from dsd_bench import RunConfig
 from dsd_bench.errors import RunError
 from dsd_bench.masks import Masks
 from dsd_bench.optimizers.sgd import SGD
+from dsd_bench.params import Params
 from dsd_bench.plugins import catalogue
 from dsd_bench.regularizers import Regularizer, TrainingView
 from dsd_bench.training import device
@@ -99,6 +100,31 @@ def test_a_batch_that_does_not_fit_is_taken_in_parts(error: Exception | None) ->
     torch.testing.assert_close(weights(parts), weights(whole), rtol=1e-5, atol=1e-6)
     assert plain.context.plan.micro_batch is None
     assert plain.context.remarks == []
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        (lambda loss, step: None, "a NoneType as the loss; expected one number"),
+        (lambda loss, step: loss.item(), "a float as the loss"),
+        (lambda loss, step: loss + step.logits.sum(1), r"a Tensor \(16,\) as the loss"),
+    ],
+)
+@pytest.mark.parametrize("method", ["loss", "criterion"])
+def test_a_loss_that_is_not_one_number_names_whose_it_is(
+    bad: Callable[..., Any], words: str, method: str
+) -> None:
+    def answer(self: Regularizer, *given: Any) -> Any:
+        return bad(*given) if method == "loss" else bad(given[0].logits.sum(), given[0])
+
+    answer.__qualname__ = f"Careless.{method}"
+    careless = type("Careless", (Regularizer,), {method: answer})(Params())
+    place = device.make_context("cpu", 1, False, "fp32")
+    model = Tight()
+    optimizer = SGD(model.parameters(), 0.9, 1e-3, False)
+    step = Stepper(place, model, Masks.dense(model), optimizer, [careless])
+    with pytest.raises(RunError, match=rf"^Careless\.{method} gave {words}"):
+        step(*batches(1)[0])
 
 
 @pytest.mark.parametrize("part", [3, 5, 6, 7, 15, 16, 17])

@@ -18,6 +18,7 @@ from dsd_bench.plugins import catalogue
 from dsd_bench.regularizers import EpochView, Regularizer, Step, TrainingView, overrides
 from dsd_bench.seeds import seeded_globals
 from dsd_bench.training.mixing import Mixer, augmenter
+from dsd_bench.training.step import one_number
 
 
 @dataclass(frozen=True)
@@ -108,11 +109,11 @@ def _step(subject: Subject, regularizer: Regularizer, model: nn.Module) -> Seen:
 def loss_of(regularizer: Regularizer, step: Step) -> Tensor:
     """Return the loss of a step: the criterion, and what the regularizer adds."""
     if overrides(regularizer, "criterion"):
-        loss = regularizer.criterion(step)
+        loss = one_number(regularizer.criterion(step), regularizer.criterion)
     else:
         wanted = step.labels if step.targets is None else step.targets
         loss = functional.cross_entropy(step.logits.float(), wanted)
-    return regularizer.loss(loss, step)
+    return one_number(regularizer.loss(loss, step), regularizer.loss)
 
 
 def gathered(subject: Subject, model: nn.Module) -> Mapping[str, Tensor]:

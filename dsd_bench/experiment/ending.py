@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dsd_bench.config.run import RunConfig
+from dsd_bench.errors import RunError
 from dsd_bench.stopping import StopCriterion, below
 from dsd_bench.store.checkpoint import Row
 
@@ -31,12 +32,22 @@ class End:
 
 
 def ended(config: RunConfig, stop: StopCriterion, rows: Sequence[Row]) -> tuple[str, str] | None:
-    """Return what ends the run after ``rows`` and why, or None to go on. A pure function."""
+    """Return what ends the run after ``rows`` and why, or None to go on. A pure function.
+
+    Raises:
+        RunError: if the stop criterion answers anything but words or nothing.
+    """
     if not rows:
         return None
     protocol, last = config.protocol, rows[-1]
-    if reason := stop.stop(rows, config.score):
+    reason: object = stop.stop(rows, config.score)
+    if isinstance(reason, str) and reason:
         return config.stop.name, reason
+    if reason:
+        raise RunError(
+            f"stop '{config.stop.name}' answers {reason!r:.80}; expected why to stop, in words, or "
+            "None to go on"
+        )
     if protocol.rounds is not None and last["round"] >= protocol.rounds:
         return "rounds", f"all {protocol.rounds} rounds are done"
     target = protocol.target_sparsity

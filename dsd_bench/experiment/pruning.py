@@ -35,6 +35,9 @@ def prune(pruner: Pruner, declared: Component, view: PruneView) -> Pruned:
             "it returned new weights with its masks; a pruner that does so is registered with "
             "Component(reconstructs=True)"
         )
+    if not isinstance(answer.masks, Masks):
+        kind = type(answer.masks).__name__
+        raise RunError(f"it returned a {kind}; prune gives Masks (dsd_bench.masks), scores a dict")
     _check_masks(answer.masks, view.masks, view.round)
     check_weights(answer.weights, view.model)
     return answer

@@ -451,10 +451,10 @@ def explain(error: Exception, settings: Settings) -> DsdError:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return Unwritable(f"{error.filename or 'a file'}: the disk is full; free some space")
     text = message(error).strip().splitlines()
-    return RunError(
-        f"{type(error).__name__}: {text[0] if text else 'no message'} "
-        "(this looks like a bug of dsd-bench or a plugin; --debug shows where)"
-    )
+    whose = "this looks like a bug of dsd-bench or a plugin; --debug shows where"
+    if place := catalogue().place(error):
+        whose = f"in {place}; --debug shows the way there"
+    return RunError(f"{type(error).__name__}: {text[0] if text else 'no message'} ({whose})")
 
 
 def _record(path: Path, run_id: str, error: DsdError, emit: Emit) -> None:

@@ -8,6 +8,7 @@ import importlib.metadata
 import importlib.util
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -108,7 +109,8 @@ class Catalogue:
         prefix = f"{where}: " if where else ""
         if origin := came_from(kind, name):
             raise UsageError(f'{prefix}{kind} "{name}" {origin}')
-        broken = f" ({len(self.failed)} plugins failed to load)" if self.failed else ""
+        some = "1 plugin" if len(self.failed) == 1 else f"{len(self.failed)} plugins"
+        broken = f" ({some} failed to load: see `dsd-bench plugins`)" if self.failed else ""
         choices = suggest(name, self.names(kind))
         raise UsageError(f"{prefix}there is no {kind} '{name}'{choices}{broken}")
 
@@ -116,6 +118,19 @@ class Catalogue:
         """Return one component, None if there is none."""
         entry = self._entries.get((kind, name))
         return entry.component if entry else None
+
+    def place(self, error: BaseException) -> str:
+        """Return the last line of a plugin's code on an exception's way, and whose; else ``""``."""
+        owners = {
+            entry.component.implementation.partition(":")[0].partition(".")[0]: entry.distribution
+            for entry in (*self._entries.values(), *self.observers)
+        }
+        for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
+            name = frame.f_globals.get("__name__")
+            package = name.partition(".")[0] if type(name) is str else ""
+            if package != "dsd_bench" and package in owners:
+                return f"{plain(frame.f_code.co_filename)}:{line}, of {plain(owners[package])}"
+        return ""
 
     def add(self, plugin: object, distribution: str) -> None:
         """Register ``plugin`` and its components; what fails is noted in :attr:`failed`."""

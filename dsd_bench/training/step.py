@@ -6,7 +6,7 @@ once and replayed (:mod:`dsd_bench.training.cuda_graph`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import Any
 
@@ -223,9 +223,9 @@ class Stepper:
             loss = functional.cross_entropy(logits.float(), labels)
         else:
             seen = Step(images, labels, index, logits, targets, self._again)
-            loss = self.criterion(seen)
+            loss = one_number(self.criterion(seen), self.criterion)
             for regularizer in self.regularizers:
-                loss = regularizer.loss(loss, seen)
+                loss = one_number(regularizer.loss(loss, seen), regularizer.loss)
             self.context.settle()
         _run_backward(loss, weight)
         self.losses += loss.detach()
@@ -292,6 +292,25 @@ class Stepper:
             parameter.grad = None
         if self.context.device.type == "cuda" and not torch.cuda.is_current_stream_capturing():
             torch.cuda.empty_cache()
+
+
+def one_number(loss: object, of: Callable[..., Any]) -> Tensor:
+    """Return a loss as it is.
+
+    Args:
+        loss: what was answered.
+        of: the method that did.
+
+    Raises:
+        RunError: naming it, if that is no scalar.
+    """
+    if isinstance(loss, Tensor) and not loss.dim():
+        return loss
+    shape = f" {tuple(loss.shape)}" if isinstance(loss, Tensor) else ""
+    raise RunError(
+        f"{of.__qualname__} gave a {type(loss).__name__}{shape} as the loss; expected one number, "
+        "the mean over the images, as a tensor of shape ()"
+    )
 
 
 def cross_entropy(step: Step) -> Tensor:
