@@ -11,6 +11,7 @@ from typing import Any
 import numpy
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from dsd_bench.errors import UsageError
@@ -491,6 +492,15 @@ def test_bad_input_is_said_in_one_message(command: Any, words: tuple[str, ...], 
     assert code == 2
     assert said in " ".join(err.split())
     assert "Traceback" not in err
+
+
+def test_files_of_other_programs_are_not_called_damaged_alone(command: Any) -> None:
+    save_file(dict(net(4).state_dict()), "own.safetensors")
+    torch.save(net(4).state_dict(), "own.pth")
+    code, _, err = command("latency", "own.safetensors")
+    assert (code, "not written by dsd-bench" in err) == (1, True)
+    code, _, err = command("latency", "own.pth")
+    assert (code, "own.pth: is neither a run nor a file that" in err) == (2, True)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")

@@ -193,6 +193,15 @@ def test_an_exception_of_a_plugins_code_is_placed(known, tmp_path, monkeypatch):
     assert known.place(ValueError()) == ""
 
 
+def test_a_run_that_fails_in_a_plugin_says_where(monkeypatch):
+    from dsd_bench.experiment import runner
+
+    for place, said in (("a.py:4, of x", "(in a.py:4, of x; --debug shows"), ("", "looks like a bug")):
+        known = SimpleNamespace(place=lambda error, place=place: place)
+        monkeypatch.setattr(runner, "catalogue", lambda known=known: known)
+        assert said in str(runner.explain(ValueError("no"), runner.Settings()))
+
+
 def test_the_origin_is_the_implementing_file(known):
     origin = known.get("pruner", "magnitude").origin
     assert Path(origin) == Path(hookspecs.__file__).parent / "pruners" / "unstructured.py"

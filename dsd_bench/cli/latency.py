@@ -116,6 +116,8 @@ def _subject(words: tuple[str, ...], which: str, runs_dir: Path, data_dir: Path)
 
     files = [Path(word) for word in words if Path(word).suffix in FILES]
     runs = [word for word in words if Path(word).suffix not in FILES]
+    if other := next((word for word in runs if Path(word).is_file()), None):
+        raise UsageError(f"{other}: is neither a run nor a file that `dsd-bench export` writes")
     if len(runs) > 1:
         raise UsageError(f"{', '.join(runs)}: give one run, and files beside it")
     if not runs:

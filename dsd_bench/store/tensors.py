@@ -51,6 +51,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except (SafetensorError, OSError, ValueError) as error:
         raise DamagedFile(f"{path}: damaged: {error}") from None
     entry = metadata.get(ENTRY, "")
+    if not entry:
+        raise DamagedFile(f"{path}: damaged, or not written by dsd-bench: it has no checksum")
     found, text = entry[:64], entry[64:]
     if found != checksum(tensors, text):
         raise DamagedFile(f"{path}: damaged: its checksum does not fit its contents")
