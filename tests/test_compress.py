@@ -170,7 +170,7 @@ def test_lengths_that_were_asked_for_stay() -> None:
 
 
 def test_a_budget_that_is_too_short_says_what_would_do() -> None:
-    with pytest.raises(UsageError, match=r"not even .* 3 rounds of 1 epochs fit into 2 s.*about "):
+    with pytest.raises(UsageError, match=r"not even .* 3 rounds of 1 epoch fit into 2 s.*about "):
         fitting.fit(Asked("x", "mlp", budget=2.0), "given", PACES)
 
 

@@ -12,7 +12,7 @@ import click
 from dsd_bench.cli import reading
 from dsd_bench.cli.saying import say, say_json
 from dsd_bench.errors import UsageError
-from dsd_bench.reports.words import duration, parse_duration
+from dsd_bench.reports.words import duration, parse_duration, plural
 
 if TYPE_CHECKING:
     from dsd_bench.latency import Latency, Subject
@@ -82,8 +82,9 @@ def latency(
         for note in subject.notes:
             say(f"  {note}")
         bound = f", at most {duration(seconds)}" if seconds else ""
-        todo = f"{len(chosen)} backends and {len(sizes)} batch sizes{bound}"
-        say(f"{len(subject.models)} networks, {blocks} blocks for each of {todo}", err=True)
+        todo = f"{plural(len(chosen), 'backend')} and {plural(len(sizes), 'batch size')}{bound}"
+        many = plural(len(subject.models), "network")
+        say(f"{many}, {blocks} blocks for each of {todo}", err=True)
     found = measure(
         subject, chosen, sizes, threads=threads, device=device, blocks=blocks, budget=seconds,
         tell=lambda text: None if as_json else say(f"timing {text}", err=True),

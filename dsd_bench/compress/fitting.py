@@ -11,7 +11,7 @@ from dsd_bench.compress.starting import Asked
 from dsd_bench.costs.counting import Sizes
 from dsd_bench.costs.timing import Pace
 from dsd_bench.errors import UsageError
-from dsd_bench.reports.words import duration
+from dsd_bench.reports.words import duration, plural
 from dsd_bench.training.schedule import steps_per_epoch
 
 DENSE = {"given": 0, "tuned": 10, "fresh": 40}
@@ -41,8 +41,9 @@ class Lengths:
     @property
     def words(self) -> str:
         """Return it as a sentence."""
-        first = f"{self.dense_epochs} epochs for the original, then " if self.dense_epochs else ""
-        return f"{first}at most {self.rounds} rounds of {self.retrain_epochs} epochs"
+        dense, again = plural(self.dense_epochs, "epoch"), plural(self.retrain_epochs, "epoch")
+        first = f"{dense} for the original, then " if self.dense_epochs else ""
+        return f"{first}at most {plural(self.rounds, 'round')} of {again}"
 
 
 @dataclass(frozen=True)
