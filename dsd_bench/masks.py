@@ -342,8 +342,9 @@ def _comparable(scores: Mapping[str, Tensor], of: Mapping[str, Tensor]) -> dict[
 def _check(scores: Mapping[str, Tensor], of: Mapping[str, Tensor]) -> None:
     """Say which scores cannot be used, and why."""
     if not isinstance(scores, Mapping):
-        kind = type(scores).__name__
-        raise RunError(f"the scores are a {kind}; expected a dict of tensors by weights' names")
+        raise RunError(
+            f"the scores are a {type(scores).__name__}; expected a dict of tensors by weights' names"
+        )
     for name, some in of.items():
         if name not in scores:
             raise RunError(f"there are no scores for '{name}'")

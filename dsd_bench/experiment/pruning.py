@@ -36,8 +36,10 @@ def prune(pruner: Pruner, declared: Component, view: PruneView) -> Pruned:
             "Component(reconstructs=True)"
         )
     if not isinstance(answer.masks, Masks):
-        kind = type(answer.masks).__name__
-        raise RunError(f"it returned a {kind}; prune gives Masks (dsd_bench.masks), scores a dict")
+        raise RunError(
+            f"it returned a {type(answer.masks).__name__}; prune gives Masks (dsd_bench.masks), "
+            "scores a dict"
+        )
     _check_masks(answer.masks, view.masks, view.round)
     check_weights(answer.weights, view.model)
     return answer

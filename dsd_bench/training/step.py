@@ -308,8 +308,8 @@ def one_number(loss: object, of: Callable[..., Any]) -> Tensor:
         return loss
     shape = f" {tuple(loss.shape)}" if isinstance(loss, Tensor) else ""
     raise RunError(
-        f"{of.__qualname__} gave a {type(loss).__name__}{shape} as the loss; expected one number, "
-        "the mean over the images, as a tensor of shape ()"
+        f"{getattr(of, '__qualname__', of)} gave a {type(loss).__name__}{shape} as the loss; "
+        "expected one number, the mean over the images, as a tensor of shape ()"
     )
 
 
