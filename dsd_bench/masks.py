@@ -343,7 +343,8 @@ def _check(scores: Mapping[str, Tensor], of: Mapping[str, Tensor]) -> None:
     """Say which scores cannot be used, and why."""
     if not isinstance(scores, Mapping):
         raise RunError(
-            f"the scores are a {type(scores).__name__}; expected a dict of tensors by weights' names"
+            f"the scores are a {type(scores).__name__}; expected a dict of tensors by weights' "
+            "names"
         )
     for name, some in of.items():
         if name not in scores:

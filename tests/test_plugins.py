@@ -196,7 +196,7 @@ def test_an_exception_of_a_plugins_code_is_placed(known, tmp_path, monkeypatch):
 def test_a_run_that_fails_in_a_plugin_says_where(monkeypatch):
     from dsd_bench.experiment import runner
 
-    for place, said in (("a.py:4, of x", "(in a.py:4, of x; --debug shows"), ("", "looks like a bug")):
+    for place, said in (("a.py:4, of x", "(in a.py:4, of x; --debug"), ("", "looks like a bug")):
         known = SimpleNamespace(place=lambda error, place=place: place)
         monkeypatch.setattr(runner, "catalogue", lambda known=known: known)
         assert said in str(runner.explain(ValueError("no"), runner.Settings()))
