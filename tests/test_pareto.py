@@ -49,6 +49,13 @@ def test_one_significant_difference_is_enough() -> None:
     assert stands(numpy.tile(accuracies[:1], (2, 1)), [[0.5] * 6, [0.9] * 6]) == ["no", "yes"]
 
 
+@pytest.mark.parametrize("remaining", [(0.5, 0.1), (0.8, 0.64), (0.2621, 0.1074)])
+def test_a_sparsity_without_scatter_is_told_apart(remaining: tuple[float, float]) -> None:
+    """Rounding alone decided: the variance of equal values is 0, or nearly."""
+    accuracies = numpy.tile([0.80, 0.81, 0.79, 0.80, 0.82], (2, 1))
+    assert stands(accuracies, [[1 - share] * 5 for share in remaining]) == ["no", "yes"]
+
+
 def test_what_is_not_shown_is_perhaps() -> None:
     accuracies = [[0.82, 0.78, 0.84, 0.79, 0.83, 0.80], [0.79, 0.82, 0.78, 0.83, 0.77, 0.84]]
     sparsities = [[0.9, 0.8, 0.9, 0.8, 0.9, 0.9], [0.8, 0.9, 0.8, 0.9, 0.8, 0.9]]

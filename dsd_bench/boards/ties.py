@@ -23,6 +23,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dsd_bench.rounds import MARGIN
+
 if TYPE_CHECKING:
     from numpy import ndarray
     from numpy.random import Generator
@@ -68,6 +70,8 @@ def compare(
 ) -> Comparison:
     """Compare methods over the same seeds.
 
+    Two whose difference is the same in every seed, and above what the images give, differ.
+
     Args:
         accuracies: of the selected networks, (m, n) with n >= 2, in 0..1.
         differ: on how many test images each two methods differ (one right, the other wrong), over
@@ -80,9 +84,9 @@ def compare(
     count = len(accuracies)
     floor = differ / images**2
     means, errors = _statistics(accuracies, floor)
-    apart = numpy.divide(
-        numpy.abs(means), errors, out=numpy.zeros_like(errors), where=errors > 0
-    )  # no error: the same answers on all images
+    # no error: the same values in all seeds, or the same distance
+    apart = numpy.where(numpy.abs(means) > MARGIN, numpy.inf, 0.0)
+    numpy.divide(numpy.abs(means), errors, out=apart, where=errors > MARGIN)
     critical = _critical(accuracies, least) if count > 1 else 0.0
     return Comparison((means > 0) & (apart > critical), critical, errors)
 
