@@ -182,6 +182,17 @@ def test_two_seeds_cannot_tell(make, tmp_path):
     assert judged(path, reruns).verdict == "undecided"
 
 
+@pytest.mark.parametrize(("lost", "verdict"), [(0.003, "agrees"), (0.05, "contradicted")])
+def test_seeds_that_are_all_alike_do_not_make_three_images_false(make, tmp_path, lost, verdict):
+    runs = [make(config(seed), (0.9, 0.95, 1.0, 0.9, 0.8), images=1000) for seed in range(6)]
+    (path,) = submit(runs, tmp_path / "boards")
+    other = write_run(
+        tmp_path / "again", config(0), (0.9, 0.95, 1.0 - lost, 0.9, 0.8), images=1000,
+        plan=[plan(chip="AVX512")],
+    )  # fmt: skip
+    assert judged(path, [seed_of(other)]).verdict == verdict
+
+
 def test_other_plugin_code_is_another_condition(make, tmp_path):
     run = make(config(0), curve(0), images=1000, provenance=[code(**{"dsd-bench-x": "a"})])
     other = write_run(

@@ -224,14 +224,17 @@ def scatter(row: CheckedRow) -> dict[str, float | None]:
     """Return a bound of how far each figure of one seed moves between conditions, in 0..1.
 
     None for a single seed. For the selected round the seeds' variance is that within each round
-    that any of them selects, in the mean.
+    that any of them selects, in the mean. Neither is below what an image more or less in each of
+    the two runs gives, as seeds that are all right, or all at chance, say nothing of other
+    conditions.
     """
     curves = [entry.rounds.test_accuracy for entry in row.seeds]
     if len(curves) < 2:
         return dict.fromkeys(FIGURES)
+    least = math.sqrt(2) / row.seeds[0].samples.test
     shared = list(zip(*curves))
     chosen = {entry.best_round for entry in row.seeds if entry.best_round < len(shared)}
     within = [statistics.variance(shared[at]) for at in sorted(chosen)]
     means = statistics.variance([statistics.fmean(values) for values in zip(*shared)])
-    selected = math.sqrt(2 * statistics.fmean(within)) if within else None
-    return {SELECTED: selected, CURVE: math.sqrt(2 * means)}
+    selected = max(least, math.sqrt(2 * statistics.fmean(within))) if within else None
+    return {SELECTED: selected, CURVE: max(least, math.sqrt(2 * means))}
