@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import isotonic_regression
 
+from benchmarks.verdict_errors import scatter, wrong
 from dsd_bench.analysis import (
     CANNOT_TELL,
     DOUBLE_DESCENT,
@@ -182,6 +183,24 @@ def test_false_positives_of_flat_then_falling_curves(noise: float, most: float) 
         seen = draw.binomial(597, true) / 597
         found += judge(seen.tolist(), 597).verdict == DOUBLE_DESCENT
     assert found / trials <= most
+
+
+def test_one_seed_says_that_its_scatter_is_unknown() -> None:
+    told = "one seed does not tell how far trainings scatter"
+    assert judge([DIPPING], 10_000).reason.endswith(told)
+    assert judge([[0.7, 0.699, 0.7, 0.6]], 10_000).reason.endswith(told)
+    assert told not in judge([DIPPING] * 3, 10_000).reason
+    assert told not in judge([DIPPING], 300).reason  # which cannot tell anyway
+
+
+def test_what_is_wrong_of_one_seed_and_of_neighbours_that_move_together() -> None:
+    """What docs/analysis.md states of them."""
+    draw = numpy.random.default_rng(0)
+    lasting = scatter(draw, 2000, 0.02, "lasts")
+    assert lasting.std(axis=0) == pytest.approx(numpy.full(21, 0.02), rel=0.1)
+    assert numpy.corrcoef(lasting[:, 9], lasting[:, 10])[0, 1] == pytest.approx(0.6, abs=0.06)
+    assert wrong(draw, 60, "flat", 1, 597, 0.02) > 0.3
+    assert wrong(draw, 60, "flat", 5, 10_000, 0.01, "lasts") <= 0.1
 
 
 def test_a_real_dip_of_eight_points_is_found_with_three_seeds() -> None:

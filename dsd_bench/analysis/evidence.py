@@ -74,6 +74,8 @@ def judge(
     - *cannot tell*: everything else: too few seeds or test images, seeds that scatter too much, a
       curve without double descent that a stop rule cut short, an unknown size of the test set.
 
+    What one seed says holds for that training; the reason says so.
+
     Args:
         curves: for each seed its accuracies, round 0 first, equally long.
         n_test: images of the test set.
@@ -120,6 +122,8 @@ def _weigh(
         least = math.sqrt(2 * means[bottom] * (1 - means[bottom]) / n_test)
         limits = Limits(claim, 2 * noise * root, MATTERS)
         more = more_seeds(_depths(curves, means, found), least, limits)
+    if len(curves) == 1 and verdict != CANNOT_TELL:
+        reason = f"{reason}; one seed does not tell how far trainings scatter"
     return Evidence(verdict, reason, found, seeds, threshold, chance, noise, more)
 
 
