@@ -1,4 +1,4 @@
-"""How often is a curve without a dip called double descent: ``python -m benchmarks.verdict_errors``.
+"""How often are verdicts on double descent wrong: ``python -m benchmarks.verdict_errors``.
 
 Test curves are simulated that are flat, or flat and then falling, with a scatter of each training
 that rounds do not share, and seen through test images drawn anew. The scatter is equal in all
