@@ -88,7 +88,7 @@ class Wordless(StopCriterion):
 
 
 def test_a_stop_criterion_without_words_is_refused(tiny: Make, tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="^stop 'never' answers True; expected why to stop, in wor"):
+    with pytest.raises(RunError, match=r"^stop 'never' answers True; expected why to stop, in wor"):
         given(make_run(tiny(), tmp_path), stop=Wordless(Params())).follow()
 
 
