@@ -178,7 +178,7 @@ def _trained(
 def _waits(model: nn.Module, inputs: object, logits: Tensor) -> Tensor:
     """Draw from the GPU's own generator, then wait for the device."""
     dropped = functional.dropout(logits, 0.5)
-    float(dropped.sum())
+    float(dropped.detach().sum())
     return dropped
 
 
