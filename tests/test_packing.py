@@ -72,6 +72,23 @@ def test_the_first_run_says_how_many_fit_beside_it(pool: Any) -> None:
     assert notes[-1]["text"] == "device auto: a run takes 4.0 GB; 5 side by side"
 
 
+@pytest.mark.parametrize("beside", [True, False])
+def test_a_run_that_does_not_fit_beside_others_has_one_more_turn(pool: Any, beside: bool) -> None:
+    notes: list[Event] = []
+    found = pool(runs=2, notes=notes)
+    worker = found.workers[0]
+    if beside:
+        tell(found, worker, used=3.4, free=20)
+    short = {"event": "outcome", "status": "failed", "error": "out of memory", "transient": True}
+    for _ in range(2):
+        found.inbox.put((worker, {**short, "run_id": f"{0:016x}", "exit_code": 1}))
+        found._handle(timeout=0.1)
+    assert worker.jobs.count(f"{0:016x}") == 1 + beside
+    told = [note["text"] for note in notes if "run_id" in note]
+    assert told == ["out of memory; once more"] * beside
+    assert found.todo.outcomes[f"{0:016x}"].error == "out of memory"
+
+
 def test_workers_that_have_not_allocated_yet_are_counted(pool: Any) -> None:
     found = pool()
     tell(found, found.workers[0], used=3.4, free=20)

@@ -179,7 +179,10 @@ class _Pool:
         elif message["event"] == "tried":
             self._tried(message)
         elif message["event"] == "outcome":
-            self.todo.finish(Outcome(**{k: v for k, v in message.items() if k != "event"}))
+            outcome = Outcome(**{k: v for k, v in message.items() if k != "event"})
+            if self.todo.finish(outcome):
+                text = f"{outcome.error}; once more"
+                self.emit({"event": "note", "run_id": outcome.run_id, "text": text})
             worker.job = None
             # a worker that was told to stop, by whomever, takes no more runs
             worker.leaving = message["status"] == "interrupted"
@@ -190,7 +193,10 @@ class _Pool:
             self.emit(message)
 
     def _pack(self, worker: _Worker, memory: Memory) -> None:
-        """Start as many more workers on a GPU as its memory, the cores and the runs allow."""
+        """Start as many more workers on a GPU as its memory, the cores and the runs allow.
+
+        A run that then does not fit beside the others has another turn.
+        """
         worker.measured, device = True, worker.settings.device
         coming = sum(
             other.settings.device == device and not other.measured for other in self.workers
@@ -200,6 +206,7 @@ class _Pool:
         count = min(memory.more(coming), cores, runs)
         if self.settings.jobs is not None or self.stop.is_set() or count < 1:
             return
+        self.todo.allow(1)
         self._start(count, device)
         beside = sum(other.settings.device == device for other in self.workers)
         text = f"device {device}: a run takes {memory.each / 1e9:.1f} GB; {beside} side by side"

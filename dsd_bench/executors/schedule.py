@@ -47,6 +47,11 @@ class Queue:
                 return job
         return None
 
+    def allow(self, retries: int) -> None:
+        """Give every job at least so many turns more, from now on."""
+        for run_id, left in self._turns.items():
+            self._turns[run_id] = max(left, retries)
+
     def finish(self, outcome: Outcome) -> bool:
         """Note how a job ended; one that failed or was interrupted takes its students along.
 
