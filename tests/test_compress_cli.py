@@ -154,7 +154,10 @@ def test_a_dry_run_trains_nothing(command: Command, photos: Path, tmp_path: Path
     assert not (tmp_path / "compressed").exists()
 
 
-def test_what_is_said_in_the_terminal(command: Command, photos: Path) -> None:
+def test_what_is_said_in_the_terminal(
+    command: Command, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     code, out, _ = command("compress", "photos", *SHORT, *LENGTHS)
     assert code == 0
     lines = [line for line in out.splitlines() if not line.startswith(("  dsd-bench", "[seed"))]
@@ -396,7 +399,7 @@ def test_names_of_classes_cannot_steer_a_page(command: Command, tmp_path: Path) 
     pictures(tmp_path / "photos", names=("<b>bold", "x\u202ey"))
     done(command, "photos", *SHORT, *LENGTHS)
     card = (tmp_path / "compressed/model.safetensors.md").read_text()
-    assert "\n- 0: bee\n- 1: cat\n" in card
+    assert "\n- 0: \\<b\\>bold\n- 1: x\\\\u202ey\n" in card
     page = (tmp_path / "compressed/report.html").read_text()
     assert "<b>bold" not in page
     assert "&lt;b&gt;bold" in page
