@@ -3,7 +3,7 @@
     python benchmarks/record_runs.py RUN... [--to docs/recorded/runs]
     python benchmarks/record_runs.py --suite one-se --only "* / best" [--runs-dir runs] --to FOLDER
 
-The second records the finished runs of a suite's small scale, without their teachers. Everything
+The second records the finished runs of a suite (``--scale``), without their teachers. Everything
 that reads runs reads these: ``dsd-bench table fig1 --scale cpu --runs-dir docs/recorded/runs``,
 ``replay``, ``analyze``, ``report``. Runs that are there already stay as they are, unless the same
 rounds come with more metrics; other numbers under the same id are refused.
@@ -19,7 +19,7 @@ from pathlib import Path
 from dsd_bench.store.files import write_atomic
 from dsd_bench.store.runs import finished, load_run
 from dsd_bench.suites.cells import cells
-from dsd_bench.suites.schema import find_suite, read_suite
+from dsd_bench.suites.schema import Scale, find_suite, read_suite
 
 RECORDED = Path("docs/recorded/runs")
 TEXTS = ("config.json", "rounds.jsonl", "correct.jsonl", "provenance.jsonl")
@@ -56,9 +56,9 @@ def measured(run: Path) -> set[str]:
     return {f"metrics/{path.name}" for path in (run / "metrics").glob("*.jsonl")}
 
 
-def of_suite(name: str, only: Sequence[str], runs_dir: Path) -> list[Path]:
-    """Return the finished runs of a suite's small scale, those of the cells that ``only`` names."""
-    found = cells(read_suite(find_suite(name)), "small", only=only)
+def of_suite(name: str, only: Sequence[str], runs_dir: Path, scale: Scale = "small") -> list[Path]:
+    """Return the finished runs of a suite, those of the cells that ``only`` names."""
+    found = cells(read_suite(find_suite(name)), scale, only=only)
     paths = [runs_dir / config.run_id for cell in found for config in cell.configs]
     return [path for path in paths if finished(path)]
 
@@ -68,13 +68,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", nargs="*", type=Path)
     parser.add_argument("--suite", action="append", default=[], help="runs of this suite")
+    parser.add_argument("--scale", choices=["small", "cpu"], default="small", help="of the suites")
     parser.add_argument("--only", action="append", default=[], help="only its cells that fit")
     parser.add_argument("--runs-dir", type=Path, default=Path("runs"), help="where those lie")
     parser.add_argument("--to", type=Path, default=RECORDED)
     given = parser.parse_args()
     runs = [*given.runs]
     for name in given.suite:
-        runs += of_suite(name, given.only, given.runs_dir)
+        runs += of_suite(name, given.only, given.runs_dir, given.scale)
     new = sum(record(run, given.to) for run in runs)
     print(f"{new} new, {len(runs) - new} known: {given.to}")
     return 0
