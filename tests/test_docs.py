@@ -375,3 +375,14 @@ def test_runs_are_recorded_once_and_never_overwritten(tiny_run: Any, tmp_path: P
     (run / "result.json").unlink()
     with pytest.raises(SystemExit, match="not finished"):
         record(run, place)
+
+
+def test_peaks_behind_a_dip_by_hand() -> None:
+    from benchmarks.peaks import told
+
+    curves = [[0.5, 0.4, 0.6, 0.5], [0.5, 0.3, 0.7, 0.5]]  # t(0.975, 1) = 12.706, error 5 points
+    assert told(curves) == (
+        "dense 50.0 (0), bottom 35.0 (1), peak 65.0 (2), last 50.0 (3); "
+        "peak - dense 15.0 (-48.5 to 78.5), last - peak -15.0 (-78.5 to 48.5)"
+    )
+    assert told([[0.5, 0.6], [0.5, 0.7]]) == "dense 50.0, no dip"
