@@ -14,11 +14,11 @@ from rich.console import Console
 
 from dsd_bench import RunConfig
 from dsd_bench.cli import estimating
-from dsd_bench.cli.estimating import Estimate, ask_first, estimate, left_of, light
+from dsd_bench.cli.estimating import Estimate, ask_first, estimate, light
 from dsd_bench.executors import Settings
 from dsd_bench.executors.planning import Planned, plan
 from dsd_bench.reports.words import size_word
-from dsd_bench.suites.costs import Budget, Expected
+from dsd_bench.suites.costs import Budget, Expected, curves_left
 
 Command = Callable[..., tuple[int, str, str]]
 TinyRun = Callable[..., dict[str, Any]]
@@ -95,7 +95,7 @@ def costs_of(planned: list[Planned], seconds: float | None) -> Budget:
 def test_runs_side_by_side_share_the_time(tiny: Make, tmp_path: Path) -> None:
     planned = planned_of(tiny, tmp_path)
     found = estimate(planned, costs_of(planned, 60.0), Settings(jobs=2))
-    assert found == Estimate(9, 30, 90.0, 3000, 2, False)
+    assert found == Estimate(9, 30, 90.0, 3000, 2, 3, 3, False)
     assert found.words == (
         "9 trainings; 30 MACs; about 1 min 30 s, 2 runs side by side; about 3.0 kB on disk"
     )
@@ -109,18 +109,48 @@ def test_a_stop_rule_makes_it_at_most(tiny: Make, tmp_path: Path) -> None:
     assert estimate(planned, costs_of(planned, 1.0), Settings()).words.startswith("at most 9 trai")
 
 
+def left(config: RunConfig, **options: Any) -> tuple[int | None, float | None]:
+    """Return trainings and seconds that are left of a run of 60 s."""
+    planned = plan([config], Path("runs"), **options)
+    found = estimate(planned, costs_of(planned, 60.0), Settings())
+    return found.trainings, found.seconds
+
+
 def test_rounds_that_are_there_are_not_trained_again(tiny_run: TinyRun, tiny: Make) -> None:
     (entry,) = tiny_run()["runs"]
-    (item,) = plan([tiny()], Path("runs"))
-    assert left_of(item) == 0.0
+    assert left(tiny()) == (0, 0.0)
     (Path(entry["path"]) / "result.json").unlink()
-    (item,) = plan([tiny()], Path("runs"))
-    assert left_of(item) == 0.0  # three of three rounds
+    assert left(tiny()) == (0, 0.0)  # three of three rounds
     rows = Path(entry["path"]) / "rounds.jsonl"
     rows.write_text(rows.read_text().splitlines(keepends=True)[0])
-    assert left_of(item) == pytest.approx(4 / 6)
-    (item,) = plan([tiny()], Path("runs"), force=True)
-    assert left_of(item) == 1.0
+    assert left(tiny()) == (2, pytest.approx(60 * 4 / 6))
+    assert left(tiny(), force=True) == (3, 60.0)
+
+
+def test_nor_are_rounds_of_another_run_of_the_curve(tiny_run: TinyRun, tiny: Make) -> None:
+    (entry,) = tiny_run()["runs"]
+    assert left(tiny(choose="one-se")) == (0, 0.0)
+    assert left(tiny(rounds=5)) == (0, pytest.approx(60 * 6 / 12))  # costs_of counts 3 trainings
+    assert left(tiny(choose="one-se", metric=["ece"])) == (3, 60.0)  # which nobody recorded
+    assert left(tiny(choose="one-se"), force=True) == (3, 60.0)
+    assert left(tiny(seed=1)) == (3, 60.0)
+    (Path(entry["path"]) / "config.json").write_text("{}")
+    assert left(tiny(choose="one-se")) == (3, 60.0)
+
+
+def test_a_curve_that_runs_share_counts_once(tiny: Make, tmp_path: Path) -> None:
+    choosers = ("best", "one-se", "max-drop:0.01")
+    configs = [tiny(seed=seed, choose=word) for word in choosers for seed in (0, 1)]
+    planned = plan(configs, tmp_path)
+    costs = costs_of(planned, 60.0)
+    found = estimate(planned, costs, Settings(jobs=8))
+    assert found == Estimate(6, 20, 60.0, 6000, 2, 2, 6, False)
+    assert found.words.startswith("6 trainings of 2 curves, which the runs share; 20 MACs; about")
+    assert costs.words(curves_left(planned)) == (
+        "expected: 20 MACs, 2 min 0 s of training one run after another"
+    )
+    apart = plan(configs, tmp_path, force=True)  # each begins anew
+    assert estimate(apart, costs, Settings(jobs=8)).trainings == 18
 
 
 @pytest.mark.parametrize(

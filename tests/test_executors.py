@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,55 @@ def test_a_failure_costs_only_its_dependents() -> None:
     assert drain(queue) == []
     assert [o.status for o in queue.results()] == ["failed", "failed", "failed", "done"]
     assert queue.results()[1].error == "its teacher t did not finish"
+
+
+def on(curve: str, *names: str) -> list[Job]:
+    return [replace(job(name), curve=curve) for name in names]
+
+
+def test_of_one_curve_one_job_is_at_work() -> None:
+    queue = Queue([*on("c", "a", "b", "never"), *on("d", "e"), *on("", "f", "g")], retries=1)
+    assert queue.abreast == 4
+    assert drain(queue) == ["a", "e", "f", "g"]
+    queue.finish(Outcome("f", "done"))
+    assert drain(queue) == []
+    queue.finish(Outcome("a", "done"))
+    assert (drain(queue), queue.abreast) == (["b"], 3)
+    assert queue.finish(Outcome("b", "failed", "killed", exit_code=1, transient=True))
+    assert drain(queue) == ["b"]  # it has another turn, in its place
+    queue.finish(Outcome("b", "failed", "killed", exit_code=1, transient=True))
+    assert drain(queue) == ["never"]  # whoever failed holds nobody up
+    for name in ("never", "e", "g"):
+        queue.finish(Outcome(name, "done"))
+    assert [one.status for one in queue.results()] == ["done", "failed", *["done"] * 4]
+    assert (queue.abreast, queue.unfinished) == (0, 0)
+
+
+def test_students_wait_for_teacher_and_curve() -> None:
+    students = [replace(job(name, "t"), curve="c") for name in ("s", "s2")]
+    queue = Queue([*students, replace(job("t"), curve="c")])
+    assert drain(queue) == ["t"]
+    queue.finish(Outcome("t", "done"))
+    assert drain(queue) == ["s"]
+    queue.finish(Outcome("s", "done"))
+    assert drain(queue) == ["s2"]
+
+
+def test_a_curve_is_trained_once_side_by_side(tiny: Make, tmp_path: Path) -> None:
+    told: list[dict[str, Any]] = []
+    choosers = ("best", "one-se", "max-drop:0.01")
+    configs = [tiny(seed=seed, choose=word) for seed in (0, 1) for word in choosers]
+    finished = execute(configs, tmp_path / "shared", Settings(jobs=2), emit=told.append)
+    assert [one.outcome.status for one in finished] == ["done"] * 6
+    rounds = [(event["run_id"], event["row"]["round"]) for event in told if "row" in event]
+    firsts = (configs[0].run_id, configs[3].run_id)
+    assert sorted(rounds) == sorted((run_id, at) for run_id in firsts for at in range(3))
+    for config in configs:
+        execute([config], tmp_path / config.run_id, Settings(), executor="inline")
+        alone = tmp_path / config.run_id / config.run_id
+        for name in ("rounds.jsonl", "best.safetensors"):
+            there = tmp_path / "shared" / config.run_id / name
+            assert there.read_bytes() == (alone / name).read_bytes(), name
 
 
 def sent(number: int) -> None:

@@ -151,6 +151,36 @@ def test_what_another_holds_is_left_to_it(tiny: Make, tmp_path: Path) -> None:
         assert path == tmp_path / sorted(ids)[0]
 
 
+def test_of_one_curve_one_run_is_taken(tiny: Make, tmp_path: Path) -> None:
+    choosers = ("best", "one-se", "max-drop:0.01")
+    one, *_ = written([tiny(choose=word) for word in choosers], tmp_path)
+    (other,) = written([tiny(seed=1)], tmp_path)
+    pool = Pool(tmp_path)
+    assert (pool.left, pool.abreast) == (4, 2)
+    with locked(tmp_path / one / "lock"), pool.taken() as path, pool.taken() as second:
+        assert (path, second) == (tmp_path / other, None)
+    told: list[dict[str, Any]] = []
+    outcomes = work(pool, Settings(), told.append, lambda: False)
+    assert [one.status for one in outcomes] == ["done"] * 4
+    assert sum(event["event"] == "round" for event in told) == 2 * 3
+
+
+def test_of_two_that_are_as_quick_one_goes_on(
+    tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = sorted(written([tiny(choose=w) for w in ("best", "one-se")], tmp_path))
+
+    def taken_beside(other: str) -> str | None:
+        """Return what is taken while another worker takes ``other``, unseen by the first look."""
+        pool, looks = Pool(tmp_path), [False]
+        monkeypatch.setattr(pool, "_held", lambda run_id: looks.pop() if looks else True)
+        with locked(tmp_path / other / "lock"), pool.taken() as path:
+            return path.name if path else None
+
+    assert taken_beside(second) == first
+    assert taken_beside(first) is None
+
+
 def test_a_failed_teacher_costs_its_students_only(tiny: Make, tmp_path: Path) -> None:
     student, other = tiny(reg="kd:teacher=dense"), tiny(seed=7)
     written([student, other], tmp_path)

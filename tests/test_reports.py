@@ -739,6 +739,22 @@ def test_an_ended_run_has_nothing_left() -> None:
     assert progress.seconds_left == 0.0
 
 
+def test_epochs_of_a_curve_count_once_whoever_trains_them() -> None:
+    first, second, clock = run_of(), run_of(1), Clock()
+    jobs = [replace(one, curve="c") for one in jobs_of(first, second)]
+    progress = Progress(jobs, configs_of(first, second), clock)
+    progress.handle(event(first, "started", resumed_from_round=None))
+    clock.now = 10.0
+    progress.handle(training(first, 0, 100, 200))
+    assert progress.share == pytest.approx(100 / 1200)
+    assert progress.seconds_left == pytest.approx(110.0)
+    progress.handle(event(first, "round", row=first.rows[0]))
+    progress.handle(event(first, "finished", result=DONE))  # a stop rule ended it
+    progress.handle(event(second, "started", resumed_from_round=1, rows=second.rows[:1]))
+    assert progress.share == pytest.approx(200 / 1200)
+    assert progress.seconds_left == pytest.approx(1000 * 10 / 200)
+
+
 def test_rounds_to_a_target_sparsity_are_estimated() -> None:
     config = config_of(protocol={"rounds": None, "target_sparsity": 0.36})
     assert planned_rounds(config) == 2

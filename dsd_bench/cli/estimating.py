@@ -14,7 +14,6 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from dsd_bench.config.training import planned_epochs
 from dsd_bench.config.words import build_component
 from dsd_bench.costs import COPIES, ROUNDS, macs_word
 from dsd_bench.errors import DsdError, UsageError
@@ -25,8 +24,7 @@ from dsd_bench.plugins import catalogue
 from dsd_bench.reports.progress import planned_rounds
 from dsd_bench.reports.standing import free_bytes, weigh
 from dsd_bench.reports.words import duration, plural, size_word
-from dsd_bench.store.runs import load_run
-from dsd_bench.suites.costs import Budget, budget
+from dsd_bench.suites.costs import Budget, budget, curves_left, rounds_done
 
 LONG = 4 * 3600.0
 """Seconds from which a person at a terminal is asked first."""
@@ -42,7 +40,7 @@ SPARING = (
 
 @dataclass(frozen=True)
 class Estimate:
-    """What is left to do, all runs together; None where it cannot be known.
+    """What is left to do, all runs together, each curve once; None where it cannot be known.
 
     Attributes:
         trainings: those that are left.
@@ -50,6 +48,8 @@ class Estimate:
         seconds: from start to end, runs side by side.
         bytes: that the run folders will take, about.
         side_by_side: runs at once.
+        curves: that are to be trained; runs that share one take its rounds over.
+        runs: that are not finished.
         at_most: whether stop rules may end runs earlier.
     """
 
@@ -58,6 +58,8 @@ class Estimate:
     seconds: float | None
     bytes: int | None
     side_by_side: int
+    curves: int
+    runs: int
     at_most: bool
 
     @property
@@ -65,34 +67,14 @@ class Estimate:
         """Return the same as a sentence."""
         parts = [f"{'at most ' if self.at_most else ''}{plural(self.trainings or 0, 'training')}"]
         parts = parts if self.trainings is not None else ["trainings unknown beforehand"]
+        if self.curves < self.runs:
+            parts[0] += f" of {plural(self.curves, 'curve')}, which the runs share"
         parts += [f"{macs_word(self.macs)} MACs"] if self.macs is not None else []
         if self.seconds is not None:
             at_once = f", {self.side_by_side} runs side by side" if self.side_by_side > 1 else ""
             parts.append(f"about {duration(self.seconds)}{at_once}")
         parts += [f"about {size_word(self.bytes)} on disk"] if self.bytes is not None else []
         return "; ".join(parts)
-
-
-def rounds_done(item: Planned) -> int:
-    """Return how many rounds of a planned run are there; 0 where they cannot be read."""
-    if not (item.job.path / "rounds.jsonl").exists() or item.job.fresh:
-        return 0
-    try:
-        return len(load_run(item.job.path).rows)
-    except UsageError:
-        return 0
-
-
-def left_of(item: Planned) -> float:
-    """Return the share of a run's epochs that is still to be trained, 0..1."""
-    if item.reused:
-        return 0.0
-    config = item.config.to_json()
-    rounds, done = planned_rounds(config), rounds_done(item)
-    if rounds is None or not done:
-        return 1.0
-    epochs = [planned_epochs(config, round) for round in range(rounds + 1)]
-    return max(0.0, 1.0 - sum(epochs[:done]) / max(1, sum(epochs)))
 
 
 def estimate(planned: Sequence[Planned], costs: Budget, settings: Settings) -> Estimate:
@@ -104,33 +86,31 @@ def estimate(planned: Sequence[Planned], costs: Budget, settings: Settings) -> E
         settings: where and how they will run.
     """
     todo = [item for item in planned if not item.reused]
-    found = [costs.of(item.job.run_id) for item in todo]
-    shares = [left_of(item) for item in todo]
-    trainings = [None if one.trainings is None else one.trainings for one in found]
-    done = sum(map(rounds_done, todo))
-    seconds = _sum([one.seconds for one in found], shares)
-    at_once = min(settings.jobs or slots(len(todo), settings.threads), len(todo)) if todo else 1
+    left = curves_left(planned)
+    at_once = min(settings.jobs or slots(len(left), settings.threads), len(left)) if left else 1
+    each = [curve.seconds(costs) for curve in left]
+    seconds = _sum(each)
     if seconds is not None:
-        longest = max((s * (one.seconds or 0) for s, one in zip(shares, found)), default=0.0)
-        seconds = max(seconds / max(at_once, 1), longest)
-    total, macs = _sum(trainings), _sum([one.macs for one in found], shares)
-    size = _sum([one.bytes for one in found])
+        seconds = max(seconds / max(at_once, 1), *(one or 0.0 for one in each), 0.0)
+    trainings = _sum([curve.trainings(costs) for curve in left])
+    macs = _sum([curve.macs(costs) for curve in left])
+    size = _sum([costs.of(item.job.run_id).bytes for item in todo])
     return Estimate(
-        trainings=None if total is None else max(0, int(total) - done),
+        trainings=None if trainings is None else int(trainings),
         macs=None if macs is None else int(macs),
         seconds=seconds,
         bytes=None if size is None else int(size),
         side_by_side=at_once,
+        curves=len(left),
+        runs=len(todo),
         at_most=any(item.config.stop.name != "never" for item in todo),
     )
 
 
-def _sum(values: Sequence[float | None], shares: Sequence[float] | None = None) -> float | None:
-    """Return the sum, each value times its share; None if one is not known."""
+def _sum(values: Sequence[float | None]) -> float | None:
+    """Return the sum; None if one is not known."""
     known = [value for value in values if value is not None]
-    if len(known) < len(values):
-        return None
-    return math.fsum(value * share for value, share in zip(known, shares or [1.0] * len(known)))
+    return math.fsum(known) if len(known) == len(values) else None
 
 
 def disk_needed(planned: Sequence[Planned], costs: Budget, keep: Keep | None) -> int:

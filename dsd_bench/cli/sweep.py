@@ -37,7 +37,7 @@ from dsd_bench.executors.planning import Planned, plan, prepare_folders
 from dsd_bench.reports.standing import free_bytes
 from dsd_bench.reports.words import open_console, plural, size_word
 from dsd_bench.suites.cells import Cell, cells
-from dsd_bench.suites.costs import Budget, budget
+from dsd_bench.suites.costs import Budget, budget, curves_left
 from dsd_bench.suites.schema import Suite, find_suite, read_suite
 
 Chosen = list[tuple[str, Suite, list[Cell]]]
@@ -144,7 +144,7 @@ def _print_plan(
     text += f"{len(to_run)} to run ({plural(teachers, 'teacher')} among them)"
     console.print(Text(text))
     if to_run:
-        console.print(Text(costs.words([item.job.run_id for item in to_run])))
+        console.print(Text(costs.words(curves_left(to_run))))
     console.print()
 
 

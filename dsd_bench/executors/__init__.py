@@ -33,6 +33,8 @@ class Job:
         needs: ids of the jobs that must be done first (teachers).
         label: what people call it.
         fresh: whether to begin anew even if it was finished (``--force``).
+        curve: id of the curve that it trains (``curve_id``), whose other runs' rounds it begins
+            with; empty if it trains all its rounds itself.
     """
 
     run_id: str
@@ -40,6 +42,7 @@ class Job:
     needs: tuple[str, ...] = ()
     label: str = ""
     fresh: bool = False
+    curve: str = ""
 
 
 def check_here(

@@ -143,8 +143,8 @@ class _Pool:
 
     def _side_by_side(self) -> int:
         """How many runs to have at once on the CPU."""
-        unfinished = self.todo.unfinished
-        return min(self.settings.jobs or slots(unfinished, self.settings.threads), unfinished)
+        abreast = self.todo.abreast
+        return min(self.settings.jobs or slots(abreast, self.settings.threads), abreast)
 
     def _start(self, count: int, device: str | None = None) -> None:
         for _ in range(count):
@@ -202,7 +202,7 @@ class _Pool:
             other.settings.device == device and not other.measured for other in self.workers
         )
         cores = available_cores() // self.settings.threads - len(self.workers)
-        runs = self.todo.unfinished - len(self.workers)
+        runs = self.todo.abreast - len(self.workers)
         count = min(memory.more(coming), cores, runs)
         if self.settings.jobs is not None or self.stop.is_set() or count < 1:
             return
@@ -236,7 +236,7 @@ class _Pool:
             self.on_cpu = True
             self._start(self._side_by_side() - 1)
             return
-        wanted = min(self.settings.jobs or count, self.todo.unfinished)
+        wanted = min(self.settings.jobs or count, self.todo.abreast)
         if message["count"] > 1:
             first.settings = replace(first.settings, device=f"{kind}:0")
         for index in range(1, wanted):

@@ -73,7 +73,8 @@ def plan(
         needs = tuple(dict.fromkeys(teacher.run_id for teacher in teachers(config)))
         fresh = force and run_id in wanted
         name = named.get(run_id) or method(config)
-        job = Job(run_id, path, needs, name, fresh)
+        curve = "" if fresh else config.curve_id
+        job = Job(run_id, path, needs, name, fresh, curve)
         done = not fresh and run_id in there and finished(path)
         planned[run_id] = Planned(config, job, run_id not in wanted, done)
 

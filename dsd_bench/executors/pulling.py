@@ -3,6 +3,9 @@
 The folder is the only truth: there is no server, and any number of workers on any hosts that see it
 may come and go. What a run needs (its teachers) is in its ``config.json``; who is at work on it is
 in its lock; what became of earlier attempts is in its ``attempts.jsonl``.
+
+Of the runs of one curve one is taken at a time, as the others begin with its rounds. Two workers
+that take two of them in the same instant both train: that costs time and changes no number.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from dsd_bench.errors import DsdError, Locked, UsageError
 from dsd_bench.executors import Emit, Outcome, Settings
 from dsd_bench.executors.planning import teachers
 from dsd_bench.store import attempts
-from dsd_bench.store.locks import LOCK, Watch, locked
+from dsd_bench.store.locks import LOCK, Watch, holder, locked
 from dsd_bench.store.reading import read_json
 from dsd_bench.store.runs import failure, finished, stored_ids
 
@@ -38,11 +41,13 @@ class Candidate:
     Attributes:
         path: its folder.
         needs: ids of the runs that must be done first.
+        curve: id of the curve that it trains.
         watch: what was seen of whoever holds it.
     """
 
     path: Path
     needs: tuple[str, ...]
+    curve: str
     watch: Watch = field(default_factory=lambda: Watch(1.5 * LONGEST_POLL))
 
 
@@ -65,6 +70,8 @@ class Pool:
         self.failed: dict[str, str] = {}
         self._only = None if only is None else set(only)
         self._left: dict[str, Candidate] = {}
+        self._curves: dict[str, set[str]] = {}
+        """The runs that are or were left, by their curve."""
         self._turn: deque[str] = deque()
         """Those of them that have not had their turn since the folder was looked at."""
         self._done: set[str] = set()
@@ -74,6 +81,11 @@ class Pool:
     def left(self) -> int:
         """Number of runs that are not at their end, whoever is at work on them."""
         return len(self._left)
+
+    @property
+    def abreast(self) -> int:
+        """How many of the runs that are left can be at work together, teachers aside."""
+        return len({candidate.curve for candidate in self._left.values()})
 
     @property
     def done(self) -> int:
@@ -134,17 +146,31 @@ class Pool:
             candidate = self._left.get(run_id)
             if candidate is None or not all(map(self._finished, candidate.needs)):
                 continue
-            path = candidate.path
+            path, others = candidate.path, self._curves[candidate.curve] - {run_id}
+            if any(map(self._held, others)):
+                continue
             try:
                 held.enter_context(locked(path / LOCK, _busy, watch=candidate.watch))
-                if self._still_to_do(path):
+                if not self._still_to_do(path):
+                    held.close()
+                    self.settle(run_id)
+                elif any(self._held(other) for other in others if other < run_id):
+                    held.close()  # somebody was as quick, and one of us has to go on
+                else:
                     yield path
-                held.close()
-                self.settle(run_id)
+                    held.close()
+                    self.settle(run_id)
             except Locked:
                 continue
             except DsdError as error:
                 self._give_up(run_id, str(error))
+
+    def _held(self, run_id: str) -> bool:
+        """Whether somebody is at work on a run that is left, as far as its lock tells."""
+        if run_id not in self._left:
+            return False
+        found = holder(self._left[run_id].path / LOCK)
+        return found is not None and found.alive is not False
 
     def _still_to_do(self, path: Path) -> bool:
         """Whether a run that is held now is neither done nor given up."""
@@ -158,7 +184,8 @@ class Pool:
             self.failed[run_id] = str(error)
         else:
             needs = tuple(dict.fromkeys(teacher.run_id for teacher in teachers(config)))
-            self._left[run_id] = Candidate(path, needs)
+            self._left[run_id] = Candidate(path, needs, config.curve_id)
+            self._curves.setdefault(config.curve_id, set()).add(run_id)
 
     def _give_up(self, run_id: str, why: str) -> None:
         self.failed[run_id] = why

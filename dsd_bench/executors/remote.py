@@ -89,9 +89,9 @@ class RemoteExecutor(Executor):
     """Base of executors that start workers elsewhere.
 
     A subclass says how many workers it may have (:attr:`most`), starts them (:meth:`start`) and
-    counts them (:meth:`standing`). The rest is done here: no more workers than unfinished runs,
-    only those that are missing, following the runs by their folders, new workers for those that
-    left.
+    counts them (:meth:`standing`). The rest is done here: no more workers than runs that can
+    be at work together, only those that are missing, following the runs by their folders, new
+    workers for those that left.
 
     Attributes:
         lasting: whether workers outlive this process. If so, ``execute`` returns when they are
@@ -167,7 +167,7 @@ class RemoteExecutor(Executor):
             crew = Crew.of(jobs, settings)
             self._tell_lost(crew, emit)
             standing = self.standing(crew)
-            if standing.all >= min(self.most, pool.left):
+            if standing.all >= min(self.most, pool.abreast):
                 emit({"event": "note", "text": f"{standing}; no more are needed"})
             self._fill(crew, pool, standing, emit)
             if settings.wait or not self.lasting:
@@ -184,7 +184,7 @@ class RemoteExecutor(Executor):
 
     def _fill(self, crew: Crew, pool: Pool, standing: Standing, emit: Emit) -> None:
         """Start the workers that are missing."""
-        missing = min(self.most, pool.left) - standing.all
+        missing = min(self.most, pool.abreast) - standing.all
         if missing > 0:
             self.start(crew, missing, emit)
 

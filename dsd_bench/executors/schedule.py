@@ -1,4 +1,8 @@
-"""Which job may start next: teachers before students, a failure costs only its dependents."""
+"""Which job may start next: teachers before students, a failure costs only its dependents.
+
+Of the jobs of one curve only one is at work at a time: the next then begins with its rounds,
+instead of training the same beside it.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +35,10 @@ class Queue:
         for run_id, needs in self._unmet.items():
             for need in needs:
                 self._students.setdefault(need, []).append(run_id)
+        self._curves: dict[str, str] = {}
+        """The job that is at work on each curve."""
+        self._behind: dict[str, list[int]] = {}
+        """Places of the jobs that wait for it, by curve."""
         self._ready = [place for place, job in enumerate(self.jobs) if not self._unmet[job.run_id]]
         for job in self.jobs:
             if finished(job.path) and not job.fresh:
@@ -39,12 +47,16 @@ class Queue:
     def next(self) -> Job | None:
         """Return the first job whose needs are met, which is running then; None if there is none.
 
-        None also while others run whose students are left.
+        None also while others run whose students are left, or whose curve the others share.
         """
         while self._ready:
             job = self.jobs[heapq.heappop(self._ready)]
-            if job.run_id not in self.outcomes:
-                return job
+            if job.run_id in self.outcomes:
+                continue
+            if job.curve and self._curves.setdefault(job.curve, job.run_id) != job.run_id:
+                self._behind.setdefault(job.curve, []).append(self._place[job.run_id])
+                continue
+            return job
         return None
 
     def allow(self, retries: int) -> None:
@@ -58,6 +70,7 @@ class Queue:
         Returns:
             whether it has another turn instead.
         """
+        self._let_go(self.jobs[self._place[outcome.run_id]])
         if outcome.transient and self._turns[outcome.run_id]:
             self._turns[outcome.run_id] -= 1
             heapq.heappush(self._ready, self._place[outcome.run_id])
@@ -76,6 +89,13 @@ class Queue:
                 self.finish(Outcome(student, outcome.status, error, exit_code=code))
         return False
 
+    def _let_go(self, job: Job) -> None:
+        """Let another job have the curve that ``job`` was at work on."""
+        if self._curves.get(job.curve) == job.run_id:
+            del self._curves[job.curve]
+            for place in self._behind.pop(job.curve, ()):
+                heapq.heappush(self._ready, place)
+
     def interrupt(self) -> None:
         """Mark every job that has not ended as interrupted."""
         for job in self.jobs:
@@ -86,6 +106,12 @@ class Queue:
     def unfinished(self) -> int:
         """Number of jobs without an outcome."""
         return len(self.jobs) - len(self.outcomes)
+
+    @property
+    def abreast(self) -> int:
+        """How many of the jobs without an outcome can be at work together, teachers aside."""
+        left = (job for job in self.jobs if job.run_id not in self.outcomes)
+        return len({job.curve or job.run_id for job in left})
 
     def results(self) -> list[Outcome]:
         """Return the outcomes in the jobs' order."""

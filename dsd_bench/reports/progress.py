@@ -161,21 +161,30 @@ class Progress:
     @property
     def share(self) -> float | None:
         """Epochs behind us as a share of all, 0..1; None if the rounds of a run are open."""
-        planned = [run.epochs_planned for run in self.runs.values()]
-        known = [epochs for epochs in planned if epochs is not None]
-        if len(known) < len(planned) or not sum(known):
+        if self._epochs is None or not self._epochs[1]:
             return None
-        return min(1.0, sum(run.epochs_done for run in self.runs.values()) / sum(known))
+        return min(1.0, self._epochs[0] / self._epochs[1])
 
     @property
     def seconds_left(self) -> float | None:
         """Estimate from the epochs done since the start; None while too little is known."""
-        states = list(self.runs.values())
-        trained = sum(run.epochs_trained for run in states)
+        trained = sum(run.epochs_trained for run in self.runs.values())
         if self.share is None or trained < _ENOUGH or self.elapsed < _SETTLED:
             return None
-        left = sum((run.epochs_planned or 0) - run.epochs_done for run in states)
-        return max(0, left) * self.elapsed / trained
+        assert self._epochs is not None
+        return max(0, self._epochs[1] - self._epochs[0]) * self.elapsed / trained
+
+    @property
+    def _epochs(self) -> tuple[float, float] | None:
+        """Epochs that are done and planned; those of a curve count once, whoever trains them."""
+        curves: dict[str, tuple[float, float]] = {}
+        for run in self.runs.values():
+            planned, key = run.epochs_planned, run.job.curve or run.job.run_id
+            if planned is None:
+                return None
+            done, most = curves.get(key, (0.0, 0.0))
+            curves[key] = (max(done, run.epochs_done), max(most, planned))
+        return sum(done for done, _ in curves.values()), sum(most for _, most in curves.values())
 
 
 def _start(run: RunState, resumed_from: int | None, rows: Sequence[Mapping[str, Any]]) -> None:

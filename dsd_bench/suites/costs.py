@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from dsd_bench.config.run import RunConfig
+from dsd_bench.config.training import planned_epochs
 from dsd_bench.costs import macs_word
+from dsd_bench.errors import UsageError
 from dsd_bench.executors import Settings
 from dsd_bench.executors.planning import Planned
+from dsd_bench.reports.progress import planned_rounds
 from dsd_bench.reports.words import duration, plural
+from dsd_bench.store.curves import curves_in
+from dsd_bench.store.runs import load_run
 
 
 @dataclass(frozen=True)
@@ -51,17 +58,97 @@ class Budget:
         """Return one run's."""
         return self.costs[run_id]
 
-    def words(self, run_ids: Sequence[str]) -> str:
-        """Write the sum over ``run_ids``, saying how many are unknown."""
-        chosen = [self.costs[run_id] for run_id in run_ids]
-        known = [cost.macs for cost in chosen if cost.macs is not None]
-        text = f"expected: {macs_word(sum(known))} MACs" if known else "expected MACs: unknown"
+    def words(self, curves: Sequence[CurveLeft]) -> str:
+        """Write the sum over what is left, saying of how many runs it is unknown."""
+        macs = [curve.macs(self) for curve in curves]
+        known = [value for value in macs if value is not None]
+        text = f"expected: {macs_word(int(sum(known)))} MACs" if known else "expected MACs: unknown"
         if self.timed:
-            seconds = sum(cost.seconds or 0.0 for cost in chosen)
+            seconds = math.fsum(curve.seconds(self) or 0.0 for curve in curves)
             text += f", {duration(seconds)} of training one run after another"
-        if len(known) < len(chosen):
-            text += f"; not known of {plural(len(chosen) - len(known), 'run')}"
-        return text
+        unknown = sum(len(one.items) for one, value in zip(curves, macs) if value is None)
+        return text + (f"; not known of {plural(unknown, 'run')}" if unknown else "")
+
+
+@dataclass(frozen=True)
+class CurveLeft:
+    """A curve that is still to be trained: once, however many runs take its rounds.
+
+    Attributes:
+        items: those runs; they record the same metrics, so that any of them can train it for all.
+        done: rounds that are there, of whichever run.
+    """
+
+    items: tuple[Planned, ...]
+    done: int
+
+    def trainings(self, costs: Budget) -> int | None:
+        """Return how many trainings are left; None if that cannot be known."""
+        found = _most(costs.of(item.job.run_id).trainings for item in self.items)
+        return None if found is None else max(0, int(found) - self.done)
+
+    def macs(self, costs: Budget) -> float | None:
+        """Return the MACs that are left; None if they cannot be known."""
+        return _most(self._left(item, costs.of(item.job.run_id).macs) for item in self.items)
+
+    def seconds(self, costs: Budget) -> float | None:
+        """Return the seconds that are left; None if they cannot be known."""
+        return _most(self._left(item, costs.of(item.job.run_id).seconds) for item in self.items)
+
+    def _left(self, item: Planned, whole: float | None) -> float | None:
+        if whole is None or not self.done:
+            return whole
+        return whole * share_left(item.config.to_json(), self.done)
+
+
+def curves_left(planned: Iterable[Planned]) -> list[CurveLeft]:
+    """Return what is to be trained for those of the ``planned`` runs that are not finished."""
+    groups: dict[tuple[str, ...], list[Planned]] = {}
+    for item in planned:
+        if not item.reused:
+            key = (item.job.curve or item.job.run_id, *sorted(item.config.metrics))
+            groups.setdefault(key, []).append(item)
+    return [CurveLeft(tuple(items), rounds_there(items[0])) for items in groups.values()]
+
+
+def rounds_done(item: Planned) -> int:
+    """Return how many rounds a planned run has itself; 0 where they cannot be read."""
+    return 0 if item.job.fresh else _rounds(item.job.path, set())
+
+
+def rounds_there(item: Planned) -> int:
+    """Return how many rounds a planned run goes on from, its own or another run's of its curve."""
+    if not item.job.curve:
+        return rounds_done(item)
+    names = {item.job.run_id, *curves_in(item.job.path.parent).of(item.job.curve)}
+    wanted = set(item.config.metrics)
+    return max(_rounds(item.job.path.parent / name, wanted) for name in names)
+
+
+def _rounds(path: Path, metrics: set[str]) -> int:
+    """Return how many rounds a run has, if ``metrics`` were recorded."""
+    if not (path / "rounds.jsonl").exists():
+        return 0
+    try:
+        found = load_run(path)
+    except UsageError:
+        return 0
+    return len(found.rows) if metrics <= set(found.config.get("metrics", ())) else 0
+
+
+def share_left(config: Mapping[str, Any], done: int) -> float:
+    """Return the share of a run's epochs that follow its first ``done`` rounds, 0..1."""
+    rounds = planned_rounds(config)
+    if rounds is None:
+        return 1.0
+    epochs = [planned_epochs(config, round) for round in range(rounds + 1)]
+    return max(0.0, 1.0 - sum(epochs[:done]) / max(1, sum(epochs)))
+
+
+def _most(values: Iterable[float | None]) -> float | None:
+    """Return the largest; None if one is not known."""
+    found = [*values]
+    return None if None in found else max(value for value in found if value is not None)
 
 
 def budget(planned: Sequence[Planned], calibrate: Settings | None = None) -> Budget:
