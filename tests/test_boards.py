@@ -493,8 +493,8 @@ def test_the_numbers_of_a_line_are_the_closed_forms(make, boards):
     tests = [(0.5, 0.2, 0.6, 0.1), (0.5, 0.3, 0.7, 0.1), (0.6, 0.4, 0.8, 0.1)]
     submit([make(config(seed, rounds=3), test) for seed, test in enumerate(tests)], boards)
     board = board_of(boards)
-    place, label, seeds, accuracy, low_high, tied, sparsity, count, macs, again, front = cells(
-        board, "rows/"
+    place, label, seeds, accuracy, low_high, tied, sparsity, count, work, macs, again, front = (
+        cells(board, "rows/")
     )
     assert front == ""  # too few seeds
     half = 4.302652729911275 * 10 / math.sqrt(3)  # t(0.975, 2) from tables
@@ -506,6 +506,7 @@ def test_the_numbers_of_a_line_are_the_closed_forms(make, boards):
     assert good == "70.00 at 36.00"
     assert (depth, dip) == ("23.33", "double descent")  # mean curve 53.33, 30, 70, 10
     assert macs == "1.28 k of 2.00 k (64.00 %)"
+    assert work == "700.00 M"  # 1000 images of 2000 MACs, 200 + 3 x 50 epochs
     assert label.startswith("[magnitude](rows/magnitude-")
 
 
@@ -590,7 +591,7 @@ def test_every_number_selected_on_test_is_marked(make, boards):
     assert "(selected on test)" in board.splitlines()[2]
     marked = cells(board, "rows/")
     found = [place for place, cell in enumerate(marked) if cell.endswith("†")]
-    assert found == [3, 4, 6, 8]
+    assert found == [3, 4, 6, 9]
     assert marked[3] == "75.50 ± 0.71†"
     assert all("%†" in text for text in board.splitlines() if ": run `" in text)
     overview = (boards / "README.md").read_text()
@@ -864,7 +865,7 @@ def test_a_board_says_whose_seed_splits_the_data(make, tmp_path):
 @pytest.mark.parametrize(
     ("value", "text"),
     [(999, "999"), (1e3, "1.00 k"), (8830, "8.83 k"), (999_994, "999.99 k"), (1e6, "1.00 M"),
-     (1e9, "1.00 G"), (2.5e12, "2500.00 G")],
+     (1e9, "1.00 G"), (2.5e12, "2.50 T"), (1.1e15, "1.10 P")],
 )  # fmt: skip
 def test_large_numbers_have_units(value, text):
     assert amount(value) == text

@@ -337,7 +337,7 @@ def test_a_heartbeat_counts_as_dead_after_the_missed_beats_and_not_before(
         looks += 1
         assert looks < 10**5
     assert looks == pytest.approx(locks.BEAT * locks.MISSED / locks.PAUSE, abs=1)
-    seldom, began = Candidate(tmp_path, ()).watch, clock[0]
+    seldom, began = Candidate(tmp_path, (), "").watch, clock[0]
     while not seldom.died(handle):
         clock[0] += LONGEST_POLL
     assert clock[0] - began <= locks.BEAT * locks.MISSED + LONGEST_POLL  # the first look is no beat

@@ -21,7 +21,7 @@ def percent(value: float) -> str:
 
 def amount(value: float) -> str:
     """Write a large number with three digits at least, such as ``8.83 k``."""
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+    for unit, size in (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if value >= size:
             return f"{value / size:.2f} {unit}"
     return f"{value:.0f}"

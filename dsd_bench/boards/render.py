@@ -165,12 +165,13 @@ def _board_table(ranking: Ranking, track: Track) -> list[str]:
         "tied with the best",
         f"sparsity %{on_test}",
         "trainings",
-        f"MACs{on_test}",
+        "training MACs",
+        f"MACs an image{on_test}",
         "run again",
         "front",
     )
     body = [_board_line(line, ranking.seeds, mark) for line in ranking.lines]
-    return table(names, "rllrrlrrrll", body)
+    return table(names, "rllrrlrrrrll", body)
 
 
 def _front(ranking: Ranking) -> list[str]:
@@ -198,6 +199,7 @@ def _board_line(line: Line, seeds: Sequence[int], mark: str) -> list[str]:
         "yes" if line.tied else "",
         percent(told.sparsity) + mark,
         _trainings(told),
+        _training_macs(told),
         _macs(told, mark),
         _again(line.outcome),
         "" if line.front in (None, "no") else line.front,
@@ -280,6 +282,13 @@ def _trainings(told: BoardSummary) -> str:
     return f"{own} + {told.teacher_trainings}" if told.teacher_trainings else own
 
 
+def _training_macs(told: BoardSummary) -> str:
+    own = NOTHING if told.training_macs is None else amount(told.training_macs)
+    if told.teacher_macs is None:
+        return f"{own} + ?"
+    return f"{own} + {amount(told.teacher_macs)}" if told.teacher_macs else own
+
+
 def _macs(told: BoardSummary, mark: str) -> str:
     if told.macs_effective is None or not told.macs_dense:
         return NOTHING
@@ -298,8 +307,11 @@ def _legend(ranking: Ranking, track: Track) -> list[str]:
         *([f"- Where a name says nothing else: {escape(words)}."] if words else []),
         f"- Test accuracy: of the model of the round that is best on {part}{other}; mean ± sample "
         "standard deviation over seeds. The interval is Student's, over seeds, for one method.",
-        "- Sparsity, MACs (effective of dense, per image): means of those selected models.",
+        "- Sparsity, MACs an image (effective of dense): means of those selected models.",
         "- Trainings: mean, the dense one included; + the teacher's as configured, where known.",
+        "- Training MACs: of their forward passes, pruned weights too, as a GPU computes them (a "
+        "backward pass takes about twice as many); + the teacher's, *?* where the row does not "
+        "tell.",
         "- Run again: how many seeds somebody has run again from the row alone (`dsd-bench "
         "verify`), and what came out: *same*, every number, or *within x*: on another processor or "
         "torch, where numbers move; x points too much would have shown with 95 %. What it is not: "

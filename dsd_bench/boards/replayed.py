@@ -17,6 +17,7 @@ from dsd_bench.analysis import Evidence, Spread, mean_curve, phase_of, phases, s
 from dsd_bench.analysis.evidence import DOUBLE_DESCENT
 from dsd_bench.boards.ranking import Line
 from dsd_bench.boards.schema import BoardRow, SeedResult
+from dsd_bench.boards.spent import epochs_of
 from dsd_bench.choosers.builtin import register_choosers
 from dsd_bench.components import Component
 from dsd_bench.config.run import canonical
@@ -151,7 +152,8 @@ def methods_of(lines: Sequence[Line]) -> list[Method]:
     found: dict[str, Method] = {}
     for row, evidence in ((line.row, line.summary.evidence) for line in lines if replayable(line)):
         score = f"{row.track.selection}_accuracy"
-        curves = tuple(Curve(entry, score, _epochs(row)) for entry in _whole(row))
+        epochs = epochs_of(row.track, row.method)
+        curves = tuple(Curve(entry, score, epochs) for entry in _whole(row))
         same = canonical(row.method.model_dump(mode="json", exclude={"chooser"}))
         if same not in found:
             found[same] = Method(row, evidence, curves)
@@ -165,12 +167,6 @@ def replayable(line: Line) -> bool:
 
 def _whole(row: BoardRow) -> Iterator[SeedResult]:
     return (entry for entry in row.seeds if entry.stopped_by in WHOLE)
-
-
-def _epochs(row: BoardRow) -> tuple[float, float] | None:
-    told = [row.track.schedule.get(name) for name in ("dense_epochs", "retrain_epochs")]
-    known = [float(value) for value in told if isinstance(value, int | float)]
-    return (known[0], known[1] + row.method.redense_epochs) if len(known) == 2 else None
 
 
 @dataclass(frozen=True)

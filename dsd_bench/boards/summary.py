@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from dsd_bench.analysis import Evidence, Spread, judge, spread
 from dsd_bench.analysis.evidence import Verdict
 from dsd_bench.boards.schema import BoardRow, CheckedRow, CheckedSeed, Rounds
+from dsd_bench.boards.spent import own_macs, teachers_macs
 from dsd_bench.stopping import below
 
 LEVEL = 0.95
@@ -46,6 +47,9 @@ class BoardSummary:
         loss: mean test loss (cross-entropy) of the selected models; None if unmeasured.
         trainings: mean number of trainings, the dense one included, the teacher's not.
         teacher_trainings: of all teachers, as configured; None if that does not tell.
+        training_macs: forward MACs of a run's trainings, dense, mean over the seeds; None if
+            the row does not tell.
+        teacher_macs: the same of all teachers; None if the row does not tell, 0 without any.
         macs_effective, macs_dense: mean of the selected models, per image; None if unmeasured.
     """
 
@@ -62,6 +66,8 @@ class BoardSummary:
     loss: float | None
     trainings: float
     teacher_trainings: int | None
+    training_macs: float | None
+    teacher_macs: float | None
     macs_effective: float | None
     macs_dense: float | None
 
@@ -88,6 +94,8 @@ def summarise(row: BoardRow) -> BoardSummary:
         loss=_mean([curve.test_loss[at] for curve, at in zip(curves, best)]),
         trainings=statistics.fmean(len(curve.sparsity) for curve in curves),
         teacher_trainings=_teachers(row),
+        training_macs=own_macs(row),
+        teacher_macs=teachers_macs(row),
         macs_effective=_mean([curve.macs_effective[at] for curve, at in zip(curves, best)]),
         macs_dense=_mean([curve.macs_dense[at] for curve, at in zip(curves, best)]),
     )
