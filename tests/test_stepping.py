@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,11 +14,16 @@ from torch.nn import functional
 
 from dsd_bench import RunConfig
 from dsd_bench.errors import RunError
+from dsd_bench.executors import Settings
+from dsd_bench.executors.planning import plan, prepare_folders
+from dsd_bench.experiment.runner import run_folder
 from dsd_bench.masks import Masks
 from dsd_bench.optimizers.sgd import SGD
 from dsd_bench.params import Params
 from dsd_bench.plugins import catalogue
 from dsd_bench.regularizers import Regularizer, TrainingView
+from dsd_bench.store.reading import read_json
+from dsd_bench.training import cuda_graph as graphing
 from dsd_bench.training import device
 from dsd_bench.training import step as stepping
 from dsd_bench.training.cuda_graph import WARM, GraphedStep, cuda_graph
@@ -509,3 +515,44 @@ def test_without_torch_s_engine_the_plain_call_gives_the_same_bits(
         grads.append([p.grad.clone() for p in model.parameters()])  # type: ignore[union-attr]
     assert stepping._engine is None
     assert all(torch.equal(a, b) for a, b in zip(*grads, strict=True))
+
+
+def test_a_run_without_graphs_is_the_same_when_resumed(
+    tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failed capture must not choose the optimiser of later rounds: a resumed run fails anew."""
+    made = device.make_context
+
+    def pretended(*given: Any) -> device.ComputeContext:
+        context = made(*given)
+        context.change("pretended", engine="graph")
+        return context
+
+    def refused(run: Any, generators: Any) -> Any:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(device, "make_context", pretended)
+    monkeypatch.setattr(graphing, "cuda_graph", refused)
+    config = tiny(epochs=5, rounds=3)
+    written = {}
+    for name in ("whole", "resumed"):
+        rounds: list[Any] = []
+        (item,) = plan([config], tmp_path / name)
+        prepare_folders([item], tmp_path / name)
+
+        def heard(event: dict[str, Any], rounds: list[Any] = rounds) -> None:
+            rounds.extend([event] if event["event"] == "round" else [])
+
+        def stopping(name: str = name, rounds: list[Any] = rounds) -> bool:
+            return name == "resumed" and len(rounds) == 2
+
+        first = run_folder(item.job.path, Settings(), heard, stopping)
+        assert first.status == ("done" if name == "whole" else "interrupted")
+        if name == "resumed":
+            assert run_folder(item.job.path, Settings(), heard, lambda: False).status == "done"
+        plans = read_json(item.job.path / "result.json")["plan"]
+        assert "eager" in {one["engine"] for one in plans}
+        written[name] = [
+            (item.job.path / file).read_bytes() for file in ("rounds.jsonl", "best.safetensors")
+        ]
+    assert written["resumed"] == written["whole"]

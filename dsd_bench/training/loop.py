@@ -93,8 +93,7 @@ class Training:
         self.cursor = Cursor(before=list(before))
         self.epochs, self.ended = self.phase.epochs, False
         self.batch = min(setup.protocol.batch_size, len(self.train))
-        graph = setup.context.plan.engine == "graph"
-        self.optimizer = make_stepping(setup.optimizer, model, setup.protocol, graph)
+        self.optimizer = make_stepping(setup.optimizer, model, setup.protocol, setup.recorded)
         self.transform = self._stream("transform")
         self.generators = [
             self._stream("regularizer", index, active.name)
@@ -115,7 +114,7 @@ class Training:
             changing=changing,
         )
         self.step: Callable[..., None] = self.stepper
-        if graph:
+        if setup.context.plan.engine == "graph":
             self.step = GraphedStep(self.stepper, setup.context, self.generators)
         self._updates: tuple[int, ...] = ()
         if goal is not None and setup.updater is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +61,15 @@ class TrainingSetup:
     schedule: Schedule
     regularizers: Sequence[ActiveRegularizer] = ()
     updater: ActiveUpdater | None = None
+
+    @cached_property
+    def recorded(self) -> bool:
+        """Whether optimisers are of the kind that a graph can hold, which rounds otherwise.
+
+        Asked when the first training begins, and the same for the whole run: also where no graph
+        can be made then, as a run that is resumed learns that anew.
+        """
+        return self.context.plan.engine == "graph"
 
     @property
     def stateful(self) -> dict[str, Stateful]:
