@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from dsd_bench import load_runs
 from dsd_bench.errors import DamagedFile, UsageError
 from dsd_bench.store.checkpoint import Checkpoint
 from dsd_bench.store.folder import CHECKPOINT, RunFolder
-from dsd_bench.store.reading import parse_object, read_json, read_rows, read_toml
+from dsd_bench.store.reading import large, parse_object, read_json, read_rows, read_toml
 from dsd_bench.store.runs import StoredRun, load_run
 from dsd_bench.store.tensors import read_tensors, write_tensors
 
@@ -46,6 +47,27 @@ BAD_JSON = {
     "bom": '\ufeff{"a": 1}',
 }
 """No file of JSON may hold these."""
+
+
+LONG = {
+    "digits in a text": f'{{"a": "{"1" * 500_000}x"}}',
+    "a key twice among many": "{" + "".join(f'"{n}": 1, ' for n in range(200_000)) + '"7": 1}',
+}
+"""Texts at which a look that is not linear takes minutes."""
+
+
+@pytest.mark.parametrize("text", LONG.values(), ids=LONG.keys())
+def test_long_texts_are_read_at_once(text: str) -> None:
+    began = time.perf_counter()
+    with suppress(ValueError):
+        parse_object(text)
+    large(text, 20, 3)
+    assert time.perf_counter() - began < 10
+
+
+def test_a_key_that_is_there_twice_stays_on_its_line() -> None:
+    with pytest.raises(ValueError, match=r"the key '\\n::x::\\x1b' is there twice"):
+        parse_object('{"\\n::x::\\u001b": 1, "\\n::x::\\u001b": 2}')
 
 
 @pytest.mark.parametrize("text", BAD_JSON.values(), ids=BAD_JSON.keys())

@@ -13,12 +13,13 @@ import os
 import re
 import stat
 import tomllib
+from collections import Counter
 from collections.abc import Iterable
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-from dsd_bench.errors import UsageError
+from dsd_bench.errors import UsageError, plain
 
 MOST_BYTES = 64 * 2**20
 """Longest file that is read as text."""
@@ -32,6 +33,8 @@ MOST_ROW_NUMBER = 1e100
 """Largest number in a row: its square, and sums of squares, are finite."""
 
 _ALIKE = bytes.maketrans(b"123456789E", b"000000000e")
+_NUMBER_ENDS = frozenset((b"", *(bytes((byte,)) for byte in b".e,]} \t\n\r\f\v")))
+"""What follows the digits of a number's whole part in JSON; empty at the end of the text."""
 _CONTAINERS = (dict, list)
 _FLAT = frozenset((str, int, float, bool, type(None)))
 
@@ -176,7 +179,11 @@ def large(text: str, digits: int, exponent: int) -> bool:
         digits: how many digits before the point make a number large.
         exponent: how many digits of a positive exponent do.
     """
-    return any(pattern.search(_alike(text)) for pattern in _large(digits, exponent))
+    alike = _alike(text)
+    powers, runs = _large(digits, exponent)
+    if powers.search(alike):
+        return True
+    return any(alike[run.end() : run.end() + 1] in _NUMBER_ENDS for run in runs.finditer(alike))
 
 
 @lru_cache(maxsize=1)
@@ -187,10 +194,10 @@ def _alike(text: str) -> bytes:
 
 @cache
 def _large(digits: int, exponent: int) -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
-    ends = rb"(?=[\s,\]}]|\Z)"
+    """Return what large exponents are, and runs of many digits; each is passed but once."""
     return (
-        re.compile(b"e" + b"0" * exponent + b"0*" + ends),
-        re.compile(b"0" * digits + rb"0*(?:[.e]|" + ends + b")"),
+        re.compile(b"e" + b"0" * exponent + rb"0*(?=[\s,\]}]|\Z)"),
+        re.compile(b"0" * digits + b"0*"),
     )
 
 
@@ -207,9 +214,8 @@ def _refuse_constant(word: str) -> None:
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key '{_short(twice)}' is there twice")
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"the key '{plain(_short(twice))}' is there twice")
     return value
 
 
