@@ -617,6 +617,129 @@ def built_ins(row: Row, draw: random.Random) -> Row:
     return consistent(row)
 
 
+@kind
+def foreign_teachers(row: Row, draw: random.Random) -> Row | None:
+    """Teachers that have seen other data than their students, as no run's have."""
+    teachers = [part["teacher"] for part in row["config"]["regularizers"] if part.get("teacher")]
+    if not teachers:
+        return None
+    teacher, act = draw.choice(teachers), draw.randrange(4)
+    if act == 0:
+        teacher["config"]["data_seed"] += draw.choice([1, 7, 2**31])
+    elif act == 1:
+        teacher["config"]["fingerprint"] = draw.choice(["sha256:00", "", "x"])
+    elif act == 2:
+        teacher["config"]["dataset"]["params"]["val_size"] = draw.choice([100.0, 0.5])
+    else:
+        teacher["config"]["seed"] = draw.choice([-1, -(2**40), 2**31, 2**60])
+    teacher["run_id"] = RunConfig.model_validate(teacher["config"]).run_id
+    return consistent(row)
+
+
+@kind
+def unknown_versions(row: Row, draw: random.Random) -> Row:
+    """Built-in components of versions that are not yet, of which nothing could be checked."""
+    config = row["config"]
+    parts = [("regularizer", one) for one in config["regularizers"]]
+    parts += [(name, config[name]) for name in (*SINGLE, *LATER) if config.get(name)]
+    chosen = draw.choice([part for name, part in parts if built_in(name, part["name"])])
+    chosen["version"] = draw.choice([3, 7, 10**9])
+    if chosen is config["pruner"]:
+        for entry in row["seeds"]:
+            rounds = entry["rounds"]
+            most = rounds["nonzero"][0]
+            rounds["nonzero"] = [most - 5 * n for n in range(len(rounds["nonzero"]))]
+            rounds["sparsity"] = [1 - count / most for count in rounds["nonzero"]]
+            rounds["macs_effective"] = rounds["macs_dense"]
+    return consistent(row)
+
+
+@kind
+def local_places(row: Row, draw: random.Random) -> Row:
+    """A data set with where its files lie: on whose machine?"""
+    params = {"path": draw.choice(["/etc", "/", "../../x", "//host/share", "~"])}
+    version = draw.choice([1, 2])
+    row["config"]["dataset"] = {"name": "imagefolder", "version": version, "params": params}
+    return consistent(row)
+
+
+@kind
+def long_configurations(row: Row, draw: random.Random) -> Row:
+    """Parameters of a plugin's component as long as a book, with ids that fit them."""
+    part, act = row["config"]["pruner"], draw.randrange(4)
+    part["name"] = "mine"
+    if act == 0:
+        part["params"]["note"] = draw.choice("a1\u00e9") * draw.choice([501, 40_000])
+    elif act == 1:
+        part["params"] |= {f"key{n}": n for n in range(20_000)}
+    elif act == 2:
+        part["params"]["k" * draw.choice([101, 3000])] = 1
+    else:
+        other = {"name": "other", "version": 1, "params": {"weight": 0.5}}
+        row["config"]["regularizers"] = [other] * 3000
+    return consistent(row)
+
+
+# -- numbers that contradict others
+
+
+@kind
+def losses(row: Row, draw: random.Random) -> Row:
+    """Losses below what the wrong images alone give; columns that not all rounds have."""
+    rounds, act = a_seed(row, draw)["rounds"], draw.randrange(4)
+    part = draw.choice(["train", "val", "test"])
+    values, accuracies = rounds[f"{part}_loss"], rounds[f"{part}_accuracy"]
+    wrong = [n for n, accuracy in enumerate(accuracies) if accuracy < 0.99]
+    if act < 2 and wrong:
+        place = draw.choice(wrong)
+        values[place] = draw.choice([0.0, 0.5]) * (1 - accuracies[place])
+    elif act == 2:
+        rounds["entropy"] = [0.5] * len(values)
+        rounds["entropy"][draw.randrange(len(values))] = None
+    else:
+        values[draw.randrange(len(values))] = None
+    return row
+
+
+@kind
+def costs(row: Row, draw: random.Random) -> Row | None:
+    """Costs that grow while weights only go, or that some rounds lack."""
+    if not built_in("pruner", row["method"]["pruner"]["name"]) or row["method"].get("updater"):
+        return None
+    rounds = a_seed(row, draw)["rounds"]
+    effective, dense = rounds["macs_effective"], rounds["macs_dense"]
+    act, place = draw.randrange(3), draw.randrange(1, len(effective))
+    if act == 0:
+        effective[0] = draw.choice([0, 1, dense[0] - 1])
+    elif act == 1:
+        effective[place] = draw.choice([effective[place - 1] + 1, dense[0]])
+        if place == 1:
+            effective[place - 1] = effective[place] - 1
+    else:
+        effective[place] = None
+    return row
+
+
+@kind
+def floods(row: Row, draw: random.Random) -> Row | str:
+    """Texts at which a look that is not linear, or a message for each mistake, takes minutes."""
+    entry, act = a_seed(row, draw), draw.randrange(5)
+    if act == 0:
+        entry["hardware"]["cpu"] = draw.choice("18") * 400_000 + "x"
+    elif act == 1:
+        text = encode_any(row)
+        many = "".join(f'"{n}": 1, ' for n in range(100_000))
+        return text.replace('"schema": 2', f'{many}"7": 1, "schema": 2')
+    elif act == 2:
+        entry["rounds"][draw.choice(sorted(entry["rounds"]))] = ["x"] * 1_000_000
+    elif act == 3:
+        row["mixed"] = ["x"] * 500_000
+    else:
+        key = draw.choice(["plan", "code", "teachers"])
+        entry[key] = (entry[key] or [entry["run_id"]]) * 20_000
+    return row
+
+
 # -- where a row lies
 
 

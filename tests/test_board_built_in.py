@@ -42,6 +42,20 @@ MAX_DROP = part("max-drop", drop=0.01)
         ({"updater": part("none")}, "config.updater: 'none' is what runs do that name none"),
         ({"optimizer": part("adam")}, "config.optimizer: 'adam' is what runs do that name none"),
         ({"schedule": part("step")}, "config.schedule: 'step' is what runs do that name none"),
+        ({"chooser": {**MAX_DROP, "version": 2}}, "version: 2, but 'max-drop' here has 1; upgrade"),
+        (
+            {"dataset": {**part("imagefolder", path="/etc"), "version": 1}},
+            "config.dataset.params.path: says where data lie",
+        ),
+        (
+            {"regularizers": [kd(data_seed=7)]},
+            "config.regularizers.0.teacher.config.data_seed: not its student's",
+        ),
+        (
+            {"regularizers": [kd(fingerprint="sha256:7")]},
+            "config.regularizers.0.teacher.config.fingerprint: not its student's",
+        ),
+        ({"regularizers": [kd(-1, data_seed=0)]}, "config.regularizers.0.teacher.config.seed: -1 is no"),
         ({"chooser": {**MAX_DROP, "version": 0}}, "config.chooser.version: 0, but versions begin"),
         ({"chooser": part("max-drop", drop=1.5)}, "config.chooser.params.drop: Input should be"),
         ({"chooser": part("max-drop", drop="0.5")}, 'params.drop: "0.5", which runs have as 0.5'),
@@ -69,11 +83,15 @@ def test_what_no_run_has_is_told(changes: Any, says: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "chooser",
-    [part("mine", anything=[1]), {**part("max-drop", drop=7), "version": 2}, MAX_DROP, None],
+    "changes",
+    [
+        {"chooser": part("mine", anything=[1])},
+        {"chooser": MAX_DROP},
+        {"stop": {**part("patience", patience=0), "version": 1}},
+        {},
+    ],
 )
-def test_of_other_components_and_versions_nothing_is_known(chooser: Any) -> None:
-    changes = {"chooser": chooser} if chooser else {}
+def test_of_other_components_and_older_versions_nothing_is_known(changes: Any) -> None:
     assert list(misstated(config(0, **changes))) == []
 
 

@@ -240,7 +240,7 @@ def test_two_seeds_cannot_change_places(row: Path) -> None:
         ),
         (PATIENT, (0.7, 0.75), "patience", "stopped_by: 'patience'"),
         (PATIENT, DIP[::-1][:1] + DIP[3:4], "nothing-left", None),
-        ({**part("patience"), "version": 99}, (0.7, 0.75), "patience", None),
+        ({**part("patience"), "version": 1}, (0.7, 0.75), "patience", None),
         (part("mine"), (0.7, 0.75), "mine", None),
         (part("mine"), (0.7, 0.75), "yours", "stopped_by: 'yours'"),
         (stop_rule("target", sparsity=0.35), (0.7, 0.6, 0.6), "target", None),
@@ -316,6 +316,7 @@ def test_the_pruners_own_counts_are_right_to_the_last_weight(
             "nonzero": count,
             "sparsity": 1 - count / counts[0],
             "sparsity_per_layer": dict.fromkeys(sizes, 0.5),
+            "macs_dense": counts[0],
             "macs_effective": count,
         }
         for line, count in zip((run.path / "rounds.jsonl").read_text().splitlines(), counts)

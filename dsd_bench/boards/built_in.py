@@ -35,7 +35,23 @@ def misstated(config: RunConfig, at: str = "config") -> Iterator[str]:
         inner = f"{at}.regularizers.{place}"
         yield from (f"{inner}{text}" for text in _component("regularizer", link))
         if link.teacher:
-            yield from misstated(link.teacher.config, f"{inner}.teacher.config")
+            teacher, inner = link.teacher.config, f"{inner}.teacher.config"
+            yield from (f"{inner}.{text}" for text in other_data(teacher, config))
+            yield from misstated(teacher, inner)
+
+
+def other_data(teacher: RunConfig, student: RunConfig) -> Iterator[str]:
+    """Yield why a teacher may have been trained on its student's test images, or is no run."""
+    pairs = {
+        "data_seed": (teacher.data_seed, student.data_seed),
+        "dataset": (teacher.dataset.placeless(), student.dataset.placeless()),
+        "fingerprint": (teacher.fingerprint, student.fingerprint),
+    }
+    for key, (its, own) in pairs.items():
+        if its != own:
+            yield f"{key}: not its student's; both see the same split"
+    if not 0 <= teacher.seed < 2**31:
+        yield f"seed: {teacher.seed} is no seed"
 
 
 def built_in(kind: str, name: str) -> Component | None:
@@ -71,6 +87,12 @@ def _component(kind: str, part: ComponentConfig) -> Iterator[str]:
         yield f": '{part.name}' is what runs do that name none; a configuration leaves it out"
         return
     component = built_in(kind, part.name)
+    if component and part.version > component.version:
+        yield f".version: {part.version}, but '{part.name}' here has {component.version}; upgrade"
+    fields = component.params.model_fields if component else {}
+    for key in part.params.keys() & fields.keys():
+        if field_extra(fields[key]).get("place"):
+            yield f".params.{key}: says where data lie, which a row does not"
     if component is None or component.version != part.version:
         return
     if isinstance(part, PrunerConfig) and part.at_initialisation != component.at_initialisation:

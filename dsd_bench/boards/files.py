@@ -23,12 +23,14 @@ from dsd_bench.store.reading import MOST_DIGITS, large, parse_object, read_text
 
 MOST_NUMBER = 1e38
 """About the largest that fp32 knows; nothing that is measured or configured is beyond it."""
+MOST_BYTES = 8 * 2**20
+"""Longer than any file of a board: 50 seeds of 500 rounds have 7 MB."""
 _DEEP = "\n" + " " * 30
 """Rows are nested half as deep."""
 
 
 def odd(text: str) -> bool:
-    """Whether :func:`_absurd` must look at what a JSON text holds.
+    """Whether :func:`absurd` must look at what a JSON text holds.
 
     So it is of every text with a number beyond :data:`MOST_NUMBER`, or with a character that may be
     refused, and of few others.
@@ -48,7 +50,7 @@ def parse(value: str | Mapping[str, Any], where: str) -> BoardRow:
     except ValueError as error:
         raise UsageError(f"{where}: not JSON: {error}") from None
     if not isinstance(value, str) or odd(value):
-        collect([f"{where}: {text}" for text in _absurd(body, "")])
+        collect([f"{where}: {text}" for text in absurd(body, "")])
     schema = body.get("schema")
     if schema not in (OLD_SCHEMA, SCHEMA) or isinstance(schema, bool):
         raise UsageError(f"{where}: schema: no row of schema {OLD_SCHEMA} or {SCHEMA}")
@@ -60,16 +62,16 @@ def parse(value: str | Mapping[str, Any], where: str) -> BoardRow:
     return row
 
 
-def _absurd(value: Any, key: str) -> Iterator[str]:
+def absurd(value: Any, key: str) -> Iterator[str]:
     """Yield where there are numbers that nothing has, or characters that hide or steer."""
     if isinstance(value, Mapping):
         for name, item in value.items():
             inner = f"{key}.{plain(name)}" if key else plain(name)
-            yield from _absurd(name, inner)
-            yield from _absurd(item, inner)
+            yield from absurd(name, inner)
+            yield from absurd(item, inner)
     elif isinstance(value, list | tuple):
         for place, item in enumerate(value):
-            yield from _absurd(item, f"{key}.{place}")
+            yield from absurd(item, f"{key}.{place}")
     elif isinstance(value, str) and value.encode("utf-8", "ignore").decode() != value:
         yield f"{key}: holds half a character (a lone surrogate)"
     elif isinstance(value, str) and plain(value) != value:
@@ -209,7 +211,7 @@ def refuse_links(path: Path) -> None:
 
 
 def read_plain(path: Path) -> str:
-    """Read a file that is no link; a link could lead anywhere.
+    """Read a file of moderate size that is no link; a link could lead anywhere.
 
     Raises:
         UsageError: also for what :func:`dsd_bench.store.reading.read_text` refuses.
@@ -217,6 +219,6 @@ def read_plain(path: Path) -> str:
     if path.is_symlink():
         raise UsageError(f"{path}: is a link, which is not followed")
     try:
-        return read_text(path)
+        return read_text(path, MOST_BYTES)
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file") from None

@@ -7,7 +7,7 @@ What a row says must also agree with itself (:mod:`.verify`), and its text and p
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -15,11 +15,20 @@ from pydantic import (
     Field,
     JsonValue,
     SerializerFunctionWrapHandler,
+    field_validator,
     model_serializer,
     model_validator,
 )
 
-from dsd_bench.config.run import ADDED, LATER, ComponentConfig, Precision, PrunerConfig, Selection
+from dsd_bench.config.run import (
+    ADDED,
+    LATER,
+    ComponentConfig,
+    Precision,
+    PrunerConfig,
+    Selection,
+    canonical,
+)
 
 SCHEMA = 2
 """Version of the row files that are written."""
@@ -33,6 +42,9 @@ MOST_ROUNDS = 2000
 MOST_SEEDS = 200
 """More seeds than anybody has; each takes its time to be checked."""
 
+MOST_CONFIG = 64 * 2**10
+"""More characters than any configuration has; one of a run and its teacher has 2,000."""
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
@@ -43,6 +55,11 @@ _Bits = Annotated[float, Field(ge=0, le=1 + 1e-9)]
 _ECE = r"^ece(\+[0-9a-f]{8}|(\+[A-Za-z_][A-Za-z0-9_]*-[A-Za-z0-9_.-]{1,40})*)$"
 """The name of a metric's file (:func:`dsd_bench.config.metrics.metric_key`) that is called ece."""
 _Macs = Annotated[int | float, Field(ge=0, le=1e18)]
+_Item = TypeVar("_Item")
+Column = Annotated[list[_Item], Field(fail_fast=True)]
+"""One value a round; of many mistakes the first is told."""
+Few = Annotated[list[_Item], Field(max_length=100, fail_fast=True)]
+"""A list that is never long."""
 
 
 class _Value(BaseModel):
@@ -142,19 +159,19 @@ class MethodConfig(_Value):
 class Rounds(_Value):
     """Columns of ``rounds.jsonl``, one value a round, round 0 (dense) first."""
 
-    sparsity: list[Fraction]
-    nonzero: list[Count]
-    train_loss: list[_Loss | None]
-    train_accuracy: list[Fraction | None]
-    train_accuracy_clean: list[Fraction | None]
-    train_accuracy_noisy: list[Fraction | None]
-    val_loss: list[_Loss | None]
-    val_accuracy: list[Fraction | None]
-    test_loss: list[_Loss | None]
-    test_accuracy: list[Fraction]
-    entropy: list[_Bits | None]
-    macs_dense: list[_Macs | None]
-    macs_effective: list[_Macs | None]
+    sparsity: Column[Fraction]
+    nonzero: Column[Count]
+    train_loss: Column[_Loss | None]
+    train_accuracy: Column[Fraction | None]
+    train_accuracy_clean: Column[Fraction | None]
+    train_accuracy_noisy: Column[Fraction | None]
+    val_loss: Column[_Loss | None]
+    val_accuracy: Column[Fraction | None]
+    test_loss: Column[_Loss | None]
+    test_accuracy: Column[Fraction]
+    entropy: Column[_Bits | None]
+    macs_dense: Column[_Macs | None]
+    macs_effective: Column[_Macs | None]
 
     @model_validator(mode="after")
     def _same_length(self) -> Rounds:
@@ -184,7 +201,7 @@ class SeedResult(_Value):
     seed: Seed
     data_seed: Seed
     run_id: RunId
-    teachers: list[RunId]
+    teachers: Few[RunId]
     best_round: Count
     stopped_by: str | None
     rounds: Rounds
@@ -275,7 +292,7 @@ class Calibration(_Value):
     """
 
     metric: Annotated[str, Field(pattern=_ECE, max_length=100)]
-    test: list[Fraction]
+    test: Column[Fraction]
 
 
 class CheckedSeed(SeedResult):
@@ -293,8 +310,8 @@ class CheckedSeed(SeedResult):
     samples: Samples
     layers: Count
     correct: Correct
-    plan: list[JsonValue] = Field(min_length=1)
-    code: list[Code] = Field(min_length=1)
+    plan: Few[JsonValue] = Field(min_length=1)
+    code: Few[Code] = Field(min_length=1)
     ece: Calibration | None = None
 
     @model_serializer(mode="wrap")
@@ -328,9 +345,16 @@ class CheckedRow(BoardRow):
     """
 
     config: dict[str, JsonValue]
-    mixed: list[str]
+    mixed: Few[str]
     seeds: Sequence[CheckedSeed] = Field(min_length=1, max_length=MOST_SEEDS)
     tried: Tried | None = None
+
+    @field_validator("config")
+    @classmethod
+    def _of_moderate_size(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        if (size := len(canonical(value))) > MOST_CONFIG:
+            raise ValueError(f"{size:,} characters; no configuration has over {MOST_CONFIG:,}")
+        return value
 
     @model_serializer(mode="wrap")
     def _without_unknown(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

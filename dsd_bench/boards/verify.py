@@ -19,6 +19,7 @@ from dsd_bench.boards.built_in import made, misstated
 from dsd_bench.boards.chosen import wrong
 from dsd_bench.boards.conditions import differing
 from dsd_bench.boards.holders import held, used_components
+from dsd_bench.boards.measured import counts, images_right, losses, macs
 from dsd_bench.boards.methods import method_of, reseeded, teacher_ids, track_of, whole
 from dsd_bench.boards.schema import BoardRow, CheckedRow, CheckedSeed, MethodConfig, SeedResult
 from dsd_bench.config.run import ComponentConfig, RunConfig, canonical
@@ -28,6 +29,9 @@ from dsd_bench.stopping import StopCriterion, below
 
 MARKUP = re.compile(r"[<>|`]|\]\(")
 """What makes a text more than a text in Markdown or HTML."""
+
+LONGEST = 500
+"""Characters of a text in a row: of a parameter, a version or a name of hardware."""
 
 BY_SCORES = ("magnitude", "random", "gradient")
 """The built-in pruners that take whole fractions of the weights."""
@@ -82,9 +86,11 @@ def _json(value: Any) -> Any:
 
 
 def _names(value: Any, at: str) -> Iterator[str]:
-    """Yield where a component is called by what is no name."""
+    """Yield where a component is called by what is no name, and texts that no parameter has."""
     for key, item in _items(value):
-        inner = f"{at}.{key}".removeprefix(".")
+        inner = f"{at}.{key}".removeprefix(".")[:200]
+        if len(str(key)) > 100 or (isinstance(item, str) and len(item) > LONGEST):
+            yield f"{inner}: longer than {LONGEST} characters, or the name of a value than 100"
         if key == "name" and isinstance(item, str) and not (NAME.match(item) and len(item) <= 100):
             yield f"{inner}: {item[:80]!r} is no name of a component"
         yield from _names(item, inner)
@@ -92,7 +98,7 @@ def _names(value: Any, at: str) -> Iterator[str]:
 
 def _short(value: Any, at: str, depth: int) -> Iterator[str]:
     """Yield what is no short plain text, number or a few of them."""
-    if isinstance(value, str) and (len(value) > 500 or MARKUP.search(value)):
+    if isinstance(value, str) and (len(value) > LONGEST or MARKUP.search(value)):
         yield f"{at}: {value[:80]!r} is no short text without markup"
     if depth > 4 or len(_items(value)) > 100:
         yield f"{at}: more than a few texts and numbers"
@@ -112,12 +118,13 @@ def _items(value: Any) -> Sequence[tuple[Any, Any]]:
 def _entry(row: BoardRow, entry: SeedResult) -> Iterator[str]:
     yield from _selected(row, entry)
     yield from _weights(entry)
-    yield from _macs(entry)
+    yield from macs(row.method, entry)
     yield from _pruned(row.method.pruner, entry)
     yield from _ended(row, entry)
     if isinstance(entry, CheckedSeed):
         yield from _records(entry)
-        yield from _counts(entry)
+        yield from counts(entry)
+        yield from losses(entry.rounds)
         yield from _bits(entry)
         if entry.ece and len(entry.ece.test) != len(entry.rounds.sparsity):
             yield f"ece.test: {len(entry.ece.test)} values, but {len(entry.rounds.sparsity)} rounds"
@@ -156,15 +163,6 @@ def _weights(entry: SeedResult) -> Iterator[str]:
     for place, (count, sparsity) in enumerate(zip(counts, entry.rounds.sparsity)):
         if sparsity != 1 - count / counts[0]:
             yield f"rounds.sparsity.{place}: {sparsity}, but {count} of {counts[0]} weights stay"
-
-
-def _macs(entry: SeedResult) -> Iterator[str]:
-    dense, effective = entry.rounds.macs_dense, entry.rounds.macs_effective
-    if len(set(dense)) > 1:
-        yield "rounds.macs_dense: not the same in all rounds"
-    for place, (whole_, part) in enumerate(zip(dense, effective)):
-        if part is not None and (whole_ is None or part > whole_):
-            yield f"rounds.macs_effective.{place}: {part} of {whole_}"
 
 
 def _pruned(pruner: ComponentConfig, entry: SeedResult) -> Iterator[str]:
@@ -267,45 +265,6 @@ def _records(entry: CheckedSeed) -> Iterator[str]:
             yield f"plan.{place}.numerics: {numerics!r} is no whole number from 1"
 
 
-def _counts(entry: CheckedSeed) -> Iterator[str]:
-    """Accuracies are k of n images."""
-    samples, rounds = entry.samples, entry.rounds
-    if samples.noisy > samples.train:
-        yield f"samples.noisy: {samples.noisy} of {samples.train}"
-        return
-    parts = {
-        "train_accuracy": samples.train,
-        "train_accuracy_clean": samples.train - samples.noisy,
-        "train_accuracy_noisy": samples.noisy,
-        "val_accuracy": samples.val,
-        "test_accuracy": samples.test,
-    }
-    wrong, right = False, dict[str, list[int | None]]()
-    for column, images in parts.items():
-        right[column] = [_right(value, images) for value in getattr(rounds, column)]
-        for place, count in enumerate(right[column]):
-            if count is None:
-                wrong = True
-                value = getattr(rounds, column)[place]
-                yield f"rounds.{column}.{place}: {value} is no number of {images} images"
-    if wrong:
-        return
-    for place, (every, clean, noisy) in enumerate(zip(*list(right.values())[:3])):
-        if every != (clean or 0) + (noisy or 0):
-            yield (
-                f"rounds.train_accuracy.{place}: {every} images right, but {clean} with clean "
-                f"and {noisy} with noisy labels"
-            )
-
-
-def _right(accuracy: float | None, images: int) -> int | None:
-    """Return how many of ``images`` are right, 0 where there are none; None if that is no count."""
-    if accuracy is None or not images:
-        return 0 if accuracy is None and not images else None
-    right = round(accuracy * images)
-    return right if right / images == accuracy else None
-
-
 def _bits(entry: CheckedSeed) -> Iterator[str]:
     """The bits' means are the accuracies of the dense and the selected round."""
     rounds = {"dense": 0, "selected": entry.best_round}
@@ -315,7 +274,7 @@ def _bits(entry: CheckedSeed) -> Iterator[str]:
         for part in ("val", "test"):
             images = getattr(entry.samples, part)
             text = getattr(getattr(entry.correct, name), part)
-            right = _right(getattr(entry.rounds, f"{part}_accuracy")[place], images)
+            right = images_right(getattr(entry.rounds, f"{part}_accuracy")[place], images)
             found = count_bits(text, images)
             if found is None:
                 yield f"correct.{name}.{part}: no packed bits of {images} images"
