@@ -13,16 +13,19 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from dsd_bench.boards.check import check
-from dsd_bench.errors import plain
+from dsd_bench.boards.files import read_row
+from dsd_bench.boards.schema import CheckedRow
+from dsd_bench.errors import UsageError, plain
 
 BOARD = re.compile(
-    r"leaderboards/(README\.md|[a-z0-9][a-z0-9.-]*/(README\.md|pareto\.svg|rules\.md))\Z"
+    r"leaderboards/(README\.md|[a-z0-9][a-z0-9.-]{0,99}/(README\.md|pareto\.svg|rules\.md))\Z"
 )
-ROW = re.compile(r"leaderboards/[a-z0-9][a-z0-9.-]*/rows/[a-z0-9][a-z0-9.+-]*\.json\Z")
+ROW = re.compile(r"leaderboards/[a-z0-9][a-z0-9.-]{0,99}/rows/[a-z0-9][a-z0-9.+-]{0,99}\.json\Z")
 FILE = "100644"
 """The mode of a plain file: no link, no submodule, nothing to execute."""
 MOST_FILES, MOST_BYTES = 200, 8 * 2**20
@@ -64,11 +67,29 @@ def commit(word: str) -> str:
     return word
 
 
+def met(base: str, head: str) -> str:
+    """Return the one commit from which a head left the base.
+
+    Where there are several, what a merge of both gives is more than what differs from any of them:
+    a head could bring back what the base has left behind, and it would not show.
+
+    Raises:
+        ValueError: if there is none, or several.
+    """
+    words = ["git", "merge-base", "--all", base, head]
+    found = subprocess.run(words, capture_output=True, check=False, timeout=SECONDS).stdout.split()
+    if len(found) != 1:
+        raise ValueError(
+            f"its history meets that of the base in {len(found)} commits, not in one; "
+            "begin a branch at the base and commit the rows there"
+        )
+    return found[0].decode()
+
+
 def changes(base: str, head: str) -> Iterator[Change]:
-    """Yield what the head changes since it left the base."""
-    raw = git(
-        "diff", "--raw", "-z", "--no-renames", "--no-ext-diff", "--abbrev=64", f"{base}...{head}"
-    )
+    """Yield what differs between two commits."""
+    raw = git("diff-tree", "-r", "--raw", "-z", "--no-renames", "--ignore-submodules=none",
+              "--abbrev=64", base, head)  # fmt: skip
     fields = raw.split(b"\0")
     for meta, path in zip(fields[::2], fields[1::2]):
         _, mode, _, blob, status = meta.decode().lstrip(":").split(" ")
@@ -98,7 +119,7 @@ def refusals(found: list[Change]) -> Iterator[str]:
 def lay_out(base: str, found: list[Change], folder: Path) -> None:
     """Write the base's ``leaderboards/`` and, over it, what the head changes."""
     listed = git("ls-tree", "-r", "-z", base, "--", "leaderboards/").split(b"\0")
-    blobs = {}
+    blobs: dict[str, str] = {}
     for entry in filter(None, listed):
         meta, _, path = entry.partition(b"\t")
         blobs[path.decode()] = meta.decode().split(" ")[2]
@@ -110,12 +131,24 @@ def lay_out(base: str, found: list[Change], folder: Path) -> None:
 
 def judge(base: str, head: str) -> list[str]:
     """Return what is wrong with a pull request; [] if it is as it should be."""
-    found = list(changes(commit(base), commit(head)))
+    try:
+        found = list(changes(met(commit(base), commit(head)), head))
+    except ValueError as error:
+        return [str(error)]
     if refused := list(refusals(found)):
         return refused
     with tempfile.TemporaryDirectory() as name:
         lay_out(base, found, Path(name))
-        return [text.replace(f"{name}/", "") for text in check(Path(name) / "leaderboards")]
+        wrong = [*check(Path(name) / "leaderboards"), *without_evidence(found, Path(name))]
+        return [text.replace(f"{name}/", "") for text in wrong]
+
+
+def without_evidence(found: list[Change], folder: Path) -> Iterator[str]:
+    """Yield which new rows are of the first release's schema, of which nothing can be checked."""
+    for path in (folder / one.path for one in found if ROW.match(one.path)):
+        with suppress(UsageError):  # what check says of it is enough
+            if not isinstance(read_row(path), CheckedRow):
+                yield f"{path}: is of schema 1, which holds nothing that could be checked"
 
 
 def main(words: list[str]) -> int:

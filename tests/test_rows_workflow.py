@@ -167,6 +167,23 @@ def huge(pull: Path) -> None:
     (pull / "leaderboards" / TRACK / "rows" / "huge.json").write_text("1" * 9_000_000)
 
 
+def long_name(pull: Path) -> None:
+    shutil.copy(
+        pull / "leaderboards" / TRACK / "rows" / NEW,
+        pull / "leaderboards" / TRACK / "rows" / f"{'x' * 240}.json",
+    )
+
+
+def schema_1(pull: Path) -> None:
+    path = pull / "leaderboards" / TRACK / "rows" / NEW
+    row = json.loads(path.read_text())
+    later = {"samples", "layers", "correct", "code", "ece"}
+    seeds = [{k: v for k, v in entry.items() if k not in later} for entry in row["seeds"]]
+    old = {"schema": 1, "track": row["track"], "method": row["method"], "seeds": seeds}
+    path.write_text(json.dumps(old, sort_keys=True, indent=1) + "\n")
+    write_boards(pull / "leaderboards")
+
+
 def nothing(pull: Path) -> None:
     shutil.rmtree(pull / "leaderboards")
     git(pull, "checkout", "-q", "origin/main", "--", "leaderboards")
@@ -188,6 +205,8 @@ HOSTILE: dict[str, tuple[Callable[[Path], None], str]] = {
     "attributes of git": (attributes, ".gitattributes: only rows"),
     "an odd name": (odd_name, "a\\u202e\\n.json: only rows"),
     "a huge file": (huge, "huge.json: is larger than"),
+    "a name as long as no file's": (long_name, "xxx.json: only rows"),
+    "a row of the first schema": (schema_1, f"{NEW}: is of schema 1, which holds nothing"),
     "nothing": (nothing, "it changes nothing"),
 }
 
@@ -200,6 +219,34 @@ def test_a_hostile_head_fails_and_the_reason_is_said(pull: Path, name: str) -> N
     assert code == 1
     assert said in out
     assert all(line.startswith(("error: ", "  - ")) for line in out.splitlines())
+
+
+def test_what_the_base_left_behind_does_not_come_back_unseen(base: Path, pull: Path) -> None:
+    """Two commits that both have merged: what one parent had differs from neither of them alone."""
+    commit(pull)
+    first = git(pull, "rev-parse", "origin/main")
+    git(pull, "checkout", "-q", "--detach", first)
+    (pull / "setup.py").write_text("mended = True")
+    mended = commit(pull)
+    git(pull, "checkout", "-q", "--detach", first)
+    (pull / "notes").write_text("x")
+    notes = commit(pull)
+    git(pull, "merge", "-q", "-m", "x", mended)
+    git(pull, "update-ref", "refs/remotes/origin/main", "HEAD")
+    git(pull, "checkout", "-q", "--detach", notes)
+    git(pull, "merge", "-q", "--no-commit", mended)
+    git(pull, "checkout", first, "--", "setup.py")  # an evil merge
+    code, out = verdict(pull)
+    assert {notes, mended} == set(git(pull, "merge-base", "--all", "origin/main", "HEAD").split())
+    assert code == 1
+    assert "meets that of the base in 2 commits" in out
+
+
+def test_a_head_of_another_history_is_refused(pull: Path) -> None:
+    git(pull, "checkout", "-q", "--orphan", "other")
+    code, out = verdict(pull)
+    assert code == 1
+    assert out.startswith("error: its history meets that of the base in 0 commits")
 
 
 def test_what_is_no_commit_is_refused(pull: Path) -> None:

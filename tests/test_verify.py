@@ -284,6 +284,20 @@ def test_an_outcome_of_another_row_is_refused(outcome, tmp_path):
         (lambda told: told["seeds"][0]["test_accuracy"].__setitem__(0, 1.5), "test_accuracy.0"),
         (lambda told: told["seeds"][0].update(test_accuracy=[]), "test_accuracy"),
         (lambda told: told["seeds"][0].update(plan=[]), "plan"),
+        (lambda told: told["seeds"][0].update(plan=told["seeds"][0]["plan"] * 101), "plan"),
+        (lambda told: told["seeds"][0].update(difference="x\x1b[2J"), "difference: holds a contr"),
+        (lambda told: told["seeds"][0].update(difference="a | <b>"), "difference: 'a | <b>' is no"),
+        (
+            lambda told: told["seeds"][0]["hardware"].update(cpu="<b>x"),
+            "hardware.cpu: '<b>x' is no",
+        ),
+        (lambda told: told["seeds"][0]["hardware"].update({"x" * 101: 1}), "hardware: 'xxx"),
+        (lambda told: told["seeds"][0]["versions"].update(a="\u202e"), "versions.a: holds a contr"),
+        (
+            lambda told: told["seeds"][0]["plan"][0].update(x={"a": [[[[1]]]]}),
+            "plan.0.x.a.0.0: more",
+        ),
+        (lambda told: told["seeds"][0]["code"][0]["versions"].update(a="a|b"), "code.0.versions.a"),
         (lambda told: told["seeds"][0].update(code="x"), "code"),
         (lambda told: told.update(seeds=[]), "seeds"),
         (lambda told: told.update(row="0"), "row"),
@@ -303,6 +317,57 @@ def test_a_wrong_outcome_file_is_refused(outcome, tmp_path, change, key):
 def test_an_outcome_file_that_is_none_is_refused(outcome, tmp_path, text):
     outcome[1].write_text(text)
     assert str(outcome[1]) in " ".join(check(tmp_path / "boards"))
+
+
+def test_an_outcome_file_that_is_none_is_not_gone_on_with(outcome):
+    path, told = outcome
+    told.write_text("{")
+    with pytest.raises(UsageError, match=f"{told.name}: not JSON"):
+        verified.write(path, read_row(path), [])
+
+
+def test_a_folder_of_outcomes_that_is_a_link_is_not_followed(make, outcome, tmp_path):
+    path, told = outcome
+    elsewhere = tmp_path / "elsewhere"
+    told.parent.rename(elsewhere)
+    told.parent.symlink_to(elsewhere)
+    problems = " ".join(check(tmp_path / "boards"))
+    assert f"{told.parent}: is a link, which is not followed" in problems
+    with pytest.raises(UsageError, match="is a link, which is not followed"):
+        submit([make(config(7), curve(7), images=1000)], tmp_path / "boards")
+    assert (elsewhere / told.name).exists()
+
+
+def test_a_row_of_the_first_schema_has_no_outcome(outcome, tmp_path):
+    path, told = outcome
+    row = json.loads(path.read_text())
+    later = ("samples", "layers", "correct", "code")
+    seeds = [{k: v for k, v in entry.items() if k not in later} for entry in row["seeds"]]
+    old = {"schema": 1, "track": row["track"], "method": row["method"], "seeds": seeds}
+    path.write_text(json.dumps(old, sort_keys=True, indent=1) + "\n")
+    problems = " ".join(check(tmp_path / "boards"))
+    assert f"{told}: nobody can run a row of schema 1 again" in problems
+
+
+def test_folders_as_deep_as_they_can_be_do_not_end_the_check(outcome, tmp_path):
+    write(tmp_path / "boards")
+    here, handle = Path.cwd(), tmp_path / "boards"
+    os.chdir(handle)
+    try:
+        for _ in range(1500):
+            os.mkdir("a")
+            os.chdir("a")
+    finally:
+        os.chdir(here)
+    assert check(tmp_path / "boards") == []
+    subprocess.run(["rm", "-r", str(tmp_path / "boards" / "a")], check=True)
+
+
+def test_a_file_s_name_cannot_say_another_line(command, outcome, tmp_path):
+    (outcome[0].parent / "a\nall is well.json").write_text("{")
+    _, _, err = command("leaderboard", "--check", "--dir", str(tmp_path / "boards"))
+    assert "\n  all is well.json: not JSON" in err
+    assert "\nall is well" not in err
 
 
 def test_other_whitespace_a_link_and_a_stray_are_refused(outcome, tmp_path):

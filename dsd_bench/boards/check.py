@@ -88,27 +88,38 @@ def _add(path: Path, leaderboards_dir: Path, found: Found, known: Known) -> None
     try:
         row = _usable(path, leaderboards_dir, rows, known)
         rows.append(row)
-        if isinstance(row, CheckedRow) and (told := _outcome(path, row)):
+        if told := _outcome(path, row):
             found.outcomes[row_path(row)] = told
     except UsageError as error:
         found.problems.append(str(error))
         found.broken.add(slug)
 
 
-def _outcome(path: Path, row: CheckedRow) -> Outcome | None:
+def _outcome(path: Path, row: BoardRow) -> Outcome | None:
     """Return what reruns of a row gave, None if nobody has run it again."""
     told = verified.outcome_path(path)
     if told is None or not (told.exists() or told.is_symlink()):
         return None
     refuse_links(told)
+    if not isinstance(row, CheckedRow):
+        raise UsageError(
+            f"{told}: nobody can run a row of schema {row.row_schema} again; delete it"
+        )
     return verified.outcome(row, verified.read(told, row))
 
 
 def _without_row(leaderboards_dir: Path) -> list[str]:
-    """Name outcome files that are about no row."""
-    files = sorted(leaderboards_dir.glob(f"*/{verified.FOLDER}/*"))
-    strays = [path for path in files if not verified.row_file(path).exists()]
-    return [f"{path}: there is no such row; delete it" for path in strays]
+    """Name outcome files that are about no row, and links in their way, which are not followed."""
+    told = []
+    for folder in sorted(leaderboards_dir.glob(f"*/{verified.FOLDER}")):
+        if folder.is_symlink():
+            told.append(f"{folder}: is a link, which is not followed; delete it")
+        elif not folder.parent.is_symlink():
+            strays = [
+                one for one in sorted(folder.glob("*")) if not verified.row_file(one).exists()
+            ]
+            told += [f"{path}: there is no such row; delete it" for path in strays]
+    return told
 
 
 def _usable(
@@ -216,7 +227,8 @@ def check(leaderboards_dir: Path) -> list[str]:
     names = (NAME, FIGURE, RULES)
     unknown = {leaderboards_dir / slug / name for slug in found.broken for name in names}
     unknown |= {leaderboards_dir / NAME} if found.broken else set()
-    there = {path for name in names for path in leaderboards_dir.rglob(name)}
+    depths = ("", "*/", "*/*/")  # as deep as anybody writes, not as deep as folders can be
+    there = {path for at in depths for name in names for path in leaderboards_dir.glob(at + name)}
     strays = there - set(texts) - unknown
     differ = [problem for path, text in texts.items() if (problem := _compare(path, text))]
     extra = [f"{path}: nothing generates it; delete it" for path in sorted(strays)]

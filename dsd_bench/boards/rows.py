@@ -67,6 +67,7 @@ def submit(
     for path, parts in groups.items():
         try:
             refuse_links(path)
+            refuse_links(verified.outcome_path(path) or path)
             rows[path] = _together(path, parts, replace, mixed)
         except UsageError as error:
             problems.append(str(error))

@@ -10,24 +10,28 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field, JsonValue, ValidationError
 
 from dsd_bench.boards.agreement import Again, Outcome, first_difference, judge
 from dsd_bench.boards.conditions import differences, same
-from dsd_bench.boards.files import encode, explain, read_plain, read_row, refuse_links
+from dsd_bench.boards.files import absurd, encode, explain, read_plain, read_row, refuse_links
 from dsd_bench.boards.schema import (
     MOST_ROUNDS,
+    MOST_SEEDS,
     BoardRow,
     CheckedRow,
     CheckedSeed,
     Code,
+    Column,
+    Few,
     Fraction,
     RunId,
     Seed,
     Sha256,
 )
+from dsd_bench.boards.verify import as_json, short
 from dsd_bench.boards.words import seeds_words
 from dsd_bench.errors import UsageError, collect
 from dsd_bench.store import hashes
@@ -57,11 +61,11 @@ class Rerun(_Value):
     seed: Seed
     run_id: RunId
     difference: str | None = Field(min_length=1, max_length=_TEXT)
-    test_accuracy: list[Fraction] = Field(min_length=1, max_length=MOST_ROUNDS + 1)
-    plan: list[JsonValue] = Field(min_length=1)
+    test_accuracy: Column[Fraction] = Field(min_length=1, max_length=MOST_ROUNDS + 1)
+    plan: Few[JsonValue] = Field(min_length=1)
     versions: dict[str, JsonValue]
     hardware: dict[str, JsonValue]
-    code: list[Code] = Field(min_length=1)
+    code: Few[Code] = Field(min_length=1)
 
 
 class Verified(_Value):
@@ -74,7 +78,7 @@ class Verified(_Value):
 
     verified_schema: Literal[1] = Field(alias="schema")
     row: Sha256
-    seeds: Sequence[Rerun] = Field(min_length=1)
+    seeds: Sequence[Rerun] = Field(min_length=1, max_length=MOST_SEEDS)
 
 
 def rerun(claimed: CheckedSeed, found: CheckedSeed) -> Rerun:
@@ -126,15 +130,14 @@ def read(path: Path, row: CheckedRow) -> Verified:
     Raises:
         UsageError: naming the file and what of it cannot be so.
     """
-    text = read_plain(path)
+    body = _object(path)
+    collect([f"{path}: {problem}" for problem in absurd(body, "")])
     try:
-        found = Verified.model_validate(parse_object(text))
+        found = Verified.model_validate(body)
     except ValidationError as error:
         raise UsageError("\n".join(explain(error, str(path)))) from None
-    except ValueError as error:
-        raise UsageError(f"{path}: not JSON: {error}") from None
     collect([f"{path}: {problem}" for problem in _problems(found, row, row_file(path))])
-    if text != encode(found):
+    if read_plain(path) != encode(found):
         raise UsageError(f"{path}: not as `dsd-bench verify` writes it")
     return found
 
@@ -155,7 +158,9 @@ def _problems(found: Verified, row: CheckedRow, row_at: Path) -> list[str]:
 
 
 def _contradictions(one: Rerun, claimed: CheckedSeed) -> list[str]:
-    told = []
+    told: list[str] = []
+    for name in ("difference", "plan", "versions", "hardware", "code"):
+        told += short(as_json(getattr(one, name)), name)
     if one.run_id != claimed.run_id:
         told.append(f"run_id: {one.run_id}, but the row's is {claimed.run_id}")
     images = claimed.samples.test
@@ -191,9 +196,16 @@ def _before(path: Path, row: CheckedRow) -> Sequence[Rerun]:
     """Return the reruns that are told already; none if they were of another row."""
     if not path.exists():
         return ()
-    told = parse_object(read_plain(path))
-    stale = told.get("row") != hashes.sha256(row_file(path))
+    stale = _object(path).get("row") != hashes.sha256(row_file(path))
     return () if stale else read(path, row).seeds
+
+
+def _object(path: Path) -> dict[str, Any]:
+    """Read the object of an outcome file, whatever it holds."""
+    try:
+        return parse_object(read_plain(path))
+    except ValueError as error:
+        raise UsageError(f"{path}: not JSON: {error}") from None
 
 
 @contextmanager

@@ -72,16 +72,16 @@ def _told(row: BoardRow) -> Iterator[str]:
             value = getattr(entry, name, None)
             if name in plain and plain[name] == value:  # seeds seldom differ in them
                 continue
-            found = list(_short(_json(value), f"seeds.{place}.{name}", 0))
+            found = list(short(as_json(value), f"seeds.{place}.{name}"))
             if not found:
                 plain[name] = value
             yield from found
 
 
-def _json(value: Any) -> Any:
+def as_json(value: Any) -> Any:
     """Return JSON values as they are, models among them as JSON."""
     if isinstance(value, list):
-        return [_json(item) for item in value]
+        return [as_json(item) for item in value]
     return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
 
 
@@ -96,7 +96,7 @@ def _names(value: Any, at: str) -> Iterator[str]:
         yield from _names(item, inner)
 
 
-def _short(value: Any, at: str, depth: int) -> Iterator[str]:
+def short(value: Any, at: str, depth: int = 0) -> Iterator[str]:
     """Yield what is no short plain text, number or a few of them."""
     if isinstance(value, str) and (len(value) > LONGEST or MARKUP.search(value)):
         yield f"{at}: {value[:80]!r} is no short text without markup"
@@ -106,7 +106,7 @@ def _short(value: Any, at: str, depth: int) -> Iterator[str]:
     for key, item in _items(value):
         if MARKUP.search(str(key)) or len(str(key)) > 100:
             yield f"{at}: {str(key)[:80]!r} is no short name"
-        yield from _short(item, f"{at}.{key}", depth + 1)
+        yield from short(item, f"{at}.{key}", depth + 1)
 
 
 def _items(value: Any) -> Sequence[tuple[Any, Any]]:

@@ -11,7 +11,7 @@ import click
 from dsd_bench.boards import check as boards
 from dsd_bench.boards import rows
 from dsd_bench.cli import reading
-from dsd_bench.cli.saying import say, say_json
+from dsd_bench.cli.saying import hanging, say, say_json
 from dsd_bench.config.naming import command
 from dsd_bench.store.runs import find_run, load_run
 
@@ -77,7 +77,7 @@ def leaderboard(check: bool, as_json: bool, folder: Path) -> int:
     for path in written:
         say(path)
     for problem in problems:
-        say(problem, err=True)
+        say(hanging(problem), err=True)
     return 1 if problems else 0
 
 

@@ -27,9 +27,14 @@ def say(text: object, err: bool = False, end: str = "\n", **style: Any) -> None:
 
 def complain(text: object) -> None:
     """Print an error; what a text of several lines adds cannot be taken for another error."""
+    say(f"error: {hanging(text)}", err=True)
+
+
+def hanging(text: object) -> str:
+    """Return a text whose lines after the first are indented: none looks like another text."""
     first, *rest = str(text).split("\n")
     told = [first, *(line if not line or line[0] == " " else f"  {line}" for line in rest)]
-    say("error: " + "\n".join(told), err=True)
+    return "\n".join(told)
 
 
 def say_json(value: object) -> None:
