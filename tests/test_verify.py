@@ -30,7 +30,7 @@ from dsd_bench.boards.agreement import (
     scatter,
 )
 from dsd_bench.boards.check import check, write
-from dsd_bench.boards.files import read_row
+from dsd_bench.boards.files import encode, parse, read_row
 from dsd_bench.boards.reruns import configurations, seed_of
 from dsd_bench.boards.rows import submit
 from dsd_bench.config.run import RunConfig
@@ -217,6 +217,30 @@ def test_the_first_difference_is_named(make, tmp_path, key):
     assert str(first_difference(entry, other)).startswith(f"{key}: ")
 
 
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        (lambda told: told["samples"].update(train=7), "samples.train: 7"),
+        (lambda told: told["samples"].update(noisy=7), "samples.noisy: 7"),
+        (lambda told: told.update(layers=7), "layers: 7"),
+        (lambda told: told["rounds"]["nonzero"].__setitem__(0, 7), "rounds.nonzero.0: 7"),
+    ],
+)
+def test_what_no_conditions_move_contradicts_under_any(make, tmp_path, change, key):
+    path, reruns = row_and_reruns(make, tmp_path)
+    row = read_row(path)
+    told = json.loads(row.seeds[0].model_dump_json())
+    told["rounds"]["train_loss"][0] += 1
+    change(told)
+    found = again(type(reruns[0]).model_validate(told), reruns[0])
+    assert found.unlike
+    outcome = judge(row, [found])
+    assert outcome.verdict == "contradicted"
+    assert key in outcome.why
+    plugin = type(found)(found.seed, [*found.unlike, "plugins: 1, not 2"], found.difference, CURVE)
+    assert judge(row, [plugin]).verdict != "contradicted"  # another model, maybe
+
+
 # -- outcome files
 
 
@@ -327,7 +351,7 @@ def test_an_outcome_file_that_is_none_is_not_gone_on_with(outcome):
 
 
 def test_a_folder_of_outcomes_that_is_a_link_is_not_followed(make, outcome, tmp_path):
-    path, told = outcome
+    told = outcome[1]
     elsewhere = tmp_path / "elsewhere"
     told.parent.rename(elsewhere)
     told.parent.symlink_to(elsewhere)
@@ -393,6 +417,20 @@ def test_configurations_have_the_rows_ids(make, tmp_path):
     assert [one.run_id for one in found] == [row.seeds[2].run_id, row.seeds[0].run_id]
     with pytest.raises(UsageError, match="no seed 5"):
         configurations(row, [5])
+
+
+def test_calibration_errors_are_measured_again(make, tmp_path):
+    path, _ = row_and_reruns(make, tmp_path, seeds=2)
+    row = read_row(path)
+    told = {"ece": "ece", "ece+bins-9": "ece:bins=9", "ece+5e5e5e5e": None, "ece+bins-x": None}
+    for key, word in told.items():
+        ece = {"metric": key, "test": [0.1] * len(CURVE)}
+        value = json.loads(encode(row))
+        value["seeds"][0]["ece"] = ece
+        one, other = configurations(parse(value, "row"), [0, 1])
+        assert one.metrics == ((word,) if word else ())
+        assert other.metrics == ()
+        assert one.run_id == row.seeds[0].run_id
 
 
 def test_a_data_set_with_a_place_is_told_where_it_lies(tmp_path, folder):
@@ -511,6 +549,20 @@ def test_a_forged_row_is_caught_by_one_image(command, board):
     assert "under the same conditions seed 0 differs" in told["why"]
     command("leaderboard")
     assert "**false**" in Path(board).parent.parent.joinpath("README.md").read_text()
+
+
+def test_a_calibration_error_made_smaller_is_caught(command):
+    assert command("run", *RUN, "--seeds", "0", "--metric", "ece:bins=9")[0] == 0
+    runs = [str(path) for path in Path("runs").iterdir() if (path / "result.json").exists()]
+    path = Path(command("submit", *runs)[1].strip())
+    words = ("verify", str(path), "--seeds", "0", "--runs-dir", "none", "--json", *RUN[-2:])
+    assert command(*words)[0] == 0
+    value = json.loads(path.read_text())
+    value["seeds"][0]["ece"]["test"][1] /= 2
+    path.write_text(encode(parse(value, "forged")))
+    code, out, _ = command(*words)
+    assert code == 1
+    assert "differs: ece.test.1" in json.loads(out)["rows"][0]["outcome"]["why"]
 
 
 def test_a_budget_stops_and_the_same_command_goes_on(command, board):

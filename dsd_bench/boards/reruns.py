@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from dsd_bench.boards.methods import reseeded
 from dsd_bench.boards.rows import row_of
 from dsd_bench.boards.schema import CheckedRow, CheckedSeed
 from dsd_bench.boards.words import seeds_words
-from dsd_bench.config.metrics import canonical_metric
+from dsd_bench.config.metrics import canonical_metric, metric_key, word_of
 from dsd_bench.config.run import (
     LATER,
     ComponentConfig,
@@ -60,7 +61,23 @@ def configurations(
         )
     data = None if dataset is None else _dataset(dataset, first)
     given = _weights(weights, first)
-    return [_placed(reseeded(first, seed), data, given) for seed in seeds]
+    placed = (_placed(reseeded(first, seed), data, given) for seed in seeds)
+    return [_measured(config, claimed(row, config.seed)) for config in placed]
+
+
+def _measured(config: RunConfig, entry: CheckedSeed) -> RunConfig:
+    """Return a configuration that also measures the calibration errors that the row tells.
+
+    Not so where only a hash of the metric's parameters is told, or it is not installed.
+    """
+    if entry.ece is None:
+        return config
+    with suppress(UsageError):
+        word = canonical_metric(word_of(entry.ece.metric))
+        if metric_key(word) == entry.ece.metric:
+            metrics = tuple(dict.fromkeys((*config.metrics, word)))
+            return config.model_copy(update={"metrics": metrics})
+    return config
 
 
 ONE_OF = ("dataset", "model", "noise", "pruner", "perturber", "stop")
