@@ -54,6 +54,7 @@ STEERING = (
     "\x7f",
     "\x9b",
     "\ufeff",
+    "a" + "\u0301" * 9,
 )
 MARKUP = (
     "<script>alert(1)</script>",

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from unicodedata import category
 
 from pydantic import BaseModel, ValidationError
 
@@ -25,6 +26,8 @@ MOST_NUMBER = 1e38
 """About the largest that fp32 knows; nothing that is measured or configured is beyond it."""
 MOST_BYTES = 8 * 2**20
 """Longer than any file of a board: 50 seeds of 500 rounds have 7 MB."""
+MOST_MARKS = 4
+"""Accents and the like on one letter; no language has more."""
 _DEEP = "\n" + " " * 30
 """Rows are nested half as deep."""
 
@@ -76,8 +79,18 @@ def absurd(value: Any, key: str) -> Iterator[str]:
         yield f"{key}: holds half a character (a lone surrogate)"
     elif isinstance(value, str) and plain(value) != value:
         yield f"{key}: holds a control, direction or invisible character: {plain(value)[:80]}"
+    elif isinstance(value, str) and _stacked(value):
+        yield f"{key}: has over {MOST_MARKS} marks on one letter, which cover the lines around"
     elif isinstance(value, int | float) and not -MOST_NUMBER <= value <= MOST_NUMBER:
         yield f"{key}: a number beyond {MOST_NUMBER:g}"
+
+
+def _stacked(text: str) -> bool:
+    """Whether so many marks are on one letter that they reach beyond its line."""
+    if text.isascii():
+        return False
+    marks = "".join("m" if category(letter) in ("Mn", "Me") else " " for letter in text)
+    return "m" * (MOST_MARKS + 1) in marks
 
 
 def explain(error: ValidationError, where: str) -> list[str]:
