@@ -55,7 +55,7 @@ MAX_DROP = part("max-drop", drop=0.01)
             {"regularizers": [kd(fingerprint="sha256:7")]},
             "config.regularizers.0.teacher.config.fingerprint: not its student's",
         ),
-        ({"regularizers": [kd(-1, data_seed=0)]}, "config.regularizers.0.teacher.config.seed: -1 is no"),
+        ({"regularizers": [kd(-1, data_seed=0)]}, "teacher.config.seed: -1 is no seed"),
         ({"chooser": {**MAX_DROP, "version": 0}}, "config.chooser.version: 0, but versions begin"),
         ({"chooser": part("max-drop", drop=1.5)}, "config.chooser.params.drop: Input should be"),
         ({"chooser": part("max-drop", drop="0.5")}, 'params.drop: "0.5", which runs have as 0.5'),
