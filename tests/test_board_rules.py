@@ -265,7 +265,12 @@ def refused(folder: Path, best: int, test: Sequence[float], **changes: Any) -> s
         (None, (0.8, 0.9, 0.9), 2, "best_round: 2, but the first of the best val_accuracy is 1"),
         (None, (0.8, 0.9, 0.9), 1, None),
         ({"name": "plugin", "version": 1, "params": {}}, (0.8, 0.9, 0.1), 2, None),
-        ({**max_drop(0.0), "version": 9}, (0.8, 0.9, 0.1), 2, None),
+        (
+            {**max_drop(0.0), "version": 9},
+            (0.8, 0.9, 0.1),
+            2,
+            "version: 9, but 'max-drop' here has",
+        ),
         (
             {**max_drop(0.0), "params": {"drip": 1}},
             (0.8, 0.9, 0.1),
