@@ -2,6 +2,7 @@
 
     python tests/mutation.py --sample 240 --jobs 2 --out mutants.jsonl  # goes on where it stopped
     python tests/mutation.py --only training/step --sample 60 --out step.jsonl
+    python tests/mutation.py --only rounds --only boards/ties --each 3  # of small ones as many
 
 A mutant is one edit of one line: a statement left out, a comparison moved by its boundary or turned
 round, a condition negated, ``and`` for ``or``, an operator or a number changed. Annotations,
@@ -263,8 +264,10 @@ def mutants(module: str) -> list[Mutant]:
     return Finder(module, (ROOT / "dsd_bench" / f"{module}.py").read_bytes()).found
 
 
-def sample(modules: list[str], count: int, seed: int) -> list[Mutant]:
-    """Draw mutants from all modules together, each equally likely."""
+def sample(modules: list[str], count: int, seed: int, each: bool = False) -> list[Mutant]:
+    """Draw mutants from all modules together, each equally likely, or as many from ``each``."""
+    if each:
+        return [mutant for module in modules for mutant in sample([module], count, seed)]
     everything = [mutant for module in modules for mutant in mutants(module)]
     draw = random.Random(seed)
     return draw.sample(everything, min(count, len(everything)))
@@ -315,20 +318,23 @@ def judge(mutant: Mutant, tree: Path) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sample", type=int, default=240)
+    parser.add_argument("--sample", type=int, default=240, help="how many, of all together")
+    parser.add_argument("--each", type=int, help="how many of each module, in place of --sample")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--only", action="append", choices=sorted(TESTS))
     parser.add_argument("--out", type=Path, default=Path("mutants.jsonl"))
     given = parser.parse_args()
-    chosen = sample(given.only or list(TESTS), given.sample, given.seed)
+    modules = given.only or list(TESTS)
+    chosen = sample(modules, given.each or given.sample, given.seed, each=bool(given.each))
     lines = given.out.read_text().splitlines() if given.out.exists() else []
     known = {json.dumps(record["mutant"]): record["killed"] for record in map(json.loads, lines)}
     with tempfile.TemporaryDirectory() as folder, given.out.open("a") as out:
         trees: Queue[Path] = Queue()
         for tree in copies(given.jobs, Path(folder)):
             trees.put(tree)
-        for path in sorted({path for mutant in chosen for path in tests_of(mutant.module)}):
+        unknown = {one.module for one in chosen if json.dumps(asdict(one)) not in known}
+        for path in sorted({path for module in unknown for path in tests_of(module)}):
             tree = trees.get()
             assert passes(tree, [path]), f"{path}: fails unbroken"
             trees.put(tree)
