@@ -75,7 +75,7 @@ TESTS = {
     "boards/agreement": ["board_calibration", "verify"],
     "boards/calibration": ["board_calibration"],
     "boards/verified": ["verify", "board_tried"],
-    "boards/reruns": ["verify"],
+    "boards/reruns": ["verify", "weights"],
     "boards/pareto": ["pareto"],
     "boards/figure": ["pareto"],
     "reports/comparing": ["comparing"],

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from board_runs import config, stop_rule, write_run
+from board_runs import config, part, stop_rule, write_run
 
 from dsd_bench import configure, run
 from dsd_bench.boards.check import check, generate, write
@@ -232,6 +232,32 @@ def test_the_page_is_generated_linked_and_checked(tmp_path: Path) -> None:
     stray.parent.mkdir()
     stray.write_text("mine")
     assert check(boards) == [f"{stray}: nothing generates it; delete it"]
+
+
+def test_the_tables_are_those_of_a_calculation_by_hand(tmp_path: Path) -> None:
+    """One method dips, one only falls; each keeps 1000, 800, 640, 512 and 410 weights.
+
+    Patience trains the first two of five rounds: it saves 3 of 5 trainings, 3 * 50 of 400 epochs,
+    and 50 * (640 + 512 + 410) of 200 * 1000 + 50 * (800 + 640 + 512 + 410) effective ones.
+    """
+    dips = made(tmp_path)
+    falls = made(tmp_path, test=(0.80, 0.79, 0.70, 0.60, 0.50), perturber=part("reinit"))
+    text = page(lines_of([*dips, *falls], tmp_path / "boards"))
+    assert text is not None
+    stops, chooses = text.split("## Which round to return")
+    with_dip, others = stops.split("### Methods with double descent (1)")[1].split(
+        "### Other methods (1)"
+    )
+    names = "| rule | regret | 95 % interval | trainings saved % | MACs saved % | effective % |"
+    assert f"{names} ended in the dip % | curves |" in with_dip
+    assert "| `patience` | 10.00 | – | 60.00 | 37.50 | 24.55 | 100.00 | 6 |" in with_dip
+    assert "| `never` | 0.00 | – | 0.00 | 0.00 | 0.00 | 0.00 | 6 |" in with_dip
+    assert f"{names} curves |" in others
+    assert "| `patience` | 0.00 | – | 60.00 | 37.50 | 24.55 | 6 |" in others
+    with_dip, others = chooses.split("### Other methods (1)")
+    assert "| `max-drop:0.01` | 0.00 | – | 0.00 | – | 59.00 | 0.00 | 6 |" in with_dip
+    assert "| `best` | 0.00 | – | 0.00 | – | 0.00 | 0.00 | 6 |" in others
+    assert "| `max-drop:0.01` | 1.00 | – | 20.00 | – | 20.00 | 1.00 | 6 |" in others
 
 
 # --- the selected round of a row ------------------------------------------------------------

@@ -85,6 +85,14 @@ def test_max_drop_takes_the_sparsest_beyond_a_dip_too() -> None:
     assert chooser("max-drop", drop=0).choose(rows, "val_accuracy") == 2
 
 
+def test_a_drop_is_in_accuracy_not_in_points() -> None:
+    """Who means one point and a half by 1.5 shall not get the last round."""
+    assert configure(choose="max-drop:1").chosen("chooser").params == {"drop": 1.0}
+    for word in ("max-drop:1.5", "max-drop:-0.01"):
+        with pytest.raises(UsageError, match="--choose max-drop: drop="):
+            configure(choose=word)
+
+
 def test_a_drop_that_is_the_limit_on_paper_is_within() -> None:
     """0.545 - 0.05 is less than 0.495 in binary."""
     assert chooser("max-drop", drop=0.05).choose(scored(0.545, 0.495), "val_accuracy") == 1

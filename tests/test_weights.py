@@ -436,3 +436,25 @@ def test_boards_and_views_tell_them(
     code, out, err = command("run", *options, "--weights", str(given), "--dry-run", "--seeds", "0")
     assert code == 0, err
     assert f"(weights {sha[:8]})" in " ".join(out.split())
+
+
+def test_a_row_s_runs_begin_again_from_the_file_that_is_given(
+    given: Path, tiny: Make, tmp_path: Path, command: Command
+) -> None:
+    """And so do their teachers, of which the row does not say either where it lies."""
+    own = Path(shutil.copy(given, tmp_path / "own"))
+    config = tiny(weights=str(own), reg="kd")
+    (path,) = submit([run(config, runs_dir=tmp_path / "runs")], tmp_path / "leaderboards")
+    assert str(own) not in path.read_text()
+    moved = own.rename(tmp_path / "moved")
+    words = ("verify", str(path), "--rerun", "1", "--runs-dir", "none", "--executor", "inline")
+    code, _, err = command(*words)
+    assert code == 2
+    assert f"sha256:{contents(moved)}; give them by --weights" in " ".join(err.split())
+    save_file(net().state_dict(), tmp_path / "other")
+    code, _, err = command(*words, "--weights", str(tmp_path / "other"))
+    assert code == 2
+    assert "its contents are not those of the row" in " ".join(err.split())
+    code, out, err = command(*words, "--weights", str(moved))
+    assert code == 0, err
+    assert "same (run again: seed 0)" in out
