@@ -74,7 +74,7 @@ TESTS = {
     "boards/rules": ["rules_by_hand", "board_rules", "hostile_rows"],
     "boards/agreement": ["board_calibration", "verify"],
     "boards/calibration": ["board_calibration"],
-    "boards/verified": ["verify", "board_tried"],
+    "boards/verified": ["verify", "board_tried", "board_checks"],
     "boards/reruns": ["verify", "weights"],
     "boards/pareto": ["pareto"],
     "boards/figure": ["pareto"],

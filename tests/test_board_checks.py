@@ -556,6 +556,16 @@ def test_an_old_row_is_only_replaced_as_a_whole(make: Callable[..., Any], old_ro
     assert [entry.seed for entry in row.seeds] == [0, 1, 2]
 
 
+def test_an_outcome_beside_an_old_row_goes_with_it(make: Callable[..., Any], old_row: Path) -> None:
+    """Nobody can have run it again, so the file is about nothing."""
+    outcome = old_row.parent.parent / "verified" / old_row.name
+    outcome.parent.mkdir()
+    outcome.write_text("{}")
+    submit([make(config(seed)) for seed in (0, 1)], old_row.parents[2], replace=True)
+    assert isinstance(read_row(old_row), CheckedRow)
+    assert not outcome.exists()
+
+
 # -- other results, other conditions
 
 

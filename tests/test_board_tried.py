@@ -76,6 +76,14 @@ def test_teachers_and_data_seeds_of_seeds_are_one_configuration(make, boards):
     assert tried(path) == 2
 
 
+def test_a_fixed_data_seed_is_of_the_track_and_hides_no_run_of_another(make, boards):
+    for seed in (7, 8):
+        make(config(0, data_seed=seed))
+    magnitude = part("magnitude", fraction=0.3, scope="global")
+    ours = [make(config(0, data_seed=seed, pruner=magnitude)) for seed in (7, 8)]
+    assert [tried(path) for path in submit(ours, boards)] == [2, 2]
+
+
 def test_runs_that_cannot_be_read_do_not_count(make, boards, tmp_path):
     run, other, third = make(), make(fraction(0.1)), make(fraction(0.3))
     (other.path / "config.json").write_text("{")

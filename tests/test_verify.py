@@ -407,6 +407,17 @@ def test_other_whitespace_a_link_and_a_stray_are_refused(outcome, tmp_path):
     assert "no such row" in " ".join(check(tmp_path / "boards"))
 
 
+def test_an_outcome_is_not_written_through_a_link(outcome, tmp_path):
+    path, told = outcome
+    row, text = read_row(path), told.read_bytes()
+    reruns = verified.read(told, row).seeds
+    outside = told.parent.rename(tmp_path / "outside")
+    told.parent.symlink_to(outside)
+    with pytest.raises(UsageError, match=r"verified: is a link, which is not followed"):
+        verified.write(path, row, reruns[:1])
+    assert [one.read_bytes() for one in outside.iterdir()] == [text]
+
+
 # -- what is run again
 
 
