@@ -422,6 +422,7 @@ def test_a_network_that_fits_97_percent_interpolates(make: Make, boards: Path) -
         ({}, "magnitude"),
         ({"perturber": part("rewind", step=0)}, "magnitude-rewind"),
         ({"stop": part("patience")}, "magnitude-patience"),
+        ({"stop": part("target"), "chooser": part("one-se")}, "magnitude-target-one-se"),
         ({"regularizers": [part("l1"), part("kd")]}, "magnitude-l1-kd"),
         (
             {
