@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from board_runs import config, kd, part, stop_rule
 
 from dsd_bench import configure
-from dsd_bench.boards.built_in import built_in, misstated
+from dsd_bench.boards.built_in import _all_built_in, built_in, misstated
 from dsd_bench.boards.holders import held, used_components
 from dsd_bench.boards.schema import Code, SeedResult
 from dsd_bench.components import TABLE
 from dsd_bench.config.run import RunConfig
+from dsd_bench.plugins import catalogue
 
 
 @pytest.mark.parametrize(
@@ -101,6 +105,23 @@ def test_every_kind_has_its_built_in_components() -> None:
         assert found is not None
         assert found.name == name
         assert all(built_in(other.name, name) is None for other in TABLE if other.name != kind)
+
+
+def test_a_row_runs_no_code_of_a_plugin(tmp_path: Path, use: Callable[[Path], None]) -> None:
+    (tmp_path / "dsd_bench_mine.py").write_text(
+        "from dsd_bench import Component, hookimpl\n@hookimpl\ndef register_pruners():\n"
+        "    return [Component('mine', 'm:C', 's')]\n"
+    )
+    info = tmp_path / "dsd_bench_mine-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: dsd-bench-mine\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[dsd_bench]\nmine = dsd_bench_mine\n")
+    use(tmp_path)
+    _all_built_in.cache_clear()
+    assert built_in("pruner", "mine") is None
+    assert list(misstated(config(0, pruner=part("mine", anything=1)))) == []
+    assert "dsd_bench_mine" not in sys.modules
+    assert catalogue().find("pruner", "mine")
 
 
 def test_components_of_a_configuration_are_known_by_kind() -> None:

@@ -15,7 +15,18 @@ from board_runs import config, part, write_run
 from scipy import stats
 
 from dsd_bench.boards import check, rows
-from dsd_bench.boards.figure import BOTTOM, LEFT, RIGHT, TOP, WIDTH, Axes, _free, figure, words
+from dsd_bench.boards.figure import (
+    BOTTOM,
+    HEIGHT,
+    LEFT,
+    RIGHT,
+    TOP,
+    WIDTH,
+    Axes,
+    _free,
+    figure,
+    words,
+)
 from dsd_bench.boards.pareto import Front, front, remaining
 from dsd_bench.boards.ranking import rank
 from dsd_bench.boards.ties import compare, disagreements
@@ -174,6 +185,53 @@ def test_the_figure_has_each_method_where_its_means_are(board: Path) -> None:
     ticks = [float(one.text) for one in root.iter(f"{space}text") if one.get("class") == "y"]
     assert all(b > a for a, b in pairwise(ticks))
     assert root.find(f"{space}title").text == words(ranking(board))
+
+
+def test_what_is_drawn_can_be_read_off_its_scales(board: Path) -> None:
+    """The places of the ticks' numbers are a reference that the drawing itself brings."""
+    root = ElementTree.fromstring((board / "pareto.svg").read_text())
+    space = "{http://www.w3.org/2000/svg}"
+
+    def places(name: str, kind: str, *keys: str) -> list[list[float]]:
+        found = (one for one in root.iter(f"{space}{name}") if one.get("class") == kind)
+        return [[float(one.get(key, "")) for key in keys] for one in found]
+
+    texts = {kind: [one for one in root.iter(f"{space}text") if one.get("class") == kind]
+             for kind in ("x", "y", "x title")}  # fmt: skip
+    axis, *ticks = places("line", "axis", "x1", "y1", "x2", "y2")
+    rules = places("line", "rule", "x1", "y1", "x2", "y2")
+    shares = numpy.log([float(one.text or "") for one in texts["x"]])
+    across = [float(one.get("x", "")) for one in texts["x"]]
+    accuracies = [float(one.text or "") for one in texts["y"]]
+    assert across == [tick[0] for tick in ticks]
+    assert [float(one.get("y", "")) for one in texts["y"]] == pytest.approx(
+        [rule[1] + 4 for rule in rules]
+    )
+    assert all(rule[0::2] == axis[0::2] and rule[1] == rule[3] <= axis[1] for rule in rules)
+    assert 3 <= len(rules) <= 10
+    assert [float(one.get("x", "")) for one in texts["x title"]] == [(axis[0] + axis[2]) / 2]
+    to_x, to_y = (
+        numpy.polyfit(shares, across, 1),
+        numpy.polyfit(accuracies, [r[1] for r in rules], 1),
+    )
+    for line in ranking(board).lines:
+        (group,) = (
+            one
+            for one in root.iter(f"{space}g")
+            if (circle := one.find(f"{space}circle")) is not None
+            and len(one) == 3
+            and float(circle.get("cy", ""))
+            == pytest.approx(numpy.polyval(to_y, 100 * line.summary.accuracy.mean), abs=0.3)
+        )
+        left = remaining([one.rounds.sparsity[one.best_round] for one in line.row.seeds])
+        x = numpy.polyval(to_x, numpy.log(100 * left[0]))
+        assert float(group[2].get("cx", "")) == pytest.approx(x, abs=0.3)
+        low, high = (numpy.polyval(to_y, 100 * one) for one in line.summary.interval)
+        ends = sorted([float(group[0].get("y1", "")), float(group[0].get("y2", ""))])
+        assert ends == pytest.approx(sorted([low, high]), abs=0.3)
+    for one in root.iter(f"{space}text"):
+        assert 0 < float(one.get("x", "")) < WIDTH
+        assert 0 < float(one.get("y", "")) < HEIGHT
 
 
 def test_a_figure_loads_nothing_and_brings_its_background(board: Path) -> None:
