@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import html.parser
 import itertools
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import chromium
 import pytest
-from board_runs import config, kd, part, stop_rule, write_run
+from board_runs import config, kd, part, rehash, stop_rule, write_lines, write_run
 
 from dsd_bench.boards import rows
+from dsd_bench.boards.schema import Rounds as Columns
 from dsd_bench.pages import heat, scales
 from dsd_bench.pages.curves import Curve as Drawn
 from dsd_bench.pages.curves import draw, panels_of
@@ -29,6 +32,8 @@ from dsd_bench.store import load_run
 
 Command = Callable[..., tuple[int, str, str]]
 CURVE = (0.70, 0.60, 0.65, 0.75, 0.50)
+STOPPED, TAUGHT = "magnitude, stop patience", "magnitude + kd:teacher=best"
+"""Methods as boards name them."""
 VOID = {"meta", "input", "br", "hr"}
 
 
@@ -292,11 +297,8 @@ def test_text_of_files_does_nothing(tmp_path: Path, command: Command) -> None:
 
 
 def test_a_board_s_folder_gives_the_same_curves(tmp_path: Path, command: Command) -> None:
-    write(tmp_path / "runs", 5)
-    found = [load_run(path) for path in sorted((tmp_path / "runs").iterdir())]
-    rows.submit(found, tmp_path / "boards")
-    (board,) = (path for path in (tmp_path / "boards").iterdir() if path.is_dir())
-    code, _, err = command("report", str(board), "-o", "a.html")
+    board = boarded(tmp_path)
+    code, _, err = command("report", str(board), "-o", "a.html", "--runs-dir", "none")
     assert code == 0, err
     assert command("report", "runs", "-o", "b.html")[0] == 0
     lines = [
@@ -309,6 +311,139 @@ def test_a_board_s_folder_gives_the_same_curves(tmp_path: Path, command: Command
     code, _, err = command("report", str(tmp_path / "boards" / "nothing"))
     assert code == 2
     assert "no run, folder of runs or method" in err
+
+
+# -- a board and the folders of its runs
+
+
+def boarded(folder: Path) -> Path:
+    """Write runs and the board of their rows, whose folder is returned."""
+    write(folder / "runs", 5)
+    rows.submit([load_run(path) for path in sorted((folder / "runs").iterdir())], folder / "boards")
+    (board,) = (path for path in (folder / "boards").iterdir() if path.is_dir())
+    return board
+
+
+def reported(command: Command, board: Path, *words: str) -> str:
+    code, _, err = command("report", str(board), *words)
+    assert code == 0, err
+    return Path("report.html").read_text("utf-8")
+
+
+def notes_of(text: str) -> str:
+    return " ".join(
+        html.unescape(one) for one in re.findall('<p class="but">(Note: .*?)</p>', text)
+    )
+
+
+def mapped(text: str) -> set[str]:
+    """Return the methods whose layers a page maps."""
+    return set(re.findall(r'<title id="heat\d+-t">[^<:]*: ([^<]*)</title>', text))
+
+
+def chosen_of(text: str, word: str) -> dict[str, list[str]]:
+    """Return what a page tells of a chooser, by method."""
+    found = re.findall(rf'<td>{word}</td><td class="m">([^<]*)</td>(.*?)</tr>', text)
+    return {label: re.findall(">([^<]*)</td>", cells) for label, cells in found}
+
+
+def test_a_board_s_page_takes_the_runs_that_lie_here(tmp_path: Path, command: Command) -> None:
+    board = boarded(tmp_path)
+    text, runs = reported(command, board), reported(command, Path("runs"))
+    assert notes_of(text) == ""
+    assert mapped(text) == {"magnitude", TAUGHT, STOPPED}
+    told = [sorted(chosen_of(one, "one-se").values()) for one in (text, runs)]
+    assert told[0] == told[1]
+    assert set(chosen_of(text, "one-se")) == mapped(text)
+    assert "Students and teachers" in text
+    assert f"runs/{config(0).run_id}/config.json" in text
+
+
+def test_without_them_it_says_what_it_lacks(tmp_path: Path, command: Command) -> None:
+    text = reported(command, boarded(tmp_path), "--runs-dir", "elsewhere")
+    assert "no replay of the chooser one-se of any method; where" in notes_of(text)
+    assert "give --runs-dir FOLDER (this page: elsewhere)" in notes_of(text)
+    assert mapped(text) == set()
+    assert chosen_of(text, "one-se") == {}
+    assert len(chosen_of(text, "best")) == 3
+    assert "not replayed for any method: rows do not hold what one-se reads" in text
+
+
+def test_a_method_of_which_a_seed_is_missing_is_its_row(tmp_path: Path, command: Command) -> None:
+    board = boarded(tmp_path)
+    whole = reported(command, board)
+    shutil.rmtree(tmp_path / "runs" / config(3, [kd(3)]).run_id)
+    text = reported(command, board)
+    assert f"one-se of {TAUGHT}; where the folders of all their runs" in notes_of(text)
+    assert f"in runs lie only some of a row's runs: 4 of 5 of {TAUGHT}." in notes_of(text)
+    assert mapped(text) == {"magnitude", STOPPED}
+    told = chosen_of(whole, "one-se")
+    assert chosen_of(text, "one-se") == {name: told[name] for name in ("magnitude", STOPPED)}
+    assert chosen_of(text, "best") == chosen_of(whole, "best")
+
+
+def test_the_fewer_are_named(tmp_path: Path, command: Command) -> None:
+    board = boarded(tmp_path)
+    for seed in range(5):
+        shutil.rmtree(tmp_path / "runs" / config(seed).run_id)
+    for changes in ({}, {"stop": stop_rule("patience", patience=1)}):
+        shutil.rmtree(tmp_path / "runs" / config(0, **changes).run_id, ignore_errors=True)
+    told = notes_of(reported(command, board))
+    assert f"one-se of all methods but {TAUGHT}; where" in told
+    assert f"4 of 5 of {STOPPED}" in told
+
+
+def test_runs_with_other_numbers_are_not_used(tmp_path: Path, command: Command) -> None:
+    board = boarded(tmp_path)
+    before = reported(command, board, "--runs-dir", "elsewhere")
+    for seed in (1, 2):
+        write_run(tmp_path / "runs", config(seed), [0.9, 0.8, 0.9, 0.9, 0.8], images=200)
+    text = reported(command, board)
+    told = notes_of(text)
+    assert f"from runs: magnitude: run {config(1).run_id} (seed 1) has " in told
+    assert "best_round: 3, found 0, and 1 other run differ too; `dsd-bench verify` judges" in told
+    assert mapped(text) == {TAUGHT, STOPPED}
+    assert chosen_of(text, "best") == chosen_of(before, "best")
+
+
+@pytest.mark.parametrize("column", [*Columns.model_fields])
+def test_every_column_of_a_row_is_compared(tmp_path: Path, command: Command, column: str) -> None:
+    board = boarded(tmp_path)
+    changed = {"sparsity": 0.1, "nonzero": 1, "entropy": 0.71, "macs_dense": 4000}
+    path = tmp_path / "runs" / config(4).run_id / "rounds.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines[4:]:
+        line[column] = changed.get(column, line[column] / 2)
+    write_lines(path, lines)
+    rehash(path.parent)
+    text = reported(command, board)
+    assert f"{config(4).run_id}" in notes_of(text)
+    assert mapped(text) == {TAUGHT, STOPPED}
+
+
+def test_a_damaged_folder_is_not_used(tmp_path: Path, command: Command) -> None:
+    board = boarded(tmp_path)
+    (tmp_path / "runs" / config(4).run_id / "rounds.jsonl").write_text("{}\n")
+    text = reported(command, board)
+    assert f"magnitude: runs/{config(4).run_id}/rounds.jsonl: " in notes_of(text)
+    assert mapped(text) == {TAUGHT, STOPPED}
+
+
+def test_a_chooser_that_rows_cannot_feed_hides_no_other_method(
+    tmp_path: Path, command: Command
+) -> None:
+    for seed in range(5):
+        values = [value - 0.01 * seed for value in CURVE]
+        for changes in ({}, {"chooser": part("one-se")}):
+            write_run(tmp_path / "runs", config(seed, **changes), values, images=200)
+    rows.submit([load_run(p) for p in (tmp_path / "runs").iterdir()], tmp_path / "boards")
+    (board,) = (path for path in (tmp_path / "boards").iterdir() if path.is_dir())
+    text = reported(command, board, "--runs-dir", "elsewhere")
+    told = "not replayed for magnitude, choose one-se: rows do not hold what their chooser reads"
+    assert text.count(told) == len(FAMILIES)
+    assert '<td>0.02</td><td class="m">magnitude</td>' in text
+    assert '<td>0.02</td><td class="m">magnitude, choose one-se</td>' not in text
+    assert '<td>0.02</td><td class="m">magnitude, choose one-se</td>' in reported(command, board)
 
 
 def test_a_suite_asks_its_own_question(

@@ -1,4 +1,4 @@
-"""From a row to the runs that would give it again, and what they gave."""
+"""From a row to the runs that it is of or that would give it again, and what they gave."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from dsd_bench.boards.agreement import Again, again
 from dsd_bench.boards.methods import reseeded
 from dsd_bench.boards.rows import row_of
 from dsd_bench.boards.schema import CheckedRow, CheckedSeed
@@ -25,7 +26,7 @@ from dsd_bench.errors import UsageError, plain
 from dsd_bench.params import field_extra
 from dsd_bench.plugins import catalogue
 from dsd_bench.store.given import contents
-from dsd_bench.store.runs import StoredRun
+from dsd_bench.store.runs import StoredRun, finished, load_run
 
 
 def configurations(
@@ -190,3 +191,16 @@ def seed_of(run: StoredRun) -> CheckedSeed:
 def claimed(row: CheckedRow, seed: int) -> CheckedSeed:
     """Return what a row says of one of its seeds."""
     return next(entry for entry in row.seeds if entry.seed == seed)
+
+
+def beside(row: CheckedRow, runs_dir: Path) -> Iterator[tuple[StoredRun, Again]]:
+    """Yield the finished runs of a row that lie in a folder, each held against the row.
+
+    Raises:
+        UsageError: if one of them is damaged or contradicts itself.
+    """
+    for entry in row.seeds:
+        path = runs_dir / entry.run_id
+        if finished(path):
+            run = load_run(path)
+            yield run, again(entry, seed_of(run))

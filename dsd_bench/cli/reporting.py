@@ -83,6 +83,7 @@ def _subject(
 ) -> Subject:
     from dsd_bench.cli.suites import suite_results
     from dsd_bench.pages import subject
+    from dsd_bench.pages.board import of_board
     from dsd_bench.suites.schema import known_suites
 
     lookup = catalogue().find
@@ -101,5 +102,5 @@ def _subject(
         raise UsageError("--scale, --only and --seeds choose the cells of a suite; leave them out")
     board = Path(word).parent if word.endswith("README.md") else Path(word)
     if len(words) == 1 and (board / "rows").is_dir():
-        return subject.of_board(board, own, lookup)
+        return of_board(board, runs_dir, own, lookup)
     return subject.of_runs(select(words, runs_dir), own, lookup)

@@ -15,10 +15,10 @@ from rich.text import Text
 
 from dsd_bench import api
 from dsd_bench.boards import verified
-from dsd_bench.boards.agreement import Again, Outcome, again, judge
+from dsd_bench.boards.agreement import Again, Outcome, judge
 from dsd_bench.boards.files import read_row, row_files
 from dsd_bench.boards.places import row_path
-from dsd_bench.boards.reruns import claimed, configurations, row_of_run, seed_of
+from dsd_bench.boards.reruns import beside, claimed, configurations, row_of_run, seed_of
 from dsd_bench.boards.schema import CheckedRow
 from dsd_bench.cli.carrying import how_options, open_view, print_problems, settings_of
 from dsd_bench.cli.estimating import ask_first, estimate
@@ -223,10 +223,7 @@ def _recompute(task: Task, runs_dir: Path) -> None:
     The same id stands for the same run on another machine too, which gives other numbers: whoever
     ran it there has no reason to call the row false for a digit.
     """
-    for entry in task.row.seeds:
-        path = runs_dir / entry.run_id
-        if finished(path):
-            task.runs[entry.run_id] = again(entry, seed_of(load_run(path)))
+    task.runs = {run.run_id: held for run, held in beside(task.row, runs_dir)}
     task.elsewhere = judge(task.row, task.others) if task.others else None
 
 

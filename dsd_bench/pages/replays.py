@@ -5,19 +5,27 @@ Stop rules are replayed over the methods whose curves are whole, choosers over a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 from dsd_bench.config.run import RunConfig
-from dsd_bench.errors import DsdError, UsageError
-from dsd_bench.pages.subject import Shown
+from dsd_bench.errors import DsdError
+from dsd_bench.pages.subject import Shown, has_folder
 from dsd_bench.plugins import catalogue
-from dsd_bench.replay import Curve, MethodReplay, outcomes, varied
-from dsd_bench.replay.choices import MethodChoice, summaries, way
+from dsd_bench.replay import Curve, outcomes, varied
+from dsd_bench.replay.choices import summaries, way
 from dsd_bench.replay.curves import WHOLE, rows_with_metrics
+from dsd_bench.replay.rules import Rule
 from dsd_bench.reports.words import percent
 from dsd_bench.store.checkpoint import Row
 from dsd_bench.store.runs import StoredRun
+
+Cells = tuple[str, ...]
+"""What a rule does to a method, in words of one column each."""
+
+Given = TypeVar("Given")
 
 
 @dataclass(frozen=True)
@@ -83,7 +91,7 @@ class Replayed:
         usual: the place of what is usual among them.
         columns: headings of the numbers.
         labels: of the methods.
-        found: ``found[value][method]``: the numbers, in words.
+        found: ``found[value][method]``: the numbers, in words; None where it could not be asked.
         problem: what could not be asked, and why; empty if all could.
     """
 
@@ -94,16 +102,14 @@ class Replayed:
     usual: int = 0
     columns: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
-    found: tuple[tuple[tuple[str, ...], ...], ...] = ()
+    found: tuple[tuple[Cells | None, ...], ...] = ()
     problem: str = ""
 
 
 def replayed(methods: Sequence[Shown]) -> list[Replayed]:
     """Replay every stop rule and chooser; nothing is trained."""
     able = [one for one in methods if whole(one)]
-    curves = [[_curve(run) for run in one.method.runs] for one in able]
-    labels = tuple(one.method.label for one in able)
-    stops = [_stop(family, labels, curves) for family in FAMILIES] if able else []
+    stops = [_stop(family, able) for family in FAMILIES] if able else []
     return [*stops, _choosers(methods)]
 
 
@@ -112,13 +118,19 @@ def whole(shown: Shown) -> bool:
     return all((run.result or {}).get("stopped_by") in WHOLE for run in shown.method.runs)
 
 
-def _stop(family: Family, labels: tuple[str, ...], curves: Sequence[Sequence[Curve]]) -> Replayed:
+def _stop(family: Family, methods: Sequence[Shown]) -> Replayed:
+    """Ask a stop rule; a method whose chooser lacks what it reads is left out."""
     title = f"{family.word}: {family.key}"
     try:
         rules = varied(family.word, {family.key: family.values})
-        found = [outcomes(one, rules) for one in curves]
     except DsdError as error:
         return Replayed(title, family.told, family.key, problem=str(error))
+    curves = [[_curve(run) for run in one.method.runs] for one in methods]
+    problems: dict[str, None] = {}
+    found = [
+        _asked(methods, curves, partial(_stopped, rule), "their chooser", problems)
+        for rule in rules
+    ]
     return Replayed(
         title=title,
         told=family.told,
@@ -126,8 +138,9 @@ def _stop(family: Family, labels: tuple[str, ...], curves: Sequence[Sequence[Cur
         values=tuple(f"{value:g}" for value in family.values),
         usual=_usual(family),
         columns=STOPPED,
-        labels=labels,
-        found=tuple(tuple(map(_stopped, methods)) for methods in zip(*found)),
+        labels=tuple(one.method.label for one in methods),
+        found=tuple(found),
+        problem="; ".join(problems),
     )
 
 
@@ -138,37 +151,68 @@ def _usual(family: Family) -> int:
     return family.values.index(default) if default in family.values else 0
 
 
-def _stopped(told: MethodReplay) -> tuple[str, ...]:
-    shares = (told.trainings_saved, told.accuracy, told.given_up)
-    return (f"{told.round.mean:.1f}", *(percent(one.mean) for one in shares))
-
-
 def _choosers(methods: Sequence[Shown]) -> Replayed:
-    """Ask the choosers; those that lack what they read, as a board's rows do, are left out."""
+    """Ask the choosers, each of the methods that have what it reads."""
     rows = [[_rows(run) for run in one.method.runs] for one in methods]
-    found, values, problems = [], [], []
-    for word in CHOOSERS:
-        try:
-            tried = [summaries(one, [way(word)])[0] for one in rows]
-        except UsageError as error:
-            problems.append(f"{word}: {error}")
-            continue
-        values.append(word)
-        found.append(tuple(map(_chose, tried)))
+    problems: dict[str, None] = {}
+    asked = {
+        word: _asked(methods, rows, partial(_chose, way(word)), word, problems) for word in CHOOSERS
+    }
+    found = {word: answers for word, answers in asked.items() if any(answers)}
     return Replayed(
         title="which round is kept",
         told="best on validation; the sparsest within one standard error of that; or the sparsest "
         "at most so much below it",
         key="chooser",
-        values=tuple(values),
+        values=tuple(found),
         columns=CHOSE,
         labels=tuple(one.method.label for one in methods),
-        found=tuple(found),
+        found=tuple(found.values()),
         problem="; ".join(problems),
     )
 
 
-def _chose(told: MethodChoice) -> tuple[str, ...]:
+def _asked(
+    methods: Sequence[Shown],
+    given: Sequence[Given],
+    ask: Callable[[Given], Cells],
+    reads: str,
+    problems: dict[str, None],
+) -> tuple[Cells | None, ...]:
+    """Ask of each method what a rule does to it.
+
+    Args:
+        methods: that are asked of.
+        given: what a rule is asked with, for each of them.
+        ask: gives the answer.
+        reads: what reads something that a board's row may lack.
+        problems: what kept methods from being asked is added here, once.
+    """
+    answers: list[Cells | None] = []
+    lean = []
+    for one, its in zip(methods, given):
+        try:
+            answers.append(ask(its))
+        except DsdError as error:
+            answers.append(None)
+            if all(map(has_folder, one.method.runs)):
+                problems[str(error)] = None
+            else:
+                lean.append(one.method.label)
+    if lean:
+        whom = "any method" if len(lean) == len(methods) else "; ".join(lean)
+        problems[f"not replayed for {whom}: rows do not hold what {reads} reads"] = None
+    return tuple(answers)
+
+
+def _stopped(rule: Rule, curves: Sequence[Curve]) -> Cells:
+    (told,) = outcomes(curves, [rule])
+    shares = (told.trainings_saved, told.accuracy, told.given_up)
+    return (f"{told.round.mean:.1f}", *(percent(one.mean) for one in shares))
+
+
+def _chose(rule: Rule, rows: Sequence[tuple[RunConfig, Sequence[Row]]]) -> Cells:
+    (told,) = summaries(rows, [rule])
     shares = (told.sparsity, told.fewer, told.accuracy, told.given_up)
     return (f"{told.round.mean:.1f}", *(percent(one.mean) for one in shares))
 
@@ -178,8 +222,8 @@ def _config(run: StoredRun) -> RunConfig:
 
 
 def _rows(run: StoredRun) -> tuple[RunConfig, Sequence[Row]]:
-    """Return what choosers read; of a board's row, which has no folder, the columns alone."""
-    return _config(run), rows_with_metrics(run) if run.path.is_dir() else run.rows
+    """Return what choosers read; of a board's row the columns alone."""
+    return _config(run), rows_with_metrics(run) if has_folder(run) else run.rows
 
 
 def _curve(run: StoredRun) -> Curve:

@@ -15,7 +15,7 @@ from dsd_bench.pages import curves, heat
 from dsd_bench.pages.curves import EVENTS, Curve, Drawing
 from dsd_bench.pages.markup import Markup, el
 from dsd_bench.pages.replays import Replayed
-from dsd_bench.pages.subject import Shown, Subject, teachers_of
+from dsd_bench.pages.subject import Shown, Subject, has_folder, teachers_of
 from dsd_bench.plugins import catalogue
 from dsd_bench.reports.findings import all_facts
 from dsd_bench.reports.methods import methods_of
@@ -279,7 +279,7 @@ def rules(found: Sequence[Replayed]) -> Markup:
 
 def _rule(at: int, one: Replayed) -> Markup:
     problem = el("p", one.problem, class_="but") if one.problem else None
-    if not one.found:
+    if not any(map(any, one.found)):
         return el("details", el("summary", one.title), problem)
     names = [one.key, "method", *one.columns]
     rows = [
@@ -293,6 +293,7 @@ def _rule(at: int, one: Replayed) -> Markup:
         )
         for number, (value, methods) in enumerate(zip(one.values, one.found))
         for label, told in zip(one.labels, methods)
+        if told is not None
     ]
     head = [
         el("th", name, scope="col", class_="n" if n > 1 else None) for n, name in enumerate(names)
@@ -388,7 +389,7 @@ def _configuration(one: Shown) -> Markup:
     again = [
         command("run", "--config", run.path / "config.json", runs_dir=run.path.parent)
         for run in one.method.runs
-        if one.line is None
+        if has_folder(run)
     ]
     commands = el("pre", "\n".join(again), tabindex="0") if again else None
     return el("div", el("dl", told), el("ul", runs), commands)

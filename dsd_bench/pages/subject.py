@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 from dsd_bench.analysis import Study, images_tested, study
 from dsd_bench.analysis.events import Event, events
-from dsd_bench.boards.check import find_rows
-from dsd_bench.boards.methods import reseeded
-from dsd_bench.boards.places import row_path
-from dsd_bench.boards.ranking import Line, rank
-from dsd_bench.boards.schema import CheckedRow, CheckedSeed
-from dsd_bench.boards.words import track_title
-from dsd_bench.config.naming import Lookup, group_runs, setting
-from dsd_bench.config.run import RunConfig
-from dsd_bench.errors import UsageError, collect, plain
+from dsd_bench.boards.ranking import Line
+from dsd_bench.config.naming import Lookup, setting
+from dsd_bench.errors import UsageError, plain
 from dsd_bench.reports.fairness import fairness_of
 from dsd_bench.reports.methods import Method, methods_of
 from dsd_bench.reports.pictures import setting_sentence
@@ -121,74 +114,9 @@ def of_cells(
     return Subject(title, question, of_methods(methods, lookup), command, again, notes)
 
 
-LEAN = (
-    "rows hold neither the layers of each round nor which validation images it gets right, so a "
-    "board's page has no maps of layers and does not replay the chooser one-se; a report of the "
-    "runs themselves has both"
-)
-"""What only run folders say."""
-
-
-def of_board(folder: Path, command: str, lookup: Lookup | None = None) -> Subject:
-    """Return the subject of a track's folder: its rows as if their runs lay here.
-
-    Raises:
-        UsageError: if a row cannot be used, or none has a whole configuration.
-    """
-    folder = folder.resolve()
-    found_rows = find_rows(folder.parent)
-    collect([one for one in found_rows.problems if str(folder) in one])
-    rows = found_rows.rows.get(folder.name)
-    if not rows:
-        raise UsageError(f"{folder}: no rows/*.json; is it the folder of a board?")
-    lines = rank(rows).lines
-    able = [line for line in lines if isinstance(line.row, CheckedRow)]
-    if not able:
-        raise UsageError(f"{folder}: rows of schema 1 have no configurations; submit them anew")
-    methods: list[Method] = []
-    for line in able:
-        runs = group_runs(_runs(line.row, folder))[0]  # type: ignore[arg-type]
-        methods.append(Method(plain(line.label), plain(setting(runs[0].config, lookup)), runs))
-    found = {
-        name: [
-            replace(one, line=next(line for line in able if plain(line.label) == one.method.label))
-            for one in shown
-        ]
-        for name, shown in of_methods(methods, lookup).items()
-    }
-    old = [line.label for line in lines if not isinstance(line.row, CheckedRow)]
-    notes = [f"rows of schema 1 are left out: {', '.join(map(plain, old))}"] if old else []
-    notes.append(LEAN)
-    asked = "Which method keeps the highest test accuracy as weights are pruned away?"
-    title = f"Board: {track_title(rows[0].track)}"
-    return Subject(title, asked, found, command, notes=notes)
-
-
-def _runs(row: CheckedRow, folder: Path) -> list[StoredRun]:
-    """Return the runs that a row is made of; what only their folders have is missing."""
-    config = RunConfig.model_validate(row.config)
-    path = folder / row_path(row).name
-    return [_run(reseeded(config, entry.seed), entry, path) for entry in row.seeds]
-
-
-def _run(config: RunConfig, entry: CheckedSeed, path: Path) -> StoredRun:
-    columns = entry.rounds.model_dump()
-    count = len(entry.rounds.sparsity)
-    rows = tuple(
-        {"round": at, **{name: values[at] for name, values in columns.items()}}
-        for at in range(count)
-    )
-    result = {
-        "run_id": entry.run_id,
-        "status": "done",
-        "best_round": entry.best_round,
-        "stopped_by": entry.stopped_by,
-        "samples": entry.samples.model_dump(),
-        "plan": entry.plan,
-        "versions": entry.versions,
-        "hardware": entry.hardware,
-    }
-    return StoredRun(entry.run_id, path, config.to_json(), rows, result)
+def has_folder(run: StoredRun) -> bool:
+    """Whether a run was read from its folder; else it is a seed of a board's row."""
+    return run.path.is_dir()
 
 
 def teachers_of(shown: Shown) -> list[StoredRun]:
