@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import chromium
+import numpy
 import pytest
 from board_runs import config, kd, part, rehash, stop_rule, write_lines, write_run
 
@@ -23,6 +24,7 @@ from dsd_bench.boards.schema import Rounds as Columns
 from dsd_bench.pages import heat, scales
 from dsd_bench.pages.curves import Curve as Drawn
 from dsd_bench.pages.curves import draw, panels_of
+from dsd_bench.pages.document import asset
 from dsd_bench.pages.markup import Markup, data, el, raw
 from dsd_bench.pages.replays import CHOOSERS, FAMILIES
 from dsd_bench.replay import Curve, replay, rule
@@ -377,6 +379,7 @@ def test_a_method_of_which_a_seed_is_missing_is_its_row(tmp_path: Path, command:
     assert f"one-se of {TAUGHT}; where the folders of all their runs" in notes_of(text)
     assert f"in runs lie only some of a row's runs: 4 of 5 of {TAUGHT}." in notes_of(text)
     assert mapped(text) == {"magnitude", STOPPED}
+    assert text.count("<figcaption>") == 1  # rows name their settings as runs do
     told = chosen_of(whole, "one-se")
     assert chosen_of(text, "one-se") == {name: told[name] for name in ("magnitude", STOPPED)}
     assert chosen_of(text, "best") == chosen_of(whole, "best")
@@ -486,6 +489,79 @@ def test_layers_are_there_only_where_runs_have_them(tmp_path: Path) -> None:
     assert heat.sparsities([bare]) is None
 
 
+def test_what_cannot_be_told_is_not_called_absent(tmp_path: Path, command: Command) -> None:
+    write(tmp_path / "runs")
+    assert command("report", "runs")[0] == 0
+    text = " ".join(Read(Path("report.html").read_text()).text.split())
+    cells = re.findall(r">(yes|no|cannot tell)</td>", Path("report.html").read_text())
+    assert cells.count("cannot tell") > 0
+    told = f"of 3 methods show sparse double descent, of {cells.count('cannot tell')} it cannot be"
+    assert f"Found: {cells.count('yes')} {told} told;" in text
+
+
+def test_methods_without_a_whole_curve_are_named(page: Path) -> None:
+    text = Read(page.read_text("utf-8")).text
+    assert f"Stop rules are not replayed for {STOPPED}: a rule of its own ended it early." in text
+
+
+def test_methods_of_a_folder_are_in_the_order_of_their_names(page: Path) -> None:
+    names = re.findall(r'<tr><td class="m">([^<]*)</td>', page.read_text("utf-8"))
+    assert names == ["magnitude", "magnitude + kd", STOPPED]
+
+
+VISION = {  # Machado, Oliveira and Fernandes 2009, severity 1, on linear RGB
+    "protanopia": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "tritanopia": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
+    "all cones": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+}
+
+
+def linear(colour: str) -> Any:
+    digits = colour * 2 if len(colour) == 3 else colour
+    values = numpy.array([int(digits[at : at + 2], 16) / 255 for at in (0, 2, 4)])
+    return numpy.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+
+
+def lab(rgb: Any) -> Any:
+    """Return CIE L*a*b* of linear sRGB."""
+    xyz = numpy.array(
+        [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    ) @ numpy.clip(rgb, 0, 1) / numpy.array([0.9505, 1, 1.089])  # fmt: skip
+    x, y, z = numpy.where(xyz > 0.008856, numpy.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return numpy.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark", "print"])
+def test_colours_of_curves_can_be_told_apart(scheme: str) -> None:
+    part = re.findall(r":root\{(.*?)\}", asset("page.css"), re.DOTALL)
+    (root,) = [part[at] for at, name in enumerate(("light", "dark", "print")) if name == scheme]
+    found = [
+        re.findall(rf"--{key}:#([0-9a-f]+)", root)[-1]
+        for key in ("bg", *map("c{}".format, range(7)))
+    ]
+    ground, *colours = [linear(one) for one in found]
+    for matrix in VISION.values():
+        seen = [lab(numpy.array(matrix) @ one) for one in colours]
+        for one, other in itertools.combinations(seen, 2):
+            assert numpy.linalg.norm(one - other) > 12
+    luminance = [one @ [0.2126, 0.7152, 0.0722] + 0.05 for one in (ground, *colours)]
+    for one in luminance[1:]:  # WCAG: graphics need 3 to 1
+        assert max(one, luminance[0]) / min(one, luminance[0]) > 3
+
+
 # -- in a browser
 
 
@@ -573,6 +649,24 @@ def test_without_scripts_everything_is_there(page: Path, tab: chromium.Tab) -> N
     )
     assert count == 2 * len(FAMILIES[0].values)
     assert tab.evaluate("document.querySelector('#curves0').getBoundingClientRect().height") > 200
+
+
+def test_paper_has_the_value_of_the_slider_alone(page: Path, tab: chromium.Tab) -> None:
+    rows = (
+        "[...document.querySelector('#rules .rule').querySelectorAll('tbody tr')]"
+        ".filter(one => one.getBoundingClientRect().height)"
+        ".map(one => one.cells[0].textContent)"
+    )
+    for scripts, value in ((True, "0.05"), (False, "0")):
+        tab.open(page, scripts=scripts)
+        if scripts:
+            tab.evaluate(
+                "{const one = document.querySelector('#rules input'); one.value = 5; "
+                "one.dispatchEvent(new Event('input', {bubbles: true}));}"
+            )
+        tab.media("print")
+        assert set(tab.evaluate(rows)) == {value}
+        tab.media()
 
 
 def test_printing_opens_what_is_folded(page: Path, tab: chromium.Tab) -> None:

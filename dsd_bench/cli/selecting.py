@@ -19,16 +19,21 @@ def select(words: Sequence[str], runs_dir: Path) -> list[StoredRun]:
     """Return the finished runs that ``words`` mean, each once, in the order of the words.
 
     A word is an id, a unique prefix of one or a path of a run; a folder of runs, which means all
-    of them; or the name of a method, as ``dsd-bench runs`` prints it, which means all its seeds
-    in ``runs_dir``; with ``*`` for several methods. Others than finished runs are left out with
-    a note, unless nothing is finished.
+    of them, sorted by the names of their methods; or the name of a method, as ``dsd-bench runs``
+    prints it, which means all its seeds in ``runs_dir``; with ``*`` for several methods. Others
+    than finished runs are left out with a note, unless nothing is finished.
 
     Raises:
         UsageError: for a word that means nothing; the message lists the methods there are.
     """
     known: dict[str, list[Path]] = {}
-    paths = dict.fromkeys(path for word in words for path in _paths(word, runs_dir, known))
-    return load_finished([str(path) for path in paths], runs_dir)
+    places: dict[Path, int] = {}
+    for place, word in enumerate(words):
+        for path in _paths(word, runs_dir, known):
+            places.setdefault(path, place)
+    runs = load_finished([str(path) for path in places], runs_dir)
+    find = catalogue().find
+    return sorted(runs, key=lambda one: (places[one.path], label(one.config, find), one.seed))
 
 
 def _paths(word: str, runs_dir: Path, known: dict[str, list[Path]]) -> Iterator[Path]:

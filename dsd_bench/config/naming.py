@@ -44,13 +44,13 @@ def component_word(kind: str, part: Mapping[str, Any], lookup: Lookup | None = N
 
 
 def told_params(params: Mapping[str, Any], component: Component) -> dict[str, Any]:
-    """Return the parameters that are not at their default, as JSON."""
+    """Return the parameters that are not at their default, as JSON, in the component's order."""
     fields = component.params.model_fields
     default = {key: field.get_default(call_default_factory=True) for key, field in fields.items()}
     return {
-        key: value
-        for key, value in params.items()
-        if value is not None and not _same(default.get(key), value)
+        key: params[key]
+        for key in sorted(params, key=[*fields, *params].index)
+        if params[key] is not None and not _same(default.get(key), params[key])
     }
 
 

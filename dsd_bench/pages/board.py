@@ -78,16 +78,15 @@ def of_board(folder: Path, runs_dir: Path, command: str, lookup: Lookup | None =
     methods = [
         Method(one.label, plain(setting(one.runs[0].config, lookup)), one.runs) for one in sources
     ]
-    found = {
-        name: [replace(one, line=able[one.method.label]) for one in shown]
-        for name, shown in of_methods(methods, lookup).items()
-    }
+    grouped = of_methods(methods, lookup)
+    shown = {one.method.label: one for group in grouped.values() for one in group}
+    whole = [replace(shown[label], line=line) for label, line in able.items()]
     old = [line.label for line in lines if not isinstance(line.row, CheckedRow)]
     notes = [f"rows of schema 1 are left out: {', '.join(map(plain, old))}"] if old else []
     notes += _notes(sources, runs_dir)
     asked = "Which method keeps the highest test accuracy as weights are pruned away?"
     title = f"Board: {track_title(rows[0].track)}"
-    return Subject(title, asked, found, command, notes=notes)
+    return Subject(title, asked, {next(iter(grouped)): whole}, command, notes=notes)
 
 
 def _source(label: str, row: CheckedRow, folder: Path, runs_dir: Path) -> Source:

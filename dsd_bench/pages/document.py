@@ -10,7 +10,7 @@ from importlib.resources import files
 from dsd_bench.pages import sections
 from dsd_bench.pages.curves import Drawing
 from dsd_bench.pages.markup import Markup, data, el, join, raw
-from dsd_bench.pages.replays import replayed
+from dsd_bench.pages.replays import replayed, whole
 from dsd_bench.pages.subject import Subject
 
 
@@ -44,7 +44,8 @@ def page(subject: Subject, more: Sequence[Markup] = ()) -> str:
     for made, figures in (sections.teachers(subject), sections.layers(subject)):
         parts.append(made)
         drawn.update(figures)
-    parts.append(sections.rules(replayed(subject.every)))
+    cut = [one.method.label for one in subject.every if not whole(one)]
+    parts.append(sections.rules(replayed(subject.every), cut))
     parts += [*more, sections.rounds(subject), sections.origin(subject)]
     return assemble(subject.title, _header(subject), parts, drawn)
 

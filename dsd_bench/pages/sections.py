@@ -65,7 +65,9 @@ def headline(subject: Subject) -> str:
         return f"{subject.every[0].method.label}: {found_words(subject.every[0])}."
     falls = [one for one in subject.every if one.study.summary.double_descent]
     best, shown = max(known, key=lambda one: one[0])
+    unknown = sum(one.study.summary.double_descent is None for one in subject.every)
     dip = f"{len(falls)} of {plural(len(subject.every), 'method')} show sparse double descent"
+    dip += f", of {unknown} it cannot be told" if unknown else ""
     if len(subject.methods) > 1:
         return f"{dip}."
     tied = ", which is the highest mean of all" if shown.line is None else ""
@@ -266,15 +268,29 @@ def _scale() -> Markup:
     )  # fmt: skip
 
 
-def rules(found: Sequence[Replayed]) -> Markup:
-    """Return each rule's outcomes for all values of its parameter, with a slider for scripts."""
+def rules(found: Sequence[Replayed], cut: Sequence[str] = ()) -> Markup:
+    """Return each rule's outcomes for all values of its parameter, with a slider for scripts.
+
+    Args:
+        found: the rules.
+        cut: labels of the methods that stop rules could not be asked of.
+    """
     lead = (
         "What rules would have done to these curves, replayed without training. Saved: share of "
         "the trainings; given up: accuracy, in points, that the best round of the whole curve has "
         "more. A value chosen here has seen the test images: try it on other seeds."
     )
+    paper = "Printed is one value of each parameter: the one that the slider shows, else the usual."
+    told = f"Stop rules are not replayed for {'; '.join(cut)}: a rule of its own ended it early."
     parts = [_rule(at, one) for at, one in enumerate(found)]
-    return section("rules", "Stop and selection rules, replayed", el("p", lead), parts)
+    return section(
+        "rules",
+        "Stop and selection rules, replayed",
+        el("p", lead),
+        el("p", told, class_="note") if cut else None,
+        el("p", paper, class_="note paper"),
+        parts,
+    )
 
 
 def _rule(at: int, one: Replayed) -> Markup:

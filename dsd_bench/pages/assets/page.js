@@ -123,6 +123,7 @@
   /* a rule's parameter */
   for (const slider of all(".slider")) {
     slider.hidden = false;
+    slider.parentElement.querySelector("table").classList.add("slid");
     const input = slider.querySelector("input");
     const told = slider.querySelector("output");
     const values = input.dataset.values.split(" ");
@@ -136,8 +137,6 @@
     };
     input.addEventListener("input", choose);
     choose();
-    addEventListener("beforeprint", () => { for (const row of rows) row.hidden = false; });
-    addEventListener("afterprint", choose);
   }
 
   let closed = [];
