@@ -174,6 +174,31 @@ def test_a_heat_map_covers_each_measured_cell_once() -> None:
     assert heat.level_of(1.0) == heat.LEVELS - 1
 
 
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        (["0.weight", "2.weight"], ["0.weight", "2.weight"]),
+        ([f"module.blocks.{at}.attention.qkv.weight" for at in range(3)], ["0", "1", "2"]),
+        (["encoder.layers.0.weight", "encoder.head.weight"], ["layers.0", "head"]),
+        (["one.very.long.name.of.a.layer"], ["one.very…f.a.layer"]),
+        (["same.name.of.a.layer"] * 2, ["layer", "layer"]),
+    ],
+)
+def test_names_of_layers_keep_what_tells_them_apart(names: list[str], shown: list[str]) -> None:
+    assert heat.short(names) == shown
+
+
+@pytest.mark.parametrize("count", [1, 3, 40, 400])
+def test_names_of_layers_have_room(count: int) -> None:
+    names = [f"blocks.{at}.attention.projection" for at in range(count)]
+    svg = heat.draw("h", heat.Layers("a title", names, [0], [[0.5]] * count), "method").svg
+    found = re.findall(r'class="y" x="([\d.]+)" y="([\d.]+)">([^<]*)<', svg)
+    assert found
+    assert all(float(x) >= heat.LETTER * len(name) for x, _, name in found)
+    steps = [float(b) - float(a) for (_, a, _), (_, b, _) in itertools.pairwise(found)]
+    assert min(steps, default=99) > 19.9
+
+
 # -- the page
 
 
@@ -497,6 +522,13 @@ def test_what_cannot_be_told_is_not_called_absent(tmp_path: Path, command: Comma
     assert cells.count("cannot tell") > 0
     told = f"of 3 methods show sparse double descent, of {cells.count('cannot tell')} it cannot be"
     assert f"Found: {cells.count('yes')} {told} told;" in text
+
+
+def test_of_an_unfinished_run_nothing_is_claimed(tmp_path: Path, command: Command) -> None:
+    write_run(tmp_path / "runs", config(0), CURVE, status=None)
+    assert command("report", "runs")[0] == 0
+    text = Read(Path("report.html").read_text()).text
+    assert "not finished, so nothing is said: seed 0 unfinished after round 4." in text
 
 
 def test_methods_without_a_whole_curve_are_named(page: Path) -> None:

@@ -18,7 +18,7 @@ COLOURS, DASHES, MARKS = 7, 5, 6
 
 HEIGHTS = (250.0, 120.0)
 """Of the first panel, and of each below it."""
-GAP = 34.0
+GAP = 38.0
 STRIPE = 8.0
 
 NUMERALS = {"light": "I", "critical": "II", "sweet": "III", "collapsed": "IV"}
@@ -106,7 +106,7 @@ def draw(
     """
     points = [[mean_curve(curve.seeds, panel.column) for curve in curves] for panel in panels]
     across = Across.around(one.sparsity for panel in points for curve in panel for one in curve)
-    top, parts = 44.0 if phases else 26.0, []
+    top, parts = 46.0 if phases else 32.0, []
     for place, (panel, means) in enumerate(zip(panels, points)):
         bottom = top + HEIGHTS[min(place, 1)]
         values = [panel.scale * edge for curve in means for one in curve for edge in _band(one)]
@@ -116,7 +116,7 @@ def draw(
     height = top + 10
     parts.append(_across(across, top - GAP))
     parts.append(
-        el("line", class_="cursor", x1=_n(LEFT), x2=_n(LEFT), y1=26, y2=_n(top - GAP), hidden=True)
+        el("line", class_="cursor", x1=_n(LEFT), x2=_n(LEFT), y1=28, y2=_n(top - GAP), hidden=True)
     )
     svg = el(
         "svg",
@@ -183,7 +183,7 @@ def _panel(
     first: bool,
 ) -> Markup:
     axis = axes[1]
-    above = 27 if first and phases else 9
+    above = 29 if first and phases else 15
     parts = [
         *_phases(phases, axes, first),
         el("text", panel.title, class_="name", x=_n(LEFT - 40), y=_n(axis.top - above)),

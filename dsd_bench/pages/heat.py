@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,9 +13,12 @@ from dsd_bench.pages.markup import el
 from dsd_bench.pages.scales import WIDTH
 
 LEVELS = 16
-LEFT = 150.0
-MOST_NAMES = 40
-LONGEST = 22
+TOP = 30.0
+LETTER = 10.5
+"""How wide a letter is at most, on a phone, where the text is large."""
+APART = 20.0
+"""How far names are apart, at least."""
+LONGEST = 18
 
 Values = Sequence[Sequence[float | None]]
 
@@ -70,31 +74,38 @@ def _mean(values: list[float] | None) -> float | None:
     return statistics.fmean(values) if values else None
 
 
-def draw(identity: str, layers: Layers, label: str) -> Drawing:
+def margin(layers: Layers) -> float:
+    """Return the room that the names of the layers need."""
+    return 16 + LETTER * max(map(len, short(layers.names)))
+
+
+def draw(identity: str, layers: Layers, label: str, left: float | None = None) -> Drawing:
     """Draw a heat map; darker is more.
 
     Args:
         identity: of the figure in its page.
         layers: what is drawn.
         label: of the method.
+        left: the room for names; None: what they need.
     """
     count = len(layers.names)
     each = max(6.0, min(22.0, 400.0 / count))
-    wide = (WIDTH - LEFT - 14) / len(layers.rounds)
-    bottom = 24 + each * count
+    shown = short(layers.names)
+    left = margin(layers) if left is None else left
+    wide = (WIDTH - left - 14) / len(layers.rounds)
+    bottom = TOP + each * count
     paths = [
         el("path", class_=f"lv{level}", d=_cells(layers.values, level, wide, each))
         for level in range(LEVELS)
     ]
-    named = range(count) if count <= MOST_NAMES else range(0, count, -(-count // MOST_NAMES))
     names = [
-        el("text", _short(layers.names[at]), class_="y", x=LEFT - 6,
-           y=f"{24 + each * (at + 0.5) + 4:.1f}")
-        for at in named
+        el("text", shown[at], class_="y", x=f"{left - 6:.1f}",
+           y=f"{TOP + each * (at + 0.5) + 4:.1f}")
+        for at in range(0, count, math.ceil(APART / each))
     ]  # fmt: skip
     every = -(-len(layers.rounds) // 12)
     rounds = [
-        el("text", at, class_="x", x=f"{LEFT + wide * (place + 0.5):.1f}", y=f"{bottom + 16:.1f}")
+        el("text", at, class_="x", x=f"{left + wide * (place + 0.5):.1f}", y=f"{bottom + 16:.1f}")
         for place, at in enumerate(layers.rounds)
         if place % every == 0
     ]
@@ -103,10 +114,10 @@ def draw(identity: str, layers: Layers, label: str) -> Drawing:
         el("title", f"{layers.title}: {label}", id=f"{identity}-t"),
         el("desc", _told(layers), id=f"{identity}-d"),
         el("text", layers.title, class_="name", x=4, y=14),
-        el("g", paths, transform=f"translate({LEFT:g} 24)"),
+        el("g", paths, transform=f"translate({left:g} {TOP:g})"),
         names,
         rounds,
-        el("text", "round", class_="x name", x=f"{(LEFT + WIDTH) / 2:.1f}", y=f"{bottom + 34:.1f}"),
+        el("text", "round", class_="x name", x=f"{(left + WIDTH) / 2:.1f}", y=f"{bottom + 34:.1f}"),
         viewbox=f"0 0 {WIDTH:g} {bottom + 42:.1f}",
         role="img",
         aria_labelledby=f"{identity}-t {identity}-d",
@@ -114,7 +125,7 @@ def draw(identity: str, layers: Layers, label: str) -> Drawing:
         id=identity,
     )
     values = [[None if v is None else round(v, 3) for v in row] for row in layers.values]
-    box = [LEFT, 24.0, round(wide, 3), round(each, 3)]
+    box = [left, TOP, round(wide, 3), round(each, 3)]
     told = {"names": list(layers.names), "rounds": list(layers.rounds), "values": values}
     return Drawing(svg, {"box": box, **told})
 
@@ -140,8 +151,21 @@ def _cells(values: Values, level: int, wide: float, high: float) -> str:
     return "".join(found)
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= LONGEST else f"…{name[-LONGEST + 1 :]}"
+def short(names: Sequence[str]) -> list[str]:
+    """Return what tells layers apart: of long names not the parts that all have in common."""
+    parts = [name.split(".") for name in names]
+    if len(parts) > 1 and max(map(len, names)) > LONGEST:
+        for end in (0, -1):
+            while min(map(len, parts)) > 1 and len({one[end] for one in parts}) == 1:
+                for one in parts:
+                    one.pop(end)
+    return [_middle(".".join(one)) for one in parts]
+
+
+def _middle(name: str) -> str:
+    """Return a name without its middle if it is long."""
+    half = LONGEST // 2
+    return name if len(name) <= LONGEST else f"{name[: half - 1]}…{name[-half:]}"
 
 
 def _told(layers: Layers) -> str:

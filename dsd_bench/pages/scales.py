@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-LEFT, RIGHT = 52.0, 14.0
+LEFT, RIGHT = 52.0, 26.0
 WIDTH = 640.0
 TICKS = (0, 20, 50, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9, 99.95, 99.98, 99.99)
 """Sparsities in % that may have a tick."""
-APART = 52.0
+APART = 60.0
 """How far ticks of the x axis are apart, at least."""
 
 

@@ -44,6 +44,8 @@ def section(identity: str, title: str, *children: Any) -> Markup:
 
 def found_words(shown: Shown) -> str:
     """Say in a sentence what a method's curve shows."""
+    if shown.method.unfinished:
+        return f"not finished, so nothing is said: {shown.method.state}"
     facts = {fact.title: fact for fact in all_facts(shown.method, shown.study.summary, UNICODE)}
     verdict = facts["verdict"]
     meaning = f" ({verdict.meaning})" if verdict.meaning else ""
@@ -242,10 +244,11 @@ def layers(subject: Subject) -> tuple[Markup | None, dict[str, Drawing]]:
     parts: list[Markup] = []
     for one in subject.every:
         maps = [found for made in (heat.sparsities, heat.entropies) if (found := made(one.seeds))]
+        left = max(map(heat.margin, maps), default=0.0)
         figures = []
         for found in maps:
             identity = f"heat{len(drawn)}"
-            drawn[identity] = heat.draw(identity, found, one.method.label)
+            drawn[identity] = heat.draw(identity, found, one.method.label, left)
             figures.append(el("div", drawn[identity].svg, class_="fit"))
         if figures:
             words = el("summary", one.method.label)
