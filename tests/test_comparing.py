@@ -247,6 +247,16 @@ def test_no_common_seed_is_refused(tmp_path: Path, command: Command) -> None:
     assert "have no seed in common: 0-1 against 2-3" in err
 
 
+def test_a_method_is_not_compared_with_itself(tmp_path: Path, command: Command) -> None:
+    for seed in range(2):
+        write_run(tmp_path / "runs", config(seed))
+        write_run(tmp_path / "elsewhere", config(seed))
+    code, _, err = command("compare", "magnitude", config(0).run_id)
+    assert code == 2
+    assert "are the same runs of 'magnitude'; name others" in err
+    assert command("compare", "runs", "elsewhere")[0] == 0  # the same configuration, run twice
+
+
 def test_a_name_of_several_methods_lists_them(tmp_path: Path, command: Command) -> None:
     write(tmp_path / "runs", 2)
     code, _, err = command("compare", "magnitude*", "magnitude")

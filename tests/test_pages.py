@@ -19,6 +19,7 @@ import numpy
 import pytest
 from board_runs import config, kd, part, rehash, stop_rule, write_lines, write_run
 
+from dsd_bench.analysis.events import Event
 from dsd_bench.boards import rows
 from dsd_bench.boards.schema import Rounds as Columns
 from dsd_bench.pages import heat, scales
@@ -161,6 +162,19 @@ def test_curves_that_coincide_are_striped() -> None:
     assert draw("f", both, panels_of(both)[:1]).svg.count("line stripe") == 2
     apart = [both[0], Drawn("b", 1, [rows_of([0.1, 0.2])])]
     assert "stripe" not in draw("f", apart, panels_of(apart)[:1]).svg
+
+
+def test_marks_at_one_place_all_show() -> None:
+    happened = [Event("selected", 0, 3)]
+    twins = [Drawn(name, at, [rows_of(CURVE)], happened) for at, name in enumerate("ab")]
+    svg = draw("f", twins, panels_of(twins)[:1]).svg
+    stars = re.findall(
+        r'<path class="s (c\d) event selected" data-s="\d" d="[^"]*" '
+        r'transform="translate\(([^)]*)\)([^"]*)"',
+        svg,
+    )
+    (first, place, larger), (second, same, plain) = stars
+    assert (first, second, place, larger, plain) == ("c0", "c1", same, " scale(1.4)", "")
 
 
 def test_a_heat_map_covers_each_measured_cell_once() -> None:

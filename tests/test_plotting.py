@@ -14,7 +14,7 @@ from board_runs import config, kd, part, stop_rule, write_run
 from matplotlib.figure import Figure
 
 from dsd_bench.analysis import mean_curve
-from dsd_bench.analysis.events import Event, events, marked
+from dsd_bench.analysis.events import Event, events, marked, rings
 from dsd_bench.analysis.sharing import Stretch, shared_stretches
 from dsd_bench.config.naming import distinct_labels
 from dsd_bench.errors import suggest
@@ -176,9 +176,10 @@ def test_names_are_given_in_their_order(runs: Path, command: Command) -> None:
 
 def test_other_settings_get_panels_of_their_own(runs: Path, command: Command) -> None:
     write_run(runs, config(0, noise=part("none")))
-    words = texts(Path("a.svg"), runs, [str(runs)])
+    words = texts(Path("a.svg"), runs, [str(runs)]).replace(" ", "")
     for noise in ("symmetric:rate=0.4,validation=false", "none added"):
-        assert f"transform=none; label noise: {noise}; model: mlp" in words
+        assert f"label noise: {noise}".replace(" ", "") in words
+    assert words.count("data:digits") == words.count("model:mlp") == 1  # what both share, below
 
 
 def test_a_figure_says_its_setting_seeds_and_what_marks_mean(runs: Path) -> None:
@@ -294,3 +295,56 @@ def test_a_latex_table_has_booktabs_rules_and_a_line_for_each_row() -> None:
         r"    \bottomrule",
         r"\end{tabular}",
     ]
+
+
+# -- several settings, single seeds, marks at one place
+
+
+def test_settings_are_told_apart_by_what_differs() -> None:
+    settings = ["data: a; label noise: x; model: m", "data: b; label noise: x; model: m"]
+    assert compared.apart(settings) == ("label noise: x; model: m", ["data: a", "data: b"])
+    assert compared.apart(settings[:1]) == (settings[0], [""])
+
+
+def test_titles_of_panels_do_not_touch(monkeypatch: pytest.MonkeyPatch) -> None:
+    boxes: list[Any] = []
+
+    def measure(fig: Figure, path: Path) -> None:
+        fig.canvas.draw()
+        width = fig.get_window_extent().width
+        boxes.extend(axis.title.get_window_extent() for axis in fig.axes)
+        assert all(box.x0 >= 0 and box.x1 <= width for box in boxes)
+
+    monkeypatch.setattr(compared, "save", measure)
+    long = "data: imagefolder:photographs-of-{},transform=none,val_size=500,size=16; model: mlp"
+    panels = {long.format(name): [Drawn("m", [rows_of(CURVE)])] for name in ("cats", "dogs")}
+    draw_compared(panels, Path("a.svg"), Options(columns=2))
+    left, right = boxes
+    assert left.x1 < right.x0
+
+
+def test_one_seed_has_no_band_to_tell_of(runs: Path) -> None:
+    assert "standard deviation" not in texts(Path("a.svg"), runs, [config(0).run_id])
+    assert "standard deviation" in texts(Path("a.svg"), runs, ["magnitude"])
+
+
+def test_an_unfinished_run_is_drawn_and_said_to_be_so(tmp_path: Path) -> None:
+    write_run(tmp_path / "runs", config(0), CURVE, status=None)
+    told = texts(Path("a.svg"), tmp_path / "runs", [config(0).run_id])
+    assert ": seed 0 unfinished after round 4" in told
+
+
+def test_marks_at_one_place_all_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert rings(["a", "b", "a", "a"]) == [2, 0, 1, 0]
+    stars: list[Any] = []
+    monkeypatch.setattr(
+        compared,
+        "save",
+        lambda fig, path: stars.extend(one for one in fig.axes[0].lines if one.get_marker() == "*"),
+    )
+    twins = [Drawn(name, [rows_of(CURVE)], [Event("selected", 0, 3)]) for name in "ab"]
+    draw_compared({"data: a": twins}, Path("a.svg"), Options())
+    first, second = stars
+    assert first.get_xydata().tolist() == second.get_xydata().tolist()
+    assert first.get_color() != second.get_color()
+    assert first.get_markersize() > 1.3 * second.get_markersize()

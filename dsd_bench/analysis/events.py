@@ -104,5 +104,15 @@ def marked(
     ]
 
 
+def rings(places: Sequence[object]) -> list[int]:
+    """Return how many later ones lie at each one's place: marks that many sizes larger all show."""
+    later: dict[object, int] = {}
+    found = []
+    for place in reversed(places):
+        found.append(later.get(place, 0))
+        later[place] = found[-1] + 1
+    return found[::-1]
+
+
 def _row(seeds: Sequence[Sequence[Row]], event: Event) -> Row:
     return next((row for row in seeds[event.seed] if row["round"] == event.round), {})

@@ -16,6 +16,7 @@ from dsd_bench.cli.saying import say, say_json
 from dsd_bench.cli.selecting import select_method
 from dsd_bench.cli.tables import plain_table, print_whole
 from dsd_bench.config.naming import seeds_word
+from dsd_bench.errors import UsageError
 from dsd_bench.plugins import catalogue
 from dsd_bench.reports.methods import Method, methods_of
 from dsd_bench.reports.words import open_console, percent
@@ -47,6 +48,10 @@ def compare(first: str, second: str, output: Path | None, as_json: bool, runs_di
 
         check_suffix(output)
     one, other = _named(*(select_method(word, runs_dir) for word in (first, second)))
+    if {run.path.resolve() for run in one.runs} & {run.path.resolve() for run in other.runs}:
+        raise UsageError(
+            f"'{first}' and '{second}' are the same runs of '{one.label}'; name others"
+        )
     bits = {run.run_id: read_bits(run.path) for method in (one, other) for run in method.runs}
     found = compared(one, other, bits)
     if output:

@@ -11,10 +11,11 @@ from typing import Any
 from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 
 from dsd_bench.analysis import mean_curve
-from dsd_bench.analysis.events import Event, Kind, marked
+from dsd_bench.analysis.events import Event, Kind, marked, rings
 from dsd_bench.analysis.sharing import shared_stretches
 from dsd_bench.figures.curves import Band, column_name, curves, factor, legend
 from dsd_bench.figures.scales import density, scale_x
@@ -81,10 +82,13 @@ class Options:
 
 @dataclass
 class Kept:
-    """The lines that are named once for the whole figure, and which marks were drawn."""
+    """The lines that are named once for the whole figure, which marks were drawn, and whether any
+    method has several seeds.
+    """
 
     lines: dict[str, Line2D] = field(default_factory=dict)
     kinds: set[Kind] = field(default_factory=set)
+    several: bool = False
     fewer: bool = False
     striped: bool = False
 
@@ -117,8 +121,9 @@ def draw_compared(panels: Mapping[str, Sequence[Drawn]], path: Path, options: Op
             for axis, drawn in zip(row, panels.values()):
                 panel(axis, drawn, column, looks, options, kept)
             row[0].set_ylabel(column_name(column))
-        _name_axes(axes, list(panels) if count > 1 else [], options.x)
-        words = "; ".join(filter(None, [*([] if count > 1 else panels), options.note]))
+        shared, own = apart(list(panels))
+        _name_axes(axes, own if count > 1 else [], options.x, fig.get_figwidth() / count)
+        words = "; ".join(filter(None, [shared, options.note]))
         finish(fig, kept, words, options)
         save(fig, path)
 
@@ -135,18 +140,21 @@ def panel(
     means = [mean_curve(one.seeds, column) for one in drawn]
     kept.striped |= bool(shared_stretches(means))
     kept.fewer |= any(points and points[-1].n < points[0].n for points in means)
-    for one, chosen in zip(drawn, own):
-        for kind in MARKED:
-            found = marked(one.seeds, one.events, kind, column, options.x)
-            if found:
-                kept.kinds.add(kind)
-                places = [(_position(at, options.x), factor(column) * y) for at, y in found]
-                axis.plot(*zip(*places), color=chosen.colour, **_mark(kind))
+    kept.several |= any(len(one.seeds) > 1 for one in drawn)
+    events = [
+        (kind, (_position(at, options.x), factor(column) * y), chosen.colour)
+        for one, chosen in zip(drawn, own)
+        for kind in MARKED
+        for at, y in marked(one.seeds, one.events, kind, column, options.x)
+    ]
+    for (kind, place, colour), ring in zip(events, rings([event[:2] for event in events])):
+        kept.kinds.add(kind)
+        axis.plot(*place, color=colour, **_mark(kind, ring))
 
 
-def _mark(kind: Kind) -> dict[str, Any]:
+def _mark(kind: Kind, ring: int = 0) -> dict[str, Any]:
     mark, _, size = MARKED[kind]
-    points = size * rcParams["lines.markersize"]
+    points = size * rcParams["lines.markersize"] * (1 + 0.4 * ring)
     edge = {"markeredgecolor": "white", "markeredgewidth": 0.6} if mark == "*" else {}
     return {"linestyle": "none", "marker": mark, "markersize": points, "zorder": 4, **edge}
 
@@ -155,9 +163,22 @@ def _position(at: float, x: str) -> float:
     return density(at) if x == "sparsity" else at
 
 
-def _name_axes(axes: Sequence[Sequence[Axes]], titles: Sequence[str], x: str) -> None:
+def apart(settings: Sequence[str]) -> tuple[str, list[str]]:
+    """Return what settings have in common, and of each what is its own."""
+    parts = [one.split("; ") for one in settings]
+    shared = [part for part in parts[0] if all(part in other for other in parts)]
+    own = ["; ".join(part for part in one if part not in shared) for one in parts]
+    return "; ".join(shared), own
+
+
+def _name_axes(
+    axes: Sequence[Sequence[Axes]], titles: Sequence[str], x: str, inches: float
+) -> None:
+    size = FontProperties(size=rcParams["axes.titlesize"]).get_size_in_points()
+    letters = int(72 * 0.85 * inches / (0.65 * size))
     for place, title in enumerate(titles):
-        axes[0][place].set_title(title)
+        lines = textwrap.wrap(title.replace(",", ", "), letters)
+        axes[0][place].set_title("\n".join(lines))
     for axis in axes[-1]:
         scale_x(axis, x, label=True)
 
@@ -174,7 +195,8 @@ def finish(fig: Figure, kept: Kept, words: str, options: Options) -> None:
             Line2D([], [], color=GREY, linestyle="none", marker="o", markerfacecolor="white",
                    label="mean over fewer seeds")
         )  # fmt: skip
-    told = "; ".join(filter(None, [words, BANDS[options.band]]))
+    band = BANDS[options.band] if kept.several else ""
+    told = "; ".join(filter(None, [words, band]))
     told += "; striped: curves coincide" if kept.striped else ""
     if options.title:
         fig.suptitle(options.title, fontweight="bold")

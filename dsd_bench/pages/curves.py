@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dsd_bench.analysis import Phase, Point, mean_curve
-from dsd_bench.analysis.events import Event, Kind, marked
+from dsd_bench.analysis.events import Event, Kind, marked, rings
 from dsd_bench.analysis.sharing import shared_stretches
 from dsd_bench.pages.markup import Markup, el
 from dsd_bench.pages.scales import LEFT, RIGHT, WIDTH, Across, Up, up
@@ -197,8 +197,7 @@ def _panel(
         for stretch in shared_stretches(means)
         for turn, member in enumerate(stretch.members)
     ]
-    marks = [_events(curve, panel, axes) for curve in curves]
-    return el("g", parts, drawn, stripes, marks)
+    return el("g", parts, drawn, stripes, _events(curves, panel, axes))
 
 
 def _ticks(axis: Up) -> list[Markup]:
@@ -284,27 +283,38 @@ def _stripe(
     )  # fmt: skip
 
 
-def _events(curve: Curve, panel: Panel, axes: tuple[Across, Up]) -> Markup | None:
+def _events(curves: Sequence[Curve], panel: Panel, axes: tuple[Across, Up]) -> list[Markup]:
+    """Draw what happened to each curve; of several at one place the first is the largest."""
     across, axis = axes
-    parts = []
-    for kind in EVENTS:
-        found = marked(curve.seeds, curve.events, kind, panel.column)
-        places = [(across.at(x), axis.at(panel.scale * y)) for x, y in found]
-        if places:
-            parts.append(el("path", class_=f"event {kind}", d=event_mark(kind, places)))
-    if not parts:
-        return None
-    return el("g", parts, class_=f"s c{curve.place % COLOURS}", data_s=curve.place)
+    found = [
+        (kind, (across.at(x), axis.at(panel.scale * y)), curve)
+        for curve in curves
+        for kind in EVENTS
+        for x, y in marked(curve.seeds, curve.events, kind, panel.column)
+    ]
+    return [
+        el(
+            "path",
+            class_=f"s c{curve.place % COLOURS} event {kind}",
+            data_s=curve.place,
+            d=event_mark(kind),
+            transform=f"translate({_n(x)} {_n(y)})"
+            + (f" scale({1 + 0.4 * ring:g})" if ring else ""),
+        )
+        for (kind, (x, y), curve), ring in zip(found, rings([event[:2] for event in found]))
+    ]
 
 
-def event_mark(kind: Kind, places: Sequence[tuple[float, float]]) -> str:
-    """Return the path of an event's marks: a star, a bar, a cross."""
-    shape = {
-        "selected": "m0-8 2.2 5 5.4.6-4 3.7 1.1 5.3-4.7-2.7-4.7 2.7 1.1-5.3-4-3.7 5.4-.6z",
-        "gate": "m0-9v18",
-        "stopped": "m-5-5 10 10m0-10-10 10",
-    }[kind]
-    return "".join(f"M{_n(x)} {_n(y)}{shape}" for x, y in places)
+def event_mark(kind: Kind) -> str:
+    """Return the path of an event's mark around the origin: a star, a bar, a cross."""
+    return (
+        "M0 0"
+        + {
+            "selected": "m0-8 2.2 5 5.4.6-4 3.7 1.1 5.3-4.7-2.7-4.7 2.7 1.1-5.3-4-3.7 5.4-.6z",
+            "gate": "m0-9v18",
+            "stopped": "m-5-5 10 10m0-10-10 10",
+        }[kind]
+    )
 
 
 def mark(place: int, places: Sequence[tuple[float, float]]) -> str:
@@ -334,7 +344,7 @@ def swatch(place: int) -> Markup:
 
 def event_swatch(kind: Kind) -> Markup:
     """Return an event's mark by itself, for legends."""
-    path = el("path", class_=f"event {kind}", d=event_mark(kind, [(10, 10)]))
+    path = el("path", class_=f"event {kind}", d=event_mark(kind), transform="translate(10 10)")
     return el("svg", path, viewbox="0 0 20 20", class_="swatch plain", aria_hidden="true")
 
 

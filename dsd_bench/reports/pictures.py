@@ -134,7 +134,8 @@ def draw_runs(
     check_measured(options.rows, [row for rows in curves for row in rows], "--rows")
     parts = sorted({"test" if method.on_test else "validation" for method in every})
     chosen = f"selected on {' and '.join(parts)}"
-    note = ", ".join([seeds_words(every), chosen])
+    unfinished = [f"{one.label}: {one.state}" for one in every if one.unfinished]
+    note = "; ".join([f"{seeds_words(every)}, {chosen}", *unfinished])
     draw_compared(panels, path, replace(options, note=note))
     return list(called.values())
 
