@@ -14,6 +14,11 @@ def table(names: Sequence[str], align: str, body: Sequence[Sequence[str]]) -> li
     return [f"| {' | '.join(cells)} |" for cells in [names, rule, *body]]
 
 
+def unbroken(text: str) -> str:
+    """Return a text that stays on one line in a cell: with hard spaces and hyphens."""
+    return text.replace(" ", "\u00a0").replace("-", "\u2011")
+
+
 def percent(value: float) -> str:
     """Write a value in 0..1 in percent with two decimals."""
     return f"{100 * value + 0.0:.2f}"

@@ -21,6 +21,9 @@ from dsd_bench.boards.schema import (
 from dsd_bench.config.naming import component_word, label
 from dsd_bench.config.run import ComponentConfig, canonical
 
+QUESTION = "Which method keeps the highest test accuracy as weights are pruned away?"
+"""What a board answers."""
+
 _SINGLE = ("pruner", "perturber", "updater", "optimizer", "schedule", "stop", "chooser")
 """What a method has one of; most have no updater, and the usual optimiser, schedule and chooser."""
 

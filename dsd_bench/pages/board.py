@@ -17,7 +17,7 @@ from dsd_bench.boards.places import row_path
 from dsd_bench.boards.ranking import rank
 from dsd_bench.boards.reruns import beside
 from dsd_bench.boards.schema import CheckedRow, CheckedSeed
-from dsd_bench.boards.words import track_title
+from dsd_bench.boards.words import QUESTION, track_title
 from dsd_bench.config.naming import Lookup, group_runs, setting
 from dsd_bench.config.run import RunConfig
 from dsd_bench.errors import UsageError, collect, plain
@@ -84,9 +84,8 @@ def of_board(folder: Path, runs_dir: Path, command: str, lookup: Lookup | None =
     old = [line.label for line in lines if not isinstance(line.row, CheckedRow)]
     notes = [f"rows of schema 1 are left out: {', '.join(map(plain, old))}"] if old else []
     notes += _notes(sources, runs_dir)
-    asked = "Which method keeps the highest test accuracy as weights are pruned away?"
     title = f"Board: {track_title(rows[0].track)}"
-    return Subject(title, asked, {next(iter(grouped)): whole}, command, notes=notes)
+    return Subject(title, QUESTION, {next(iter(grouped)): whole}, command, notes=notes)
 
 
 def _source(label: str, row: CheckedRow, folder: Path, runs_dir: Path) -> Source:
