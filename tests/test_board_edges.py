@@ -203,7 +203,9 @@ def test_a_dense_network_alone_makes_a_row(make: Make, boards: Path) -> None:
         text for text in texts(boards)[1].splitlines() if "](rows/" in text and "| 1 |" in text
     ]
     cells = [cell.strip() for cell in line.strip("|").split("|")]
-    assert cells[3:9] == ["70.00\u00a0±\u00a0–", "–", "", "0.00", "1", "100.00"]
+    assert cells[3:10] == [
+        *("70.00\u00a0±\u00a0–", "–", "", "0.00", "1", "400.00\u00a0M", "100.00")
+    ]
     (line,) = [
         text for text in texts(boards)[1].splitlines() if text.endswith("no double descent |")
     ]
