@@ -24,6 +24,7 @@ from dsd_bench.boards.figure import (
     WIDTH,
     Axes,
     _free,
+    _scales,
     figure,
     words,
 )
@@ -323,3 +324,21 @@ def test_a_name_stands_where_it_covers_the_least(many: int) -> None:
 def test_of_places_that_cover_as_much_the_first_is_taken() -> None:
     taken = [(x, y, 100, 100) for x in range(0, 9000, 100) for y in range(0, 6000, 100)]
     assert _free(300.0, 200.0, 100.0, numpy.array(taken)) == (3080, 1820, 1000, 140)
+
+
+def test_a_name_may_reach_the_edges_and_not_beyond() -> None:
+    """From 56, where accuracies begin, to 756, four pixels before the end."""
+    nothing = numpy.array([(0, 0, 0, 0)])
+    assert _free(458.0, 200.0, 290.0, nothing)[0] == 4660  # 466 + 290 = 756
+    assert _free(459.0, 200.0, 290.0, nothing)[0] == 1610  # so it ends 8 pixels before the point
+    covered = numpy.array([(800, 0, 10_000, 4400)])  # all from 80 on
+    assert _free(80.0, 200.0, 16.0, covered)[0] == 560
+    assert _free(79.0, 200.0, 16.0, covered)[0] == 870
+
+
+def test_very_few_weights_have_round_ticks() -> None:
+    text = "".join(_scales(Axes(0.00009, 50.0, 90.0)))
+    told = [float(found) for found in re.findall(r'class="x" x="[^"]*" y="[^"]*">([^<]*)<', text)]
+    assert told == [digit * 10.0**power for power in (1, 0, -1, -2) for digit in (10, 5, 2)] + [
+        0.01
+    ]
