@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from datetime import datetime
@@ -18,6 +19,7 @@ from dsd_bench.store.listing import list_runs, look
 from dsd_bench.store.runs import load_run
 
 Command = Callable[..., tuple[int, str, str]]
+TinyRun = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
@@ -137,9 +139,12 @@ def test_what_is_not_finished_is_left_out_with_a_note(
 ) -> None:
     code, out, err = command(name, *(str(path) for path in Path("runs").iterdir()))
     assert code == 0
-    assert err.startswith("note: 6 of 10 left out: ")
-    for told in ("00000000 unfinished", "11111111 failed (the disk", "notes.txt damaged"):
-        assert told in err
+    first, second = err.splitlines()
+    assert first.startswith("note: no runs: runs/")
+    assert {"runs/notes.txt", "runs/old"} == set(first.removeprefix("note: no runs: ").split(", "))
+    assert second.startswith("note: 4 of 8 left out: ")
+    for told in ("00000000 unfinished", "11111111 failed (the disk"):
+        assert told in second
     assert "\x1b" not in err
     assert "seeds 0-1" in out
 
@@ -157,7 +162,30 @@ def test_alone_they_are_not_passed_over(name: str, zoo: dict[str, Path], command
     assert code == 2
     assert "rounds.jsonl:1" in err
     code, _, err = command(name, zoo["done"].name, "ffff")
-    assert (code, "no run 'ffff'" in err) == (2, True)
+    assert (code, "no run, folder of runs or method 'ffff' in runs" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "words", ["show --json", "analyze --json", "replay --stop patience --json", "ledger --json"]
+)
+def test_folders_of_runs_and_methods_stand_for_their_runs(
+    words: str, tiny_run: TinyRun, command: Command
+) -> None:
+    ids = [entry["run_id"] for entry in tiny_run("--seeds", "0-1")["runs"]]
+    (other,) = (entry["run_id"] for entry in tiny_run("--pruner", "random")["runs"])
+    said = [command(*words.split(), *given) for given in (ids, ["magnitude"], ["magnitud*"])]
+    assert [code for code, _, _ in said] == [0, 0, 0]
+    assert said[0] == said[1] == said[2]
+    assert other not in said[0][1]
+    assert {*ids, other} <= set(re.findall("[0-9a-f]{16}", command(*words.split(), "runs")[1]))
+
+
+def test_rows_of_a_folder_of_runs(tiny_run: TinyRun, command: Command) -> None:
+    tiny_run("--seeds", "0-1")
+    tiny_run("--pruner", "random")
+    for word, count in (("runs", 2), ("random", 1)):
+        code, out, _ = command("submit", word, "--dir", word + "-boards", "--json")
+        assert (code, len(json.loads(out)["rows"])) == (0, count)
 
 
 def test_show_as_json(zoo: dict[str, Path], command: Command) -> None:

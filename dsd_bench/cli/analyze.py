@@ -15,6 +15,7 @@ from dsd_bench.analysis.study import last_density
 from dsd_bench.analysis.summary import summarise
 from dsd_bench.cli import reading
 from dsd_bench.cli.saying import say_json
+from dsd_bench.cli.selecting import paths
 from dsd_bench.config.naming import Lookup, configuration_key
 from dsd_bench.errors import UsageError, collect
 from dsd_bench.plugins import catalogue
@@ -23,7 +24,7 @@ from dsd_bench.reports.methods import Method, methods_of
 from dsd_bench.reports.pictures import setting_sentence
 from dsd_bench.reports.studies import print_study
 from dsd_bench.reports.words import open_console
-from dsd_bench.store.runs import StoredRun, find_run, load_run
+from dsd_bench.store.runs import StoredRun, load_run
 
 
 @click.command()
@@ -51,16 +52,16 @@ def analyze(
 ) -> None:
     """Tell phases, depth, sweet spot, area, compression and memorisation of finished RUN...
 
-    RUN is an id, a unique prefix of one, or a path; the seeds of one configuration become one
-    curve. docs/analysis.md defines every word.
+    RUN is an id, a prefix of one, a path, a folder of runs, or a method's name as `dsd-bench runs`
+    prints it; the seeds of one configuration become one curve. docs/analysis.md defines every word.
     """
     if figure:
         _check_figure(figure)
     words = [word for option in baseline for word in option.split(",") if word]
     if baseline and not words:
         raise UsageError("--baseline names no run; give ids, prefixes or paths, with commas")
-    vanilla = [load_run(find_run(word, runs_dir)) for word in words]
-    found = reading.load_finished(runs, runs_dir)
+    vanilla = [load_run(path) for path in paths(words, runs_dir)] if words else []
+    found = reading.load_finished(paths(runs, runs_dir))
     every = list({run.run_id: run for run in (*vanilla, *found)}.values())
     _check_finished(every)
     methods = methods_of(every, catalogue().find)

@@ -12,8 +12,9 @@ from dsd_bench.boards import check as boards
 from dsd_bench.boards import rows
 from dsd_bench.cli import reading
 from dsd_bench.cli.saying import hanging, say, say_json
+from dsd_bench.cli.selecting import paths
 from dsd_bench.config.naming import command
-from dsd_bench.store.runs import find_run, load_run
+from dsd_bench.store.runs import load_run
 
 _DIR = click.option(
     "--dir", "folder", default="leaderboards", type=click.Path(path_type=Path), show_default=True,
@@ -38,24 +39,25 @@ def submit(
 ) -> None:
     """Make leaderboard rows of the finished RUN...: the seeds of one method become one row.
 
-    Unfinished and failed runs are skipped.
+    Unfinished and failed runs are skipped. RUN is an id, a prefix of one, a path, a folder of
+    runs, or a method's name as `dsd-bench runs` prints it.
     """
-    found = [load_run(path) for path in dict.fromkeys(find_run(word, runs_dir) for word in runs)]
+    found = [load_run(path) for path in paths(runs, runs_dir)]
     states = {run.run_id: rows.unfinished(run) for run in found}
     finished = [run for run in found if not states[run.run_id]]
     skipped = [run for run in found if states[run.run_id]] if finished else []
     for run in skipped:
         say(f"skipped: {run.path}: run {run.run_id} is {states[run.run_id]}", err=True)
     # where nothing is finished, it says of each run why it does not count
-    paths = rows.submit(finished or found, folder, replace, mixed)
+    written = rows.submit(finished or found, folder, replace, mixed)
     if as_json:
         left = [
             {"run_id": run.run_id, "path": str(run.path), "reason": states[run.run_id]}
             for run in skipped
         ]
-        say_json({"rows": [str(path) for path in paths], "skipped": left})
+        say_json({"rows": [str(path) for path in written], "skipped": left})
         return
-    for path in paths:
+    for path in written:
         say(path)
     where = () if folder == Path("leaderboards") else ("--dir", str(folder))
     say(f"write the boards with: {command('leaderboard', *where)}", err=True)

@@ -13,13 +13,14 @@ from rich.table import Table
 
 from dsd_bench.cli import reading
 from dsd_bench.cli.saying import say_csv, say_json
+from dsd_bench.cli.selecting import paths
 from dsd_bench.cli.tables import plain_table, print_whole
 from dsd_bench.costs import Ledger, macs_word, total
 from dsd_bench.errors import UsageError
 from dsd_bench.plugins import catalogue
 from dsd_bench.reports.methods import Method, methods_of
 from dsd_bench.reports.words import open_console, percent
-from dsd_bench.store.runs import find_run, load_run
+from dsd_bench.store.runs import load_run
 
 NOTE = (
     "MACs of forward and backward passes in training; effective leaves out pruned weights. "
@@ -65,7 +66,7 @@ def ledger(
     from dsd_bench.costs.export import COLUMNS, to_json, to_rows
     from dsd_bench.costs.ledger import read_ledger
 
-    found = [load_run(path) for path in dict.fromkeys(find_run(word, runs_dir) for word in runs)]
+    found = [load_run(path) for path in paths(runs, runs_dir)]
     ledgers = {run.run_id: read_ledger(run, data_dir) for run in found}
     if as_json:
         listed = [to_json(entry) for entry in ledgers.values()]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import click
 from dsd_bench.cli.saying import say
 from dsd_bench.errors import UsageError
 from dsd_bench.store.listing import Listed, look
-from dsd_bench.store.runs import RUN_ID, StoredRun, find_run
+from dsd_bench.store.runs import RUN_ID, StoredRun
 
 Command = Callable[..., Any]
 MOST_TOLD = 6
@@ -29,17 +28,15 @@ data_dir = click.option(
 )
 
 
-def load_finished(words: Sequence[str], runs_dir: Path) -> list[StoredRun]:
-    """Return the runs that ``words`` name, each once; of several only the finished ones.
+def load_finished(folders: Iterable[Path]) -> list[StoredRun]:
+    """Return the runs of some folders; of several only the finished ones.
 
-    So ``runs/*`` can be given: what is unfinished, failed or damaged is left out with a note on
-    standard error, unless nothing is finished.
+    What is unfinished, failed or damaged is left out with a note on standard error, unless nothing
+    is finished.
 
     Raises:
-        UsageError: if a word names no folder, or what it names cannot be read and nothing else
-            is finished.
+        UsageError: if one cannot be read and nothing else is finished.
     """
-    folders = dict.fromkeys(_folder(word, runs_dir) for word in words)
     found = [look(folder) for folder in folders]
     done = [one.run for one in found if one.run and one.state == "done"]
     rest = [one for one in found if one.state != "done"]
@@ -53,16 +50,6 @@ def load_finished(words: Sequence[str], runs_dir: Path) -> list[StoredRun]:
         more = f"; and {len(rest) - MOST_TOLD} more" if len(rest) > MOST_TOLD else ""
         say(f"note: {len(rest)} of {len(found)} left out: {told}{more}", err=True)
     return done
-
-
-def _folder(word: str, runs_dir: Path) -> Path:
-    """Return the run's folder, or what else there is of that name."""
-    try:
-        return find_run(word, runs_dir)
-    except UsageError:
-        if os.sep in word and os.path.lexists(word):
-            return Path(word)
-        raise
 
 
 def _left_out(one: Listed) -> str:

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from dsd_bench.cli import reading
 from dsd_bench.cli.saying import say, say_csv, say_json
+from dsd_bench.cli.selecting import paths
 from dsd_bench.cli.tables import plain_table, print_whole, rounds_word, share_word
 from dsd_bench.costs import macs_word
 from dsd_bench.errors import UsageError
@@ -23,7 +24,7 @@ from dsd_bench.plugins.origins import remembering
 from dsd_bench.reports.methods import Method, methods_of
 from dsd_bench.reports.pictures import setting_sentence
 from dsd_bench.reports.words import Glyphs, glyphs, open_console, percent
-from dsd_bench.store.runs import find_run, load_run
+from dsd_bench.store.runs import load_run
 
 if TYPE_CHECKING:
     from dsd_bench.replay import MethodReplay, Replay
@@ -82,8 +83,9 @@ def replay(
 
     Tells for each stop rule where it stops, the trainings and MACs it saves, and the accuracy it
     gives up against the best round of the whole curve; for each chooser (--choose) which round it
-    returns, and what weights and accuracy that saves and costs. RUN is an id, a unique prefix of
-    one, or a path; seeds of one configuration are taken together.
+    returns, and what weights and accuracy that saves and costs. RUN is an id, a prefix of one, a
+    path, a folder of runs, or a method's name as `dsd-bench runs` prints it; seeds of one
+    configuration are taken together.
     """
     if as_csv and as_json:
         raise UsageError("--csv and --json exclude each other")
@@ -91,7 +93,7 @@ def replay(
         raise UsageError("give --stop NAME, or --choose NAME: what is to be replayed")
     _check_figure(figure)
     form = "csv" if as_csv else "json" if as_json else ""
-    found = [load_run(path) for path in dict.fromkeys(find_run(word, runs_dir) for word in runs)]
+    found = [load_run(path) for path in paths(runs, runs_dir)]
     with remembering(runs_dir):
         replayed = _choose if choosers else partial(_stop, data_dir=data_dir)
         points, axes = replayed(found, choosers or stops, vary, form)

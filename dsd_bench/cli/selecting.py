@@ -2,38 +2,66 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from dsd_bench.cli.reading import load_finished
+from dsd_bench.cli.reading import MOST_TOLD, load_finished
+from dsd_bench.cli.saying import say
 from dsd_bench.config.naming import configuration_key, group_runs, label
 from dsd_bench.errors import UsageError, plain, suggest
 from dsd_bench.plugins import catalogue
 from dsd_bench.reports.methods import Method, methods_of
 from dsd_bench.store.listing import look
-from dsd_bench.store.runs import StoredRun, find_run, stored_ids
+from dsd_bench.store.runs import RUN_ID, StoredRun, find_run, stored_ids
 
 
 def select(words: Sequence[str], runs_dir: Path) -> list[StoredRun]:
-    """Return the finished runs that ``words`` mean, each once, in the order of the words.
+    """Return the finished runs that ``words`` mean (:func:`paths`), in the order of the words.
 
-    A word is an id, a unique prefix of one or a path of a run; a folder of runs, which means all
-    of them, sorted by the names of their methods; or the name of a method, as ``dsd-bench runs``
-    prints it, which means all its seeds in ``runs_dir``; with ``*`` for several methods. Others
-    than finished runs are left out with a note, unless nothing is finished.
+    Those of a folder are sorted by the names of their methods. Others than finished runs are left
+    out with a note, unless nothing is finished.
 
     Raises:
         UsageError: for a word that means nothing; the message lists the methods there are.
     """
-    known: dict[str, list[Path]] = {}
-    places: dict[Path, int] = {}
-    for place, word in enumerate(words):
-        for path in _paths(word, runs_dir, known):
-            places.setdefault(path, place)
-    runs = load_finished([str(path) for path in places], runs_dir)
+    places = paths(words, runs_dir)
     find = catalogue().find
+    runs = load_finished(places)
     return sorted(runs, key=lambda one: (places[one.path], label(one.config, find), one.seed))
+
+
+class _NoRuns(UsageError):
+    """A path at which something lies, but no runs."""
+
+
+def paths(words: Sequence[str], runs_dir: Path) -> dict[Path, int]:
+    """Return the folders of the runs that ``words`` mean, each once, and of which word it is.
+
+    A word is an id, a unique prefix of one or a path of a run; a folder of runs, which means all
+    of them; or the name of a method, as ``dsd-bench runs`` prints it, which means all its seeds in
+    ``runs_dir``; with ``*`` for several methods. So that ``runs/*`` can be given, what lies beside
+    runs is left out with a note.
+
+    Raises:
+        UsageError: for a word that means nothing.
+    """
+    known: dict[str, list[Path]] = {}
+    found: dict[Path, int] = {}
+    others: dict[str, _NoRuns] = {}
+    for place, word in enumerate(words):
+        try:
+            for path in _paths(word, runs_dir, known):
+                found.setdefault(path, place)
+        except _NoRuns as error:
+            others[word] = error
+    if others and not found:
+        raise next(iter(others.values()))
+    if others:
+        more = f" and {len(others) - MOST_TOLD} more" if len(others) > MOST_TOLD else ""
+        say(f"note: no runs: {', '.join([*others][:MOST_TOLD])}{more}", err=True)
+    return found
 
 
 def _paths(word: str, runs_dir: Path, known: dict[str, list[Path]]) -> Iterator[Path]:
@@ -41,18 +69,25 @@ def _paths(word: str, runs_dir: Path, known: dict[str, list[Path]]) -> Iterator[
     try:
         yield find_run(word, runs_dir)
         return
-    except UsageError:
+    except UsageError as error:
         if any(run_id.startswith(word) for run_id in stored_ids(runs_dir)):
             raise  # it fits several
+        missing = error
     folder = Path(word)
     if folder.is_dir() and (ids := stored_ids(folder)):
         yield from (folder / run_id for run_id in ids)
         return
+    if os.path.lexists(folder) and RUN_ID.match(folder.name):
+        yield folder  # who reads it says what is wrong
+        return
     known |= {} if known else _methods(runs_dir)
     names = [word] if word in known else sorted(name for name in known if fnmatchcase(name, word))
     if not names:
-        if folder.is_dir():
-            raise UsageError(f"{word}: is a folder, but no run and none of runs")
+        if os.path.lexists(folder):
+            what = "a folder" if folder.is_dir() else "a file"
+            raise _NoRuns(f"{word}: is {what}, but no run and none of runs")
+        if not known:
+            raise missing
         raise UsageError(
             f"no run, folder of runs or method '{word}' in {runs_dir}{suggest(word, known)}"
         )

@@ -13,6 +13,7 @@ import click
 from dsd_bench.analysis import summarise
 from dsd_bench.cli import reading
 from dsd_bench.cli.saying import say_json
+from dsd_bench.cli.selecting import paths
 from dsd_bench.config.words import parse_component
 from dsd_bench.environment.contained import contained
 from dsd_bench.errors import UsageError
@@ -34,13 +35,13 @@ from dsd_bench.store.runs import StoredRun
 def show(
     runs: tuple[str, ...], as_csv: bool, as_json: bool, reporter: str | None, runs_dir: Path
 ) -> None:
-    """Show the curves and rounds of RUN...: ids, unique prefixes of ids, or paths.
+    """Show the curves and rounds of RUN...: ids, prefixes of ids, paths, folders of runs, methods.
 
     Of several, those that are not finished are left out with a note.
     """
     if as_csv + as_json + bool(reporter) > 1:
         raise UsageError("--csv, --json and --reporter exclude each other")
-    found = reading.load_finished(runs, runs_dir)
+    found = reading.load_finished(paths(runs, runs_dir))
     if as_json:
         say_json(show_json(found))
         return
