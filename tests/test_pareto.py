@@ -239,7 +239,7 @@ def test_a_figure_loads_nothing_and_brings_its_background(board: Path) -> None:
     text = (board / "pareto.svg").read_text()
     assert not re.search(r"<(script|image|use|foreignObject|a)\b|href|url\(|@import", text)
     assert text.count("http") == 1  # the name space
-    assert '<rect class="bg" width="760" height="440"/>' in text
+    assert '<rect class="bg" width="560" height="430"/>' in text
     assert "prefers-color-scheme:dark" in text
 
 
@@ -327,13 +327,13 @@ def test_of_places_that_cover_as_much_the_first_is_taken() -> None:
 
 
 def test_a_name_may_reach_the_edges_and_not_beyond() -> None:
-    """From 56, where accuracies begin, to 756, four pixels before the end."""
+    """From 50, where accuracies begin, to 556, four pixels before the end."""
     nothing = numpy.array([(0, 0, 0, 0)])
-    assert _free(458.0, 200.0, 290.0, nothing)[0] == 4660  # 466 + 290 = 756
-    assert _free(459.0, 200.0, 290.0, nothing)[0] == 1610  # so it ends 8 pixels before the point
+    assert _free(358.0, 200.0, 190.0, nothing)[0] == 3660  # 366 + 190 = 556
+    assert _free(359.0, 200.0, 190.0, nothing)[0] == 1610  # so it ends 8 pixels before the point
     covered = numpy.array([(800, 0, 10_000, 4400)])  # all from 80 on
-    assert _free(80.0, 200.0, 16.0, covered)[0] == 560
-    assert _free(79.0, 200.0, 16.0, covered)[0] == 870
+    assert _free(74.0, 200.0, 16.0, covered)[0] == 500
+    assert _free(73.0, 200.0, 16.0, covered)[0] == 810
 
 
 def test_very_few_weights_have_round_ticks() -> None:

@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from numpy import ndarray
 
 NAME = "pareto.svg"
-WIDTH, HEIGHT = 760, 440
-LEFT, RIGHT, TOP, BOTTOM = 56, 22, 44, 384
-LONGEST = 44
+WIDTH, HEIGHT = 560, 430
+"""Narrow: what is drawn for a wide page cannot be read on a phone, which shows it at 375 pixels."""
+
+LEFT, RIGHT, TOP, BOTTOM = 50, 18, 64, 374
+LONGEST = 40
 """Characters of a method's name beside its point."""
 
 CHARACTER = 6.7
@@ -36,7 +38,8 @@ STYLE = """
 :root{--bg:#0d1117;--fg:#e8e8e8;--dim:#a9afb5;--rule:#3a4046;--front:#5ab4f0}}
 .bg{fill:var(--bg)}
 text{font:12px system-ui,-apple-system,"Segoe UI",Roboto,sans-serif;fill:var(--dim)}
-.name{fill:var(--fg)}.title{font-weight:600;fill:var(--fg)}.x{text-anchor:middle}.y{text-anchor:end}
+.name{fill:var(--fg);paint-order:stroke;stroke:var(--bg);stroke-width:3px}
+.title{font-weight:600;fill:var(--fg)}.x{text-anchor:middle}.y{text-anchor:end}
 .rule{stroke:var(--rule)}.axis{stroke:var(--dim)}.bar{stroke:var(--dim);stroke-opacity:.45}
 .yes .bar{stroke:var(--front);stroke-opacity:.7;stroke-width:1.5}
 .dot{fill:var(--bg);stroke:var(--dim);stroke-width:1.4}
@@ -89,7 +92,7 @@ def figure(ranking: Ranking) -> str:
         f"<title>{escape(words(ranking))}</title>",
         f"<style>{STYLE}</style>",
         f'<rect class="bg" width="{WIDTH}" height="{HEIGHT}"/>',
-        f'<text class="title" x="{LEFT - 40}" y="24">test accuracy of the selected model, %</text>',
+        f'<text class="title" x="{LEFT - 34}" y="22">test accuracy of the selected model, %</text>',
         *_scales(axes),
         *(_mark(dot, axes) for dot in shown),
         *_names([dot for dot in dots if dot.line.front == "yes"], dots, axes),
@@ -226,7 +229,7 @@ def _free(x: float, y: float, width: float, taken: ndarray) -> Box:
 
 
 def _legend() -> list[str]:
-    x, y = WIDTH - RIGHT - 400, 20
+    x, y = LEFT, 44
     entries = (
         ("yes", 0, "on the Pareto front"),
         ("perhaps", 134, "perhaps"),
