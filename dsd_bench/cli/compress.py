@@ -28,7 +28,6 @@ from dsd_bench.cli.identifying import identifying
 from dsd_bench.cli.options import Option, Sectioned
 from dsd_bench.cli.saying import say, say_json
 from dsd_bench.config.run import RunConfig
-from dsd_bench.errors import UsageError
 from dsd_bench.executors import Settings
 from dsd_bench.executors.planning import plan
 from dsd_bench.reports.words import duration, open_console, parse_duration, size_word
@@ -339,12 +338,9 @@ def _result(
 
 def _write(result: Result) -> None:
     from dsd_bench.compress.page import page
-    from dsd_bench.store.files import write_atomic, write_json
+    from dsd_bench.store.files import output_folder, write_atomic, write_json
 
-    try:
-        result.output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--output: no folder can be made at {result.output}: {error}") from None
+    output_folder(result.output)
     write_atomic(result.output / PAGE, page(result).encode())
     write_json(result.output / "result.json", result.to_json())
 

@@ -127,12 +127,9 @@ def _subject(words: tuple[str, ...], which: str, runs_dir: Path, data_dir: Path)
 
 
 def _write(path: Path, text: str) -> None:
-    from dsd_bench.store.files import write_atomic
+    from dsd_bench.store.files import output_folder, write_atomic
 
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--output: no folder can be made at {path.parent}: {error}") from None
+    output_folder(path.parent)
     write_atomic(path, text.encode())
 
 

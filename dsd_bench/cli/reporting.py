@@ -47,17 +47,14 @@ def report(
     from dataclasses import replace
 
     from dsd_bench.pages.document import page
-    from dsd_bench.store.files import write_atomic
+    from dsd_bench.store.files import output_folder, write_atomic
 
     if output.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"--output '{output}': the name must end in .html")
     subject = _subject(words, runs_dir, scale, only, seeds)
     more = [] if timed is None else [_speed(timed)]
     text = page(replace(subject, title=title) if title else subject, more)
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--output: no folder can be made at {output.parent}: {error}") from None
+    output_folder(output.parent)
     write_atomic(output, text.encode())
     if as_json:
         say_json({"path": str(output), "bytes": len(text.encode())})

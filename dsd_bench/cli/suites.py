@@ -96,12 +96,9 @@ def table(
     if output is None:
         say(text, end="")
         return
-    from dsd_bench.store.files import write_atomic
+    from dsd_bench.store.files import output_folder, write_atomic
 
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--output: no folder can be made at {output.parent}: {error}") from None
+    output_folder(output.parent)
     write_atomic(output, text.encode())
     say(output, err=True)
 

@@ -20,7 +20,7 @@ from dsd_bench.data.prepare import Prepared
 from dsd_bench.errors import DsdError
 from dsd_bench.executors import Settings
 from dsd_bench.experiment.assemble import Sources, build_model, class_names, load_data
-from dsd_bench.store.files import write_json
+from dsd_bench.store.files import output_folder, write_json
 from dsd_bench.store.reading import read_json
 from dsd_bench.training import device
 
@@ -137,7 +137,7 @@ def _lengths(asked: Asked, begin: Start, draft: RunConfig, paces: Paces, output:
         return known
     lengths = fitting.fit(asked, begin.kind, paces)
     value: dict[str, Any] = {"key": key, "budget": asked.budget, **lengths.to_json()}
-    output.mkdir(parents=True, exist_ok=True)
+    output_folder(output)
     write_json(output / PLAN, value)
     return lengths
 

@@ -16,7 +16,7 @@ from dsd_bench.errors import RunError, UsageError
 from dsd_bench.export.files import read_exported, write_exported
 from dsd_bench.export.graph import Graph, Network
 from dsd_bench.models.building import in_one_line
-from dsd_bench.store.files import write_atomic
+from dsd_bench.store.files import output_folder, write_atomic
 
 SUFFIXES = (".safetensors", ".pt2", ".onnx")
 Logits = Callable[[Tensor], Tensor]
@@ -43,10 +43,7 @@ def check_target(path: Path, sparse: bool = False) -> None:
             f"-o '{path}': needs {', '.join(missing)}: pip install 'dsd-bench[onnx]', or choose "
             ".safetensors"
         )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"-o: no folder can be made at {path.parent}: {error.strerror}") from None
+    output_folder(path.parent)
 
 
 def write(

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from dsd_bench.errors import UsageError, plain
-from dsd_bench.store.files import write_atomic
+from dsd_bench.store.files import output_folder, write_atomic
 
 Share = bool | Literal["none", "all", "row", "col"]
 
@@ -218,8 +218,5 @@ def save(fig: Figure, path: Path | str) -> None:
     with house_style():
         canvas = _CANVAS[kind](fig)
         canvas.print_figure(content, format=kind[1:], dpi=_DPI, metadata=_METADATA[kind])
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"figure '{path}': no folder can be made there: {error}") from None
+    output_folder(path.parent)
     write_atomic(path, content.getvalue())

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from dsd_bench.errors import RunError, Unwritable
+from dsd_bench.errors import RunError, Unwritable, UsageError
 
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 """Refuses to open a link, where the system can do that."""
@@ -163,6 +163,19 @@ def own_folder(path: Path) -> None:
             raise RunError(
                 f"{path}: is a link or no folder; a run writes in its own folder only; remove it"
             )
+
+
+def output_folder(path: Path) -> None:
+    """Make the folder that the user named for what a command writes, and those above it.
+
+    Raises:
+        UsageError: if there is none and none can be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UsageError(f"--output: no folder can be made at {path}: {reason}") from None
 
 
 @contextlib.contextmanager
