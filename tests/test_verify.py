@@ -259,7 +259,7 @@ def test_an_outcome_is_shown_on_the_board(outcome, tmp_path):
     found = verified.outcome(row, verified.read(outcome[1], row))
     write(tmp_path / "boards")
     board = (path.parent.parent / "README.md").read_text()
-    assert f"| 6: within {100 * found.catches:.1f} |" in board
+    assert f"| 6:\u00a0within\u00a0{100 * found.catches:.1f} |" in board
     assert check(tmp_path / "boards") == []
 
 
@@ -543,7 +543,7 @@ def test_seeds_are_run_again_from_the_row_alone(command, board):
     assert "dsd-bench leaderboard" in err
     assert command("leaderboard", "--check")[0] == 1
     assert command("leaderboard")[0] == 0
-    assert "| 1: same |" in Path(board).parent.parent.joinpath("README.md").read_text()
+    assert "| 1:\u00a0same |" in Path(board).parent.parent.joinpath("README.md").read_text()
     assert command("leaderboard", "--check")[0] == 0
     code, out, _ = command("verify", board, "--seeds", "0-1", "--json", *RUN[-2:])
     assert json.loads(out)["rows"][0]["outcome"]["seeds"] == [0, 1]
