@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dsd_bench.compress.outcome import Change, OfClass, Share
 from dsd_bench.compress.result import Result, words_of
 from dsd_bench.costs import macs_word
-from dsd_bench.pages import sections, subject
+from dsd_bench.pages import drawings, sections, subject
 from dsd_bench.pages.document import assemble
 from dsd_bench.pages.markup import Markup, el
 from dsd_bench.pages.sections import NOTHING, section, table
@@ -21,7 +21,7 @@ CLASSES = 30
 def page(result: Result) -> str:
     """Return the page; the same result gives the same text."""
     about = subject.of_runs([result.curve], result.commands[0], catalogue().find)
-    curves, drawn = sections.figures(about)
+    curves, drawn = drawings.figures(about)
     parts = [
         _short(result),
         curves,

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
-from dsd_bench.pages import sections
+from dsd_bench.pages import drawings, sections
 from dsd_bench.pages.curves import Drawing
 from dsd_bench.pages.markup import Markup, data, el, join, raw
 from dsd_bench.pages.replays import replayed, whole
@@ -38,10 +38,10 @@ def page(subject: Subject, more: Sequence[Markup] = ()) -> str:
         subject: what it is about.
         more: further sections, before the table of rounds.
     """
-    drawn, curves = {}, sections.figures(subject)
+    drawn, curves = {}, drawings.figures(subject)
     parts: list[Markup | None] = [sections.summary(subject), curves[0]]
     drawn.update(curves[1])
-    for made, figures in (sections.teachers(subject), sections.layers(subject)):
+    for made, figures in (drawings.teachers(subject), drawings.layers(subject)):
         parts.append(made)
         drawn.update(figures)
     cut = [one.method.label for one in subject.every if not whole(one)]
