@@ -233,6 +233,22 @@ def test_a_dry_run_tells_and_makes_nothing(command: Command, suite: Any, tmp_pat
     assert not (tmp_path / "runs").exists()
 
 
+def test_runs_that_share_a_curve_are_told_and_priced_once(command: Command, suite: Any) -> None:
+    suite('[grid]\nchoose = ["best"]')
+    alone = command("sweep", "mine", "--dry-run")[1]
+    assert "share" not in alone
+    suite('[grid]\nchoose = ["best", "one-se", "max-drop"]')
+    shared = command("sweep", "mine", "--dry-run")[1]
+    (runs,) = (line for line in shared.splitlines() if " to run " in line)
+    count = int(runs.split()[0])
+    assert runs.endswith(f"; they share {count // 3} curve{'s' if count > 3 else ''}")
+
+    def price(text: str) -> str:
+        return next(line for line in text.splitlines() if line.startswith("expected: "))
+
+    assert price(shared) == price(alone)
+
+
 def test_a_dry_run_needs_no_data(command: Command, suite: Any) -> None:
     suite('[grid]\ndataset = ["cifar10"]')
     assert command("sweep", "mine", "--dry-run")[0] == 0

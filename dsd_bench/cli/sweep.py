@@ -142,9 +142,12 @@ def _print_plan(
     teachers = sum(item.teacher for item in to_run)
     text = f"{plural(len(planned), 'run')}: {len(planned) - len(to_run)} finished, "
     text += f"{len(to_run)} to run ({plural(teachers, 'teacher')} among them)"
+    left = curves_left(to_run)
+    if len(left) < len(to_run):
+        text += f"; they share {plural(len(left), 'curve')}"
     console.print(Text(text))
     if to_run:
-        console.print(Text(costs.words(curves_left(to_run))))
+        console.print(Text(costs.words(left)))
     console.print()
 
 
