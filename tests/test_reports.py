@@ -655,6 +655,12 @@ def test_summary_marks_selection_on_test() -> None:
     assert text.count("selected on test") == 2
 
 
+def test_a_network_that_was_never_pruned() -> None:
+    text = summary_text([run_of(curve=[0.7], result=DONE | {"best_round": 0})])
+    assert "only the unpruned network is there" in text
+    assert "pruned step by step" not in text
+
+
 def test_summary_without_test_data() -> None:
     text = summary_text([run_of(curve=[None] * 3, result=DONE | {"best_round": 2})])
     assert "val accuracy, %" in text

@@ -165,6 +165,8 @@ def verdict_facts(method: Method, summary: Summary) -> list[Fact]:
 
 def _sentence(summary: Summary) -> str:
     """Say what was seen to somebody who has never heard of it."""
+    if len(summary.shared) == 1:
+        return "only the unpruned network is there: of pruning this says nothing"
     if summary.double_descent:
         parts = ["pruned step by step, the network gets worse (dip), then better (sweet spot)"]
         if summary.sweet and summary.dense and summary.sweet.mean > summary.dense.mean:
