@@ -167,7 +167,8 @@ def test_a_folder_that_cannot_be_made(words: str, command: Command, plain: Store
     Path("file").write_text("x")
     code, _, err = command(*words.replace("RUN", str(plain.path)).split())
     assert code == 2
-    assert "--output: no folder can be made at file: " in err
+    assert "no folder can be made at file: " in err
+    assert "; choose another place" in err
     assert "Errno" not in err
 
 

@@ -130,14 +130,15 @@ def read(path: Path, row: CheckedRow) -> Verified:
     Raises:
         UsageError: naming the file and what of it cannot be so.
     """
-    body = _object(path)
+    text = read_plain(path)
+    body = _object(text, path)
     collect([f"{path}: {problem}" for problem in absurd(body, "")])
     try:
         found = Verified.model_validate(body)
     except ValidationError as error:
         raise UsageError("\n".join(explain(error, str(path)))) from None
     collect([f"{path}: {problem}" for problem in _problems(found, row, row_file(path))])
-    if read_plain(path) != encode(found):
+    if text != encode(found):
         raise UsageError(f"{path}: not as `dsd-bench verify` writes it")
     return found
 
@@ -196,14 +197,14 @@ def _before(path: Path, row: CheckedRow) -> Sequence[Rerun]:
     """Return the reruns that are told already; none if they were of another row."""
     if not path.exists():
         return ()
-    stale = _object(path).get("row") != hashes.sha256(row_file(path))
+    stale = _object(read_plain(path), path).get("row") != hashes.sha256(row_file(path))
     return () if stale else read(path, row).seeds
 
 
-def _object(path: Path) -> dict[str, Any]:
-    """Read the object of an outcome file, whatever it holds."""
+def _object(text: str, path: Path) -> dict[str, Any]:
+    """Return the object of an outcome file's text, whatever it holds."""
     try:
-        return parse_object(read_plain(path))
+        return parse_object(text)
     except ValueError as error:
         raise UsageError(f"{path}: not JSON: {error}") from None
 

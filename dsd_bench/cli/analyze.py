@@ -60,7 +60,7 @@ def analyze(
     words = [word for option in baseline for word in option.split(",") if word]
     if baseline and not words:
         raise UsageError("--baseline names no run; give ids, prefixes or paths, with commas")
-    vanilla = [load_run(path) for path in paths(words, runs_dir)] if words else []
+    vanilla = [load_run(path) for path in paths(words, runs_dir)]
     found = reading.load_finished(paths(runs, runs_dir))
     every = list({run.run_id: run for run in (*vanilla, *found)}.values())
     _check_finished(every)

@@ -51,8 +51,10 @@ def ledger(
     runs_dir: Path,
     data_dir: Path,
 ) -> None:  # fmt: skip
-    """List what every training of RUN... cost: ids, unique prefixes of ids, or paths.
+    """List what every training of RUN... cost.
 
+    RUN is an id, a prefix of one, a path, a folder of runs, or a method's name as `dsd-bench runs`
+    prints it.
     The dense training and the teachers' own trainings are shown apart. `--paper` lays the paper's
     cost column beside the same price counted here.
     """

@@ -44,6 +44,11 @@ class Job:
     fresh: bool = False
     curve: str = ""
 
+    @property
+    def trains(self) -> str:
+        """What it trains, the same of jobs that share it: its curve, or itself alone."""
+        return self.curve or self.run_id
+
 
 def check_here(
     configs: Sequence[RunConfig], settings: Settings, emit: Emit, here: bool = True

@@ -111,7 +111,7 @@ class Queue:
     def abreast(self) -> int:
         """How many of the jobs without an outcome can be at work together, teachers aside."""
         left = (job for job in self.jobs if job.run_id not in self.outcomes)
-        return len({job.curve or job.run_id for job in left})
+        return len({job.trains for job in left})
 
     def results(self) -> list[Outcome]:
         """Return the outcomes in the jobs' order."""

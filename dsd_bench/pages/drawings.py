@@ -71,13 +71,10 @@ def teachers(subject: Subject) -> tuple[Markup | None, dict[str, Drawing]]:
     """Return each distilled method over its teacher's own curve, where that lies beside it."""
     drawn: dict[str, Drawing] = {}
     parts: list[Markup] = []
-    known: dict[tuple[str, ...], list[str]] = {}
     for one in subject.every:
         runs = teachers_of(one)
         if not runs:
             continue
-        ids = tuple(run.run_id for run in runs)
-        known.setdefault(ids, []).append(one.method.label)
         teacher = methods_of(runs, catalogue().find)[0]
         label = f"teacher: {teacher.label}"
         lines = [

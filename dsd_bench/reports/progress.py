@@ -161,29 +161,27 @@ class Progress:
     @property
     def share(self) -> float | None:
         """Epochs behind us as a share of all, 0..1; None if the rounds of a run are open."""
-        if self._epochs is None or not self._epochs[1]:
-            return None
-        return min(1.0, self._epochs[0] / self._epochs[1])
+        done, planned = self._epochs() or (0.0, 0.0)
+        return min(1.0, done / planned) if planned else None
 
     @property
     def seconds_left(self) -> float | None:
         """Estimate from the epochs done since the start; None while too little is known."""
         trained = sum(run.epochs_trained for run in self.runs.values())
-        if self.share is None or trained < _ENOUGH or self.elapsed < _SETTLED:
+        done, planned = self._epochs() or (0.0, 0.0)
+        if not planned or trained < _ENOUGH or self.elapsed < _SETTLED:
             return None
-        assert self._epochs is not None
-        return max(0, self._epochs[1] - self._epochs[0]) * self.elapsed / trained
+        return max(0, planned - done) * self.elapsed / trained
 
-    @property
     def _epochs(self) -> tuple[float, float] | None:
         """Epochs that are done and planned; those of a curve count once, whoever trains them."""
         curves: dict[str, tuple[float, float]] = {}
         for run in self.runs.values():
-            planned, key = run.epochs_planned, run.job.curve or run.job.run_id
+            planned = run.epochs_planned
             if planned is None:
                 return None
-            done, most = curves.get(key, (0.0, 0.0))
-            curves[key] = (max(done, run.epochs_done), max(most, planned))
+            done, most = curves.get(run.job.trains, (0.0, 0.0))
+            curves[run.job.trains] = (max(done, run.epochs_done), max(most, planned))
         return sum(done for done, _ in curves.values()), sum(most for _, most in curves.values())
 
 

@@ -175,7 +175,9 @@ def output_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         reason = error.strerror or error
-        raise UsageError(f"--output: no folder can be made at {path}: {reason}") from None
+        raise UsageError(
+            f"no folder can be made at {path}: {reason}; choose another place"
+        ) from None
 
 
 @contextlib.contextmanager

@@ -106,7 +106,7 @@ def curves_left(planned: Iterable[Planned]) -> list[CurveLeft]:
     groups: dict[tuple[str, ...], list[Planned]] = {}
     for item in planned:
         if not item.reused:
-            key = (item.job.curve or item.job.run_id, *sorted(item.config.metrics))
+            key = (item.job.trains, *sorted(item.config.metrics))
             groups.setdefault(key, []).append(item)
     return [CurveLeft(tuple(items), rounds_there(items[0])) for items in groups.values()]
 
